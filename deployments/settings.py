@@ -1,0 +1,87 @@
+"""Settings from the environment and the file ``.env``: prefix ``BARTENDER_``."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from flows.config import Config, describe
+from flows.errors import ConfigurationError
+from flows.places import Place
+
+PREFIX = "BARTENDER_"
+
+
+class Settings(BaseSettings):
+    """What an operator sets outside the configuration file. What is not configured is embedded."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    workers_count: int = Field(default=1, ge=1)
+    reload: bool = False
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+
+    db_dsn: SecretStr | None = None
+    db_host: str | None = None
+    db_port: int = 5432
+    db_user: str = "bartender"
+    db_pass: SecretStr = SecretStr("")
+    db_base: str = "bartender"
+    db_echo: bool = False
+
+    public_key: Path = Path("public_key.pem")
+    config_filename: Path = Path("config.yaml")
+    data_dir: Path = Path(".bartender")
+    prefect_port: int = Field(default=4200, ge=0, le=65535)
+    worker_name: str | None = None
+    max_upload_size: int = Field(default=1_000_000_000, gt=0)
+
+    @classmethod
+    def load(cls) -> "Settings":
+        """Read the environment; raise ConfigurationError of one line that names the variable."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise ConfigurationError(f"environment: {PREFIX}… {describe(error)}") from error
+
+    def configured_database(self) -> URL | None:
+        """Return the database that the operator named, for asyncpg, or None: then it is embedded.
+
+        Raises ConfigurationError for an address that is not PostgreSQL's.
+        """
+        if self.db_dsn is not None:
+            return _postgresql(self.db_dsn.get_secret_value())
+        if self.db_host is None:
+            return None
+        return URL.create(
+            "postgresql+asyncpg",
+            username=self.db_user,
+            password=self.db_pass.get_secret_value(),
+            host=self.db_host,
+            port=self.db_port,
+            database=self.db_base,
+        )
+
+    def place(self, config: Config) -> Place:
+        """Return where things are kept on this machine."""
+        data_dir = self.data_dir.resolve()
+        return Place(data_dir=data_dir, job_root=config.job_root_dir or data_dir / "jobs")
+
+
+def _postgresql(dsn: str) -> URL:
+    try:
+        url = make_url(dsn)
+    except ArgumentError as error:
+        raise ConfigurationError(
+            f"environment: {PREFIX}DB_DSN is not an address: write postgresql://user:password@host/database"
+        ) from error
+    if url.get_backend_name() not in {"postgresql", "postgres"}:
+        raise ConfigurationError(
+            f"environment: {PREFIX}DB_DSN has the scheme {url.drivername}: only postgresql:// is supported"
+        )
+    return url.set(drivername="postgresql+asyncpg")

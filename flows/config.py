@@ -1,0 +1,203 @@
+"""The configuration file: applications, destinations and how a destination is picked."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import jsonschema
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from flows import filesystems, schedulers, templates
+from flows.errors import ConfigurationError
+
+MAX_INTERACTIVE_TIMEOUT = 60.0
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _check_template(template: str) -> str:
+    try:
+        templates.parse(template)
+    except ConfigurationError as error:
+        raise ValueError(f"is not a template: {error}") from error
+    return template
+
+
+def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise ValueError(f"is not a JSON schema: {error.message}") from error
+    if schema.get("type") != "object":
+        raise ValueError("must have type: object")
+    return schema
+
+
+CommandTemplate = Annotated[str, Field(min_length=1), AfterValidator(_check_template)]
+ObjectSchema = Annotated[dict[str, Any], AfterValidator(_check_schema)]
+
+
+class Application(_Model):
+    """A command that visitors submit jobs of."""
+
+    command_template: CommandTemplate
+    input_schema: ObjectSchema | None = None
+    summary: str | None = None
+    description: str | None = None
+    upload_needs: tuple[str, ...] = ()
+    allowed_roles: frozenset[str] = frozenset()
+
+
+class InteractiveApplication(_Model):
+    """A quick command that runs in the directory of a completed job."""
+
+    command_template: CommandTemplate
+    input_schema: ObjectSchema
+    summary: str | None = None
+    description: str | None = None
+    timeout: float = Field(default=30.0, gt=0, le=MAX_INTERACTIVE_TIMEOUT)
+    job_application: str | None = None
+
+
+class Destination(_Model):
+    """Where jobs run: the type of each part names its module in ``flows``."""
+
+    scheduler: SerializeAsAny[BaseModel]
+    filesystem: SerializeAsAny[BaseModel]
+
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _scheduler(cls, value: object) -> BaseModel:
+        return _typed_part(value, schedulers.configuration)
+
+    @field_validator("filesystem", mode="before")
+    @classmethod
+    def _filesystem(cls, value: object) -> BaseModel:
+        return _typed_part(value, filesystems.configuration)
+
+
+def _typed_part(value: object, configuration_of: Callable[[str], type[BaseModel]]) -> BaseModel:
+    if isinstance(value, BaseModel):
+        return value
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise ValueError("must have a type")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return configuration_of(value["type"]).model_validate(value)
+
+
+def _default_destinations() -> dict[str, Destination]:
+    return {"local": Destination.model_validate({"scheduler": {"type": "memory"}, "filesystem": {"type": "local"}})}
+
+
+class Config(_Model):
+    """The whole file. Paths are absolute once it is loaded."""
+
+    applications: dict[str, Application] = Field(min_length=1)
+    interactive_applications: dict[str, InteractiveApplication] = {}
+    destinations: dict[str, Destination] = Field(default_factory=_default_destinations, min_length=1)
+    destination_picker: str = "flows.pickers:pick_first"
+    job_root_dir: Path | None = None
+
+    @field_validator("applications", "interactive_applications", "destinations")
+    @classmethod
+    def _names_fit_in_urls(cls, parts: dict[str, Any]) -> dict[str, Any]:
+        for name in parts:
+            if not name or "/" in name:
+                raise ValueError(f"has the name {name!r}: give it one without a slash")
+        return parts
+
+    @model_validator(mode="after")
+    def _job_applications_exist(self) -> Self:
+        for name, interactive in self.interactive_applications.items():
+            if interactive.job_application not in {None, *self.applications}:
+                raise ValueError(
+                    f"interactive_applications.{name}.job_application names {interactive.job_application!r}, "
+                    f"which is not one of the applications"
+                )
+        return self
+
+
+def load(path: Path) -> Config:
+    """Read the configuration file.
+
+    Raises ConfigurationError of one line that names the file, the key and the way out.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{path}: there is no such file; copy config-example.yaml there or set BARTENDER_CONFIG_FILENAME"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error}); check the path and its permissions") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: is not YAML: {_one_line(str(error))}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: must hold keys such as applications; see config-example.yaml")
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {describe(error)}") from error
+    if config.job_root_dir is None:
+        return config
+    return config.model_copy(update={"job_root_dir": (path.parent / config.job_root_dir).resolve()})
+
+
+def describe(error: ValidationError) -> str:
+    """Return one line for all mistakes that pydantic found, each with its key."""
+    return "; ".join(_describe(details) for details in error.errors(include_url=False, include_context=False))
+
+
+def _describe(details: Any) -> str:
+    key = ".".join(str(part) for part in details["loc"]) or "the file"
+    match details["type"]:
+        case "missing":
+            return f"{key} is missing: add it"
+        case "extra_forbidden":
+            return f"{key} is not a known key: remove it or correct its spelling"
+        case _:
+            return f"{key} {_one_line(details['msg'].removeprefix('Value error, '))}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def import_object(reference: str) -> Any:
+    """Return what ``module:name`` or ``path/to/file.py:name`` refers to.
+
+    Raises ConfigurationError when it cannot be imported.
+    """
+    module_name, separator, name = reference.rpartition(":")
+    if not separator:
+        raise ConfigurationError(f"{reference!r} must be module:function or path/to/file.py:function")
+    try:
+        if module_name.endswith(".py"):
+            module = _load_file(Path(module_name))
+        else:
+            module = importlib.import_module(module_name)
+        return getattr(module, name)
+    except Exception as error:  # whatever the operator's module raises while it is imported
+        raise ConfigurationError(f"{reference!r} cannot be imported ({_one_line(str(error))}); correct it") from error
+
+
+def _load_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,74 @@
+"""The exceptions of Bartender.
+
+::
+
+    BartenderError
+    ├── ConfigurationError      the operator's files or environment are wrong; ends the program
+    ├── VisitorError            the request cannot be honoured; nothing was kept of it
+    │   ├── UnknownApplication
+    │   ├── NotAllowed          the visitor lacks a role
+    │   ├── InvalidUpload       the archive or the form fields
+    │   ├── JobNotFound         not there or not theirs
+    │   └── JobNotCompleted     asked for outputs before the end
+    ├── JobFailure              ends one job; its text is the reason the visitor reads
+    │   └── JobCancelled
+    └── Unavailable (transient) a part we need does not answer now
+
+``str(error)`` is one sentence for whom it concerns; the cause is chained for the operator.
+"""
+
+from typing import ClassVar
+
+
+class BartenderError(Exception):
+    """Base of all errors that Bartender raises on purpose.
+
+    ``transient`` says whether the same call may succeed later: tasks retry those, never the others.
+    """
+
+    transient: ClassVar[bool] = False
+
+
+class ConfigurationError(BartenderError):
+    """A mistake in a file or variable of the operator.
+
+    The text names the file, the key and the way out, on one line.
+    """
+
+
+class VisitorError(BartenderError):
+    """A request that cannot be honoured as it is."""
+
+
+class UnknownApplication(VisitorError):
+    """No application of that name is configured."""
+
+
+class NotAllowed(VisitorError):
+    """The visitor has none of the roles that the application asks for."""
+
+
+class InvalidUpload(VisitorError):
+    """The archive or the form fields are not what the application takes."""
+
+
+class JobNotFound(VisitorError):
+    """No such job, or somebody else's: the two are not told apart."""
+
+
+class JobNotCompleted(VisitorError):
+    """Outputs were asked for before the job ended."""
+
+
+class JobFailure(BartenderError):
+    """The job cannot be completed; the text becomes its reason."""
+
+
+class JobCancelled(JobFailure):
+    """Somebody ended the job on purpose."""
+
+
+class Unavailable(BartenderError):
+    """A part that is needed does not answer at the moment."""
+
+    transient = True

@@ -1,0 +1,58 @@
+"""Filesystems: how a job's files get to a destination and back.
+
+A filesystem is one module here, named as its ``type`` in the configuration file, with two classes: ``Config``,
+the pydantic model of its keys, and ``Filesystem``, made with that model by ``Filesystem(config, place)``.
+"""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from flows.places import Place
+
+
+class Filesystem(Protocol):
+    """Moves directories of jobs. Each method may be repeated after any failure.
+
+    All methods raise Unavailable when the far side cannot be reached now.
+    """
+
+    async def stage_in(self, job_dir: Path, token: str) -> Path:
+        """Bring the files to the destination; return the directory they have there."""
+        ...
+
+    async def stage_out(self, job_dir: Path, token: str) -> None:
+        """Bring the outputs back into ``job_dir``."""
+        ...
+
+    async def remove(self, job_dir: Path, token: str) -> None:
+        """Remove what was brought to the destination; never ``job_dir`` itself."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+def names() -> list[str]:
+    """Return the types that there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def configuration(kind: str) -> type[BaseModel]:
+    """Return the model of a type's keys; ValueError for a type that there is not."""
+    return _module(kind).Config  # type: ignore[no-any-return]
+
+
+def create(config: BaseModel, place: Place) -> Filesystem:
+    """Make the filesystem of this configuration."""
+    return _module(config.type).Filesystem(config, place)  # type: ignore[attr-defined,no-any-return]
+
+
+def _module(kind: str) -> Any:
+    if kind not in names():
+        raise ValueError(f"has the unknown type {kind!r}: use one of {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{kind}")

@@ -1,0 +1,257 @@
+"""Jobs in the database: their states, the transitions allowed between them, and all SQL about them."""
+
+import enum
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from flows.errors import JobNotFound
+
+CHANNEL = "bartender_job"
+"""PostgreSQL channel on which the id of a job is sent when its flow run waits for a worker."""
+
+
+class State(enum.StrEnum):
+    """Exactly the states that clients know; more detail goes into ``reason``."""
+
+    NEW = "new"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STAGING_OUT = "staging_out"
+    OK = "ok"
+    ERROR = "error"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended; it then never changes again."""
+        return self in (State.OK, State.ERROR)
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.NEW: frozenset({State.QUEUED, State.RUNNING, State.STAGING_OUT, State.ERROR}),
+    State.QUEUED: frozenset({State.RUNNING, State.STAGING_OUT, State.ERROR}),
+    # Back to queued: a cluster may requeue a job that it preempted.
+    State.RUNNING: frozenset({State.QUEUED, State.STAGING_OUT, State.ERROR}),
+    State.STAGING_OUT: frozenset({State.OK, State.ERROR}),
+    State.OK: frozenset(),
+    State.ERROR: frozenset(),
+}
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+job_table = sa.Table(
+    "job",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("application", sa.Text, nullable=False),
+    sa.Column("submitter", sa.Text, nullable=False),
+    sa.Column("roles", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("command", sa.Text, nullable=False),
+    sa.Column("token", sa.Uuid, nullable=False, unique=True),
+    sa.Column("flow_run_id", sa.Uuid, unique=True),
+    sa.Column("worker", sa.Text),
+    sa.Column("destination", sa.Text),
+    sa.Column("scheduler_id", sa.Text),
+    sa.Column("created_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("updated_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.CheckConstraint(sa.column("state").in_([s.value for s in State]), name="state_is_known"),
+    sa.Index(None, "submitter", "id"),
+    # The few jobs that are under way, among the many that have ended.
+    sa.Index("ix_job_active", "id", postgresql_where=sa.text("state NOT IN ('ok', 'error')")),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One row. ``token`` names the job's upload and its submission everywhere outside the database."""
+
+    id: int
+    name: str
+    application: str
+    submitter: str
+    roles: Sequence[str]
+    state: State
+    reason: str | None
+    command: str
+    token: uuid.UUID
+    flow_run_id: uuid.UUID | None
+    worker: str | None
+    destination: str | None
+    scheduler_id: str | None
+    created_on: datetime
+    updated_on: datetime
+
+
+_job = job_table.c
+_ACTIVE = _job.state.not_in([State.OK, State.ERROR])
+
+
+def _from_row(row: sa.Row[Any]) -> Job:
+    return Job(**{**row._mapping, "state": State(row.state)})
+
+
+class JobStore:
+    """All reads and writes of jobs. Every method is one short transaction."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def _all(self, statement: sa.Executable) -> list[Job]:
+        async with self.engine.begin() as connection:
+            return [_from_row(row) for row in await connection.execute(statement)]
+
+    async def _first(self, statement: sa.Executable) -> Job | None:
+        jobs = await self._all(statement)
+        return jobs[0] if jobs else None
+
+    # Submission and reading: what the API needs
+
+    async def create(
+        self, *, application: str, submitter: str, roles: Sequence[str], command: str, token: uuid.UUID
+    ) -> Job:
+        """Write down a new job; durable on return. Its name is ``job<id>`` until the visitor renames it."""
+        number = sa.select(sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id")).subquery()
+        row = sa.select(
+            number.c.id,
+            sa.literal("job") + sa.cast(number.c.id, sa.Text),
+            sa.literal(application),
+            sa.literal(submitter),
+            sa.literal(list(roles), pg.ARRAY(sa.Text)),
+            sa.literal(State.NEW.value),
+            sa.literal(command),
+            sa.literal(token, sa.Uuid()),
+        )
+        columns = ["id", "name", "application", "submitter", "roles", "state", "command", "token"]
+        statement = pg.insert(job_table).from_select(columns, row).returning(job_table)
+        job = await self._first(statement)
+        assert job is not None  # noqa: S101 - an INSERT .. RETURNING of one row returns it
+        return job
+
+    async def get(self, job_id: int) -> Job:
+        """Raise JobNotFound when there is no such job."""
+        job = await self._first(sa.select(job_table).where(_job.id == job_id))
+        if job is None:
+            raise JobNotFound(f"There is no job {job_id}.")
+        return job
+
+    async def list(self, submitter: str, *, limit: int, offset: int) -> list[Job]:
+        """Return the jobs of one submitter, newest first."""
+        statement = sa.select(job_table).where(_job.submitter == submitter).order_by(_job.id.desc())
+        return await self._all(statement.limit(limit).offset(offset))
+
+    async def rename(self, job_id: int, name: str) -> None:
+        """Give the job another name."""
+        await self._update(_job.id == job_id, name=name)
+
+    # The outbox: jobs that still need a flow run, and who runs them
+
+    async def without_flow_run(self, *, older_than: float, limit: int) -> list[Job]:
+        """Return jobs, oldest first, that have waited ``older_than`` seconds for a flow run."""
+        old = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, older_than)
+        statement = sa.select(job_table).where(_ACTIVE, _job.flow_run_id.is_(None), _job.created_on <= old)
+        return await self._all(statement.order_by(_job.id).limit(limit))
+
+    async def set_flow_run(self, flow_runs: dict[int, uuid.UUID]) -> None:
+        """Record the flow run of each job id and tell the workers.
+
+        A job that has one already keeps it: a job never has two.
+        """
+        async with self.engine.begin() as connection:
+            for job_id, flow_run_id in flow_runs.items():
+                await connection.execute(
+                    sa.update(job_table)
+                    .where(_job.id == job_id, _job.flow_run_id.is_(None))
+                    .values(flow_run_id=flow_run_id)
+                )
+                await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, str(job_id))))
+
+    async def claim(self, worker: str, *, job_id: int | None = None, limit: int = 100) -> list[Job]:
+        """Make ``worker`` the one that runs jobs that wait for somebody; return those it got."""
+        waiting = sa.select(_job.id).where(_ACTIVE, _job.flow_run_id.is_not(None), _job.worker.is_(None))
+        if job_id is not None:
+            waiting = waiting.where(_job.id == job_id)
+        ids = waiting.order_by(_job.id).limit(limit).with_for_update(skip_locked=True).cte("waiting")
+        statement = (
+            sa.update(job_table)
+            .where(_job.id.in_(sa.select(ids.c.id)))
+            .values(worker=worker)
+            .returning(job_table)
+        )
+        return sorted(await self._all(statement), key=lambda job: job.id)
+
+    async def claim_for_flow_run(self, job_id: int, flow_run_id: uuid.UUID, worker: str) -> bool:
+        """Make ``worker`` run the job by this flow run, unless it has another one, another worker or an end."""
+        claimed = await self._update(
+            _job.id == job_id,
+            _ACTIVE,
+            sa.or_(_job.flow_run_id.is_(None), _job.flow_run_id == flow_run_id),
+            sa.or_(_job.worker.is_(None), _job.worker == worker),
+            flow_run_id=flow_run_id,
+            worker=worker,
+        )
+        return claimed is not None
+
+    async def of_worker(self, worker: str) -> list[Job]:
+        """Return the jobs under way that ``worker`` had claimed, oldest first."""
+        return await self._all(sa.select(job_table).where(_ACTIVE, _job.worker == worker).order_by(_job.id))
+
+    async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
+        """Return the job that this flow run runs, if any."""
+        return await self._first(sa.select(job_table).where(_job.flow_run_id == flow_run_id))
+
+    # A job's life: what the flow's tasks need
+
+    async def set_destination(self, job_id: int, destination: str) -> None:
+        """Write down where the job will run."""
+        await self._update(_job.id == job_id, _ACTIVE, destination=destination)
+
+    async def set_scheduler_id(self, job_id: int, scheduler_id: str) -> None:
+        """Write down the id that the scheduler gave the job."""
+        await self._update(_job.id == job_id, _ACTIVE, scheduler_id=scheduler_id)
+
+    async def advance(self, job_id: int, state: State) -> bool:
+        """Move the job to ``state`` where the table of transitions allows it.
+
+        Returns whether it moved; repeating a move that was made is harmless.
+        """
+        return await self._move(job_id, state, reason=None)
+
+    async def complete(self, job_id: int) -> bool:
+        """End the job well."""
+        return await self._move(job_id, State.OK, reason=None)
+
+    async def fail(self, job_id: int, reason: str) -> bool:
+        """End the job with a sentence that tells the visitor why."""
+        return await self._move(job_id, State.ERROR, reason=reason)
+
+    async def explain(self, job_id: int, reason: str | None) -> None:
+        """Say why a job that is under way does not get on, or that it does again (None)."""
+        await self._update(_job.id == job_id, _ACTIVE, _job.reason.is_distinct_from(reason), reason=reason)
+
+    async def _move(self, job_id: int, state: State, *, reason: str | None) -> bool:
+        sources = [source for source, targets in TRANSITIONS.items() if state in targets]
+        moved = await self._update(_job.id == job_id, _job.state.in_(sources), state=state, reason=reason)
+        return moved is not None
+
+    async def _update(self, *where: sa.ColumnElement[bool], **values: object) -> int | None:
+        statement = (
+            sa.update(job_table).where(*where).values(**values, updated_on=sa.func.now()).returning(_job.id)
+        )
+        async with self.engine.begin() as connection:
+            return (await connection.execute(statement)).scalar_one_or_none()

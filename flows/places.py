@@ -1,0 +1,33 @@
+"""Where Bartender keeps things on this machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The data directory and what is in it. Only ``job_root`` can be elsewhere.
+
+    A job's directory belongs to the visitor; our own bookkeeping of it is in the others.
+    """
+
+    data_dir: Path
+    job_root: Path
+
+    def job_dir(self, job_id: int) -> Path:
+        """Where a job's files are."""
+        return self.job_root / str(job_id)
+
+    def upload(self, token: str) -> Path:
+        """Where the archive that a visitor sent is kept until it is unpacked."""
+        return self.data_dir / "uploads" / f"{token}.zip"
+
+    @property
+    def commands(self) -> Path:
+        """Bookkeeping of commands that run on this machine, one directory each."""
+        return self.data_dir / "commands"
+
+    @property
+    def results(self) -> Path:
+        """What the tasks of flow runs returned, to continue after a restart."""
+        return self.data_dir / "results"

@@ -1,0 +1,94 @@
+"""Schedulers: what runs a job's command at a destination.
+
+A scheduler is one module here, named as its ``type`` in the configuration file, with two classes: ``Config``,
+the pydantic model of its keys, and ``Scheduler``, made with that model by ``Scheduler(config, place)``.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+from flows.places import Place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """What a scheduler is to run. ``directory`` is where the job's files are at the destination."""
+
+    token: str
+    job_id: int
+    application: str
+    submitter: str
+    command: str
+    directory: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """What a scheduler knows of a job.
+
+    ``returncode`` is that of the ended command, and None when there is proof that it ended without one:
+    ``reason`` then says what happened, in a sentence for the visitor. A ``reason`` before the end says why
+    the job does not get on.
+    """
+
+    state: Literal["queued", "running", "ended"]
+    returncode: int | None = None
+    reason: str | None = None
+
+
+class Scheduler(Protocol):
+    """Runs commands, each exactly once.
+
+    All methods raise Unavailable when the scheduler cannot be asked now, and may be called again.
+    """
+
+    async def submit(self, submission: Submission) -> str:
+        """Hand the command over and return the scheduler's id of it.
+
+        A token that was submitted before is not submitted again: the id of then is returned.
+        Raises JobFailure when the scheduler refuses the job.
+        """
+        ...
+
+    def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
+        """Yield the status now, then each change of it; end after yielding an ended one."""
+        ...
+
+    async def cancel(self, scheduler_id: str) -> None:
+        """End the command and all its children; harmless when it has ended."""
+        ...
+
+    async def forget(self, scheduler_id: str) -> None:
+        """Remove what the scheduler keeps of a command that has ended."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. Commands go on."""
+        ...
+
+
+def names() -> list[str]:
+    """Return the types that there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def configuration(kind: str) -> type[BaseModel]:
+    """Return the model of a type's keys; ValueError for a type that there is not."""
+    return _module(kind).Config  # type: ignore[no-any-return]
+
+
+def create(config: BaseModel, place: Place) -> Scheduler:
+    """Make the scheduler of this configuration."""
+    return _module(config.type).Scheduler(config, place)  # type: ignore[attr-defined,no-any-return]
+
+
+def _module(kind: str) -> Any:
+    if kind not in names():
+        raise ValueError(f"has the unknown type {kind!r}: use one of {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{kind}")
