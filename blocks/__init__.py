@@ -1,0 +1,8 @@
+"""Prefect blocks: credentials, and how to open a client with them.
+
+``prefect block register -m blocks`` shows them in Prefect's UI. A leaf: nothing of Bartender is imported.
+"""
+
+from blocks.environment import CommandEnvironment
+
+__all__ = ["CommandEnvironment"]

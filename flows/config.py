@@ -99,7 +99,11 @@ def _typed_part(value: object, configuration_of: Callable[[str], type[BaseModel]
 
 
 def _default_destinations() -> dict[str, Destination]:
-    return {"local": Destination.model_validate({"scheduler": {"type": "memory"}, "filesystem": {"type": "local"}})}
+    return {
+        "local": Destination.model_validate(
+            {"scheduler": {"type": "memory"}, "filesystem": {"type": "local"}}
+        )
+    }
 
 
 class Config(_Model):
@@ -142,7 +146,9 @@ def load(path: Path) -> Config:
             f"{path}: there is no such file; copy config-example.yaml there or set BARTENDER_CONFIG_FILENAME"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error}); check the path and its permissions") from error
+        raise ConfigurationError(
+            f"{path}: cannot be read ({error}); check the path and its permissions"
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: is not YAML: {_one_line(str(error))}") from error
     if not isinstance(content, dict):
@@ -176,8 +182,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def import_object(reference: str) -> Any:
-    """Return what ``module:name`` or ``path/to/file.py:name`` refers to.
+def import_object(reference: str, directory: Path) -> Any:
+    """Return what ``module:name`` or ``path/to/file.py:name``, relative to ``directory``, refers to.
 
     Raises ConfigurationError when it cannot be imported.
     """
@@ -186,12 +192,14 @@ def import_object(reference: str) -> Any:
         raise ConfigurationError(f"{reference!r} must be module:function or path/to/file.py:function")
     try:
         if module_name.endswith(".py"):
-            module = _load_file(Path(module_name))
+            module = _load_file(directory / module_name)
         else:
             module = importlib.import_module(module_name)
         return getattr(module, name)
     except Exception as error:  # whatever the operator's module raises while it is imported
-        raise ConfigurationError(f"{reference!r} cannot be imported ({_one_line(str(error))}); correct it") from error
+        raise ConfigurationError(
+            f"{reference!r} cannot be imported ({_one_line(str(error))}); correct it"
+        ) from error
 
 
 def _load_file(path: Path) -> Any:

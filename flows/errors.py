@@ -11,7 +11,12 @@
     │   ├── JobNotFound         not there or not theirs
     │   └── JobNotCompleted     asked for outputs before the end
     ├── JobFailure              ends one job; its text is the reason the visitor reads
-    │   └── JobCancelled
+    │   ├── CommandFailed       the command itself ended badly
+    │   ├── TimeLimitExceeded
+    │   ├── StagingFailed       files could not be moved or unpacked
+    │   ├── DestinationRefused  no destination, or it will never run this job
+    │   ├── JobCancelled        somebody ended the job on purpose
+    │   └── InternalError       our mistake
     └── Unavailable (transient) a part we need does not answer now
 
 ``str(error)`` is one sentence for whom it concerns; the cause is chained for the operator.
@@ -61,11 +66,51 @@ class JobNotCompleted(VisitorError):
 
 
 class JobFailure(BartenderError):
-    """The job cannot be completed; the text becomes its reason."""
+    """The job cannot be completed; the text becomes its reason and ``kind`` says whose turn it is."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def of_kind(cls, kind: str | None, text: str) -> "JobFailure":
+        """Return the failure that ``kind`` and ``text`` were written down of; an unknown kind is internal."""
+        classes = {subclass.kind: subclass for subclass in cls.__subclasses__()}
+        return classes.get(kind or "", InternalError)(text)
+
+
+class CommandFailed(JobFailure):
+    """The command ended with another exit code than 0, or was killed."""
+
+    kind = "user error"
+
+
+class TimeLimitExceeded(JobFailure):
+    """The command ran longer than the destination allows."""
+
+    kind = "time limit"
+
+
+class StagingFailed(JobFailure):
+    """The job's files could not be unpacked or moved."""
+
+    kind = "staging"
+
+
+class DestinationRefused(JobFailure):
+    """No destination takes the job."""
+
+    kind = "destination"
 
 
 class JobCancelled(JobFailure):
     """Somebody ended the job on purpose."""
+
+    kind = "cancelled"
+
+
+class InternalError(JobFailure):
+    """Bartender's own mistake; the cause is in the operator's log."""
+
+    kind = "internal"
 
 
 class Unavailable(BartenderError):

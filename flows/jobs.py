@@ -2,16 +2,19 @@
 
 import enum
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import sqlalchemy as sa
+import sqlalchemy.exc
 from sqlalchemy.dialects import postgresql as pg
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from flows.errors import JobNotFound
+from flows.errors import JobFailure, JobNotFound, Unavailable
 
 CHANNEL = "bartender_job"
 """PostgreSQL channel on which the id of a job is sent when its flow run waits for a worker."""
@@ -62,6 +65,7 @@ job_table = sa.Table(
     sa.Column("roles", pg.ARRAY(sa.Text), nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
+    sa.Column("reason_kind", sa.Text),
     sa.Column("command", sa.Text, nullable=False),
     sa.Column("token", sa.Uuid, nullable=False, unique=True),
     sa.Column("flow_run_id", sa.Uuid, unique=True),
@@ -88,6 +92,7 @@ class Job:
     roles: Sequence[str]
     state: State
     reason: str | None
+    reason_kind: str | None
     command: str
     token: uuid.UUID
     flow_run_id: uuid.UUID | None
@@ -97,6 +102,13 @@ class Job:
     created_on: datetime
     updated_on: datetime
 
+
+_DATABASE_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+)
 
 _job = job_table.c
 _ACTIVE = _job.state.not_in([State.OK, State.ERROR])
@@ -112,8 +124,21 @@ class JobStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
 
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Raise Unavailable when the database cannot be asked now."""
+        try:
+            async with self.engine.begin() as connection:
+                yield connection
+        except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
+            raise Unavailable("The database does not answer.") from error
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated or isinstance(error.orig, _DATABASE_AWAY):
+                raise Unavailable("The database does not answer.") from error
+            raise
+
     async def _all(self, statement: sa.Executable) -> list[Job]:
-        async with self.engine.begin() as connection:
+        async with self._transaction() as connection:
             return [_from_row(row) for row in await connection.execute(statement)]
 
     async def _first(self, statement: sa.Executable) -> Job | None:
@@ -126,7 +151,9 @@ class JobStore:
         self, *, application: str, submitter: str, roles: Sequence[str], command: str, token: uuid.UUID
     ) -> Job:
         """Write down a new job; durable on return. Its name is ``job<id>`` until the visitor renames it."""
-        number = sa.select(sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id")).subquery()
+        number = sa.select(
+            sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id")
+        ).subquery()
         row = sa.select(
             number.c.id,
             sa.literal("job") + sa.cast(number.c.id, sa.Text),
@@ -150,7 +177,7 @@ class JobStore:
             raise JobNotFound(f"There is no job {job_id}.")
         return job
 
-    async def list(self, submitter: str, *, limit: int, offset: int) -> list[Job]:
+    async def of_submitter(self, submitter: str, *, limit: int, offset: int) -> list[Job]:
         """Return the jobs of one submitter, newest first."""
         statement = sa.select(job_table).where(_job.submitter == submitter).order_by(_job.id.desc())
         return await self._all(statement.limit(limit).offset(offset))
@@ -161,10 +188,9 @@ class JobStore:
 
     # The outbox: jobs that still need a flow run, and who runs them
 
-    async def without_flow_run(self, *, older_than: float, limit: int) -> list[Job]:
-        """Return jobs, oldest first, that have waited ``older_than`` seconds for a flow run."""
-        old = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, older_than)
-        statement = sa.select(job_table).where(_ACTIVE, _job.flow_run_id.is_(None), _job.created_on <= old)
+    async def without_flow_run(self, *, limit: int) -> list[Job]:
+        """Return jobs under way that have no flow run yet, oldest first."""
+        statement = sa.select(job_table).where(_ACTIVE, _job.flow_run_id.is_(None))
         return await self._all(statement.order_by(_job.id).limit(limit))
 
     async def set_flow_run(self, flow_runs: dict[int, uuid.UUID]) -> None:
@@ -172,7 +198,7 @@ class JobStore:
 
         A job that has one already keeps it: a job never has two.
         """
-        async with self.engine.begin() as connection:
+        async with self._transaction() as connection:
             for job_id, flow_run_id in flow_runs.items():
                 await connection.execute(
                     sa.update(job_table)
@@ -196,7 +222,10 @@ class JobStore:
         return sorted(await self._all(statement), key=lambda job: job.id)
 
     async def claim_for_flow_run(self, job_id: int, flow_run_id: uuid.UUID, worker: str) -> bool:
-        """Make ``worker`` run the job by this flow run, unless it has another one, another worker or an end."""
+        """Make ``worker`` run the job by this flow run.
+
+        Returns False when the job has ended, or has another flow run or worker.
+        """
         claimed = await self._update(
             _job.id == job_id,
             _ACTIVE,
@@ -206,6 +235,10 @@ class JobStore:
             worker=worker,
         )
         return claimed is not None
+
+    async def release_flow_run(self, job_id: int) -> None:
+        """Put the job back among those that wait for a flow run."""
+        await self._update(_job.id == job_id, _ACTIVE, flow_run_id=None, worker=None)
 
     async def of_worker(self, worker: str) -> list[Job]:
         """Return the jobs under way that ``worker`` had claimed, oldest first."""
@@ -221,37 +254,38 @@ class JobStore:
         """Write down where the job will run."""
         await self._update(_job.id == job_id, _ACTIVE, destination=destination)
 
-    async def set_scheduler_id(self, job_id: int, scheduler_id: str) -> None:
-        """Write down the id that the scheduler gave the job."""
-        await self._update(_job.id == job_id, _ACTIVE, scheduler_id=scheduler_id)
+    async def submitted(self, job_id: int, scheduler_id: str) -> None:
+        """Write down the id that the scheduler gave the job, which is then queued there."""
+        await self._move(job_id, State.QUEUED, scheduler_id=scheduler_id)
 
-    async def advance(self, job_id: int, state: State) -> bool:
-        """Move the job to ``state`` where the table of transitions allows it.
+    async def advance(self, job_id: int, state: State, reason: str | None = None) -> None:
+        """Move the job to ``state`` where the table of transitions allows it; harmless when it is there.
 
-        Returns whether it moved; repeating a move that was made is harmless.
+        ``reason`` says why the job does not get on from there.
         """
-        return await self._move(job_id, state, reason=None)
+        await self._move(job_id, state, reason=reason)
 
     async def complete(self, job_id: int) -> bool:
-        """End the job well."""
-        return await self._move(job_id, State.OK, reason=None)
+        """End the job well; return whether it was this call that ended it."""
+        return await self._move(job_id, State.OK, reason=None, reason_kind=None)
 
-    async def fail(self, job_id: int, reason: str) -> bool:
-        """End the job with a sentence that tells the visitor why."""
-        return await self._move(job_id, State.ERROR, reason=reason)
+    async def fail(self, job_id: int, failure: JobFailure) -> bool:
+        """End the job with the reason that the visitor reads; return whether this call ended it."""
+        return await self._move(job_id, State.ERROR, reason=str(failure), reason_kind=failure.kind)
 
     async def explain(self, job_id: int, reason: str | None) -> None:
         """Say why a job that is under way does not get on, or that it does again (None)."""
         await self._update(_job.id == job_id, _ACTIVE, _job.reason.is_distinct_from(reason), reason=reason)
 
-    async def _move(self, job_id: int, state: State, *, reason: str | None) -> bool:
+    async def _move(self, job_id: int, state: State, **values: object) -> bool:
         sources = [source for source, targets in TRANSITIONS.items() if state in targets]
-        moved = await self._update(_job.id == job_id, _job.state.in_(sources), state=state, reason=reason)
+        moved = await self._update(_job.id == job_id, _job.state.in_(sources), state=state, **values)
         return moved is not None
 
     async def _update(self, *where: sa.ColumnElement[bool], **values: object) -> int | None:
         statement = (
             sa.update(job_table).where(*where).values(**values, updated_on=sa.func.now()).returning(_job.id)
         )
-        async with self.engine.begin() as connection:
-            return (await connection.execute(statement)).scalar_one_or_none()
+        async with self._transaction() as connection:
+            updated: int | None = (await connection.execute(statement)).scalar_one_or_none()
+            return updated

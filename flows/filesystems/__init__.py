@@ -1,7 +1,7 @@
 """Filesystems: how a job's files get to a destination and back.
 
-A filesystem is one module here, named as its ``type`` in the configuration file, with two classes: ``Config``,
-the pydantic model of its keys, and ``Filesystem``, made with that model by ``Filesystem(config, place)``.
+A filesystem is one module here, named as its ``type`` in the configuration file, with two classes:
+``Config``, the pydantic model of its keys, and ``Filesystem``, made by ``Filesystem(config, place)``.
 """
 
 import importlib

@@ -1,7 +1,8 @@
 """Schedulers: what runs a job's command at a destination.
 
-A scheduler is one module here, named as its ``type`` in the configuration file, with two classes: ``Config``,
-the pydantic model of its keys, and ``Scheduler``, made with that model by ``Scheduler(config, place)``.
+A scheduler is one module here, named as its ``type`` in the configuration file, with two classes:
+``Config``, the pydantic model of its keys, and ``Scheduler``, made by ``Scheduler(config, place, name)``,
+where ``name`` is the destination's.
 """
 
 import importlib
@@ -13,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
+from flows.errors import JobFailure
 from flows.places import Place
 
 
@@ -32,13 +34,13 @@ class Submission:
 class Status:
     """What a scheduler knows of a job.
 
-    ``returncode`` is that of the ended command, and None when there is proof that it ended without one:
-    ``reason`` then says what happened, in a sentence for the visitor. A ``reason`` before the end says why
-    the job does not get on.
+    ``returncode`` is that of the ended command. ``failure`` says what ended it otherwise, on proof.
+    ``reason`` says, before the end, why the job does not get on.
     """
 
     state: Literal["queued", "running", "ended"]
     returncode: int | None = None
+    failure: JobFailure | None = None
     reason: str | None = None
 
 
@@ -83,9 +85,9 @@ def configuration(kind: str) -> type[BaseModel]:
     return _module(kind).Config  # type: ignore[no-any-return]
 
 
-def create(config: BaseModel, place: Place) -> Scheduler:
-    """Make the scheduler of this configuration."""
-    return _module(config.type).Scheduler(config, place)  # type: ignore[attr-defined,no-any-return]
+def create(config: BaseModel, place: Place, name: str) -> Scheduler:
+    """Make the scheduler of this configuration for the destination ``name``."""
+    return _module(config.type).Scheduler(config, place, name)  # type: ignore[attr-defined,no-any-return]
 
 
 def _module(kind: str) -> Any:

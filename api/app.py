@@ -1,0 +1,128 @@
+"""The web application."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from sqlalchemy import URL
+
+from api import access_log, errors, openapi
+from api.database import open_engine
+from api.forms import Form
+from api.routes import applications, health, jobs, whoami
+from api.schemas import Problem
+from api.services import Services, Wakeable
+from api.tokens import load_public_key
+from api.unread import CloseUnread
+from deployments.dispatcher import Dispatcher
+from deployments.settings import Settings
+from flows import config as configuration
+from flows.config import Config
+from flows.errors import ConfigurationError
+from flows.jobs import JobStore
+
+_DISK_THREADS = 16
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "The token is bad, forged or expired"},
+    403: {"model": Problem, "description": "There is no token, or a role is missing"},
+    422: {"model": Problem, "description": "A parameter is not as it has to be"},
+    503: {"model": Problem, "description": "The database does not answer now"},
+}
+
+OpenDispatcher = Callable[[JobStore, Config], AbstractAsyncContextManager[Wakeable]]
+
+
+def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
+    """Return the application for the settings of the environment; a factory for uvicorn.
+
+    Raises ConfigurationError of one line.
+    """
+    settings = Settings.load()
+    config = configuration.load(settings.config_filename)
+    app = FastAPI(
+        title="Bartender",
+        description="Runs command-line applications as jobs.",
+        version=version("bartender"),
+        docs_url="/api/docs",
+        redoc_url="/api/redoc",
+        openapi_url="/api/openapi.json",
+        redirect_slashes=False,
+        lifespan=_lifespan(settings, config, open_dispatcher),
+        generate_unique_id_function=lambda route: route.name,
+    )
+    _add_routes(app)
+    errors.install(app)
+    openapi.install(app, config)
+    access_log.install()
+    app.add_middleware(CloseUnread)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    app.include_router(_with_head(health.router))
+    for router in (jobs.router, applications.router, whoami.router):
+        app.include_router(_with_head(router), responses=_REFUSALS)
+
+
+def _with_head(router: APIRouter) -> APIRouter:
+    """Return the routes and a HEAD for every GET: the server leaves the body away."""
+    extended = APIRouter()
+    extended.include_router(router)
+    for route in router.routes:
+        if isinstance(route, APIRoute) and route.methods == {"GET"}:
+            extended.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=["HEAD"],
+                response_model=route.response_model,
+                response_class=route.response_class,
+                include_in_schema=False,
+            )
+    return extended
+
+
+def _lifespan(
+    settings: Settings, config: Config, open_dispatcher: OpenDispatcher
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    url = _database(settings)
+    public_key = load_public_key(settings.public_key)
+    place = settings.place(config)
+    forms = {name: Form(application) for name, application in config.applications.items()}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            disk = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
+            stack.push_async_callback(asyncio.to_thread, disk.shutdown)
+            engine = open_engine(url, echo=settings.db_echo)
+            stack.push_async_callback(engine.dispose)
+            store = JobStore(engine)
+            dispatcher = await stack.enter_async_context(open_dispatcher(store, config))
+            place.upload("any").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            app.state.services = Services(
+                settings=settings,
+                forms=forms,
+                place=place,
+                public_key=public_key,
+                store=store,
+                dispatcher=dispatcher,
+                disk=disk,
+            )
+            yield
+
+    return lifespan
+
+
+def _database(settings: Settings) -> URL:
+    url = settings.configured_database()
+    if url is None:
+        raise ConfigurationError(
+            "environment: no database is configured: set BARTENDER_DB_DSN, or start with `bartender serve`, "
+            "which brings its own"
+        )
+    return url

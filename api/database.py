@@ -1,0 +1,37 @@
+"""The API's connections to PostgreSQL, and what is known when it does not answer."""
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from flows.errors import Unavailable
+
+_CONNECTIONS = 10
+_EXTRA_CONNECTIONS = 10
+_SECONDS = 5.0  # to connect, and to wait for a free connection
+_COMMAND_SECONDS = 30.0
+# cannot_connect_now, as while it starts, and too_many_connections: nothing was asked of it yet
+_NOT_LET_IN = frozenset({"57P03", "53300"})
+
+
+def open_engine(url: URL, *, echo: bool) -> AsyncEngine:
+    """Return an engine that gives up soon: a visitor is waiting."""
+    return create_async_engine(
+        url,
+        echo=echo,
+        hide_parameters=True,
+        pool_size=_CONNECTIONS,
+        max_overflow=_EXTRA_CONNECTIONS,
+        pool_timeout=_SECONDS,
+        connect_args={"timeout": _SECONDS, "command_timeout": _COMMAND_SECONDS},
+    )
+
+
+def may_be_written(error: Unavailable) -> bool:
+    """Whether the connection broke in the middle, so that what was to be written may be there."""
+    cause = error.__cause__
+    if isinstance(cause, DBAPIError):
+        return getattr(cause.orig, "sqlstate", None) not in _NOT_LET_IN
+    # Python's own TimeoutError is of a command or of an attempt to connect: they look the same. All else is
+    # an attempt to connect that failed, or no connection that was free.
+    return isinstance(cause, TimeoutError)

@@ -1,0 +1,84 @@
+"""What each error answers: one table from the classes of ``flows.errors`` to HTTP, for all routes."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from api.auth import TokenInvalid, TokenMissing
+from api.uploads import StorageFull, UploadStalled, UploadTooLarge
+from flows.errors import (
+    BartenderError,
+    InvalidUpload,
+    JobNotCompleted,
+    JobNotFound,
+    NotAllowed,
+    Unavailable,
+    UnknownApplication,
+)
+
+logger = logging.getLogger(__name__)
+
+STATUS: dict[type[BartenderError], int] = {
+    TokenMissing: 403,
+    TokenInvalid: 401,
+    NotAllowed: 403,
+    JobNotFound: 404,
+    UploadStalled: 408,
+    UploadTooLarge: 413,
+    UnknownApplication: 422,
+    InvalidUpload: 422,
+    JobNotCompleted: 425,
+    Unavailable: 503,
+    StorageFull: 507,
+}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}, 507: {"Retry-After": "60"}}
+
+
+def install(app: FastAPI) -> None:
+    """Let the application answer errors with ``{"detail": "one sentence"}``."""
+    for error, status in STATUS.items():
+        app.add_exception_handler(error, _answer(status))
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(ClientDisconnect, _disconnected)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _answer(status: int) -> Any:
+    async def handler(request: Request, error: Exception) -> Response:
+        if status >= 500:
+            logger.warning("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+        return JSONResponse({"detail": str(error)}, status, _HEADERS.get(status))
+
+    return handler
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+
+async def _invalid_request(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
+    return JSONResponse({"detail": "; ".join(_describe(part) for part in error.errors()) + "."}, 422)
+
+
+def _describe(details: Any) -> str:
+    # The first part of the place is "path", "query" or "body". What was sent is left out.
+    place = ".".join(str(part) for part in details["loc"][1:]) or "The body"
+    return f"{place}: {details['msg']}"
+
+
+async def _disconnected(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _unexpected(_request: Request, _error: Exception) -> Response:
+    # Starlette raises the error again once this is sent: the server logs it and closes the connection.
+    detail = "Something went wrong here that is not your fault; it was written down."
+    return JSONResponse({"detail": detail}, 500, {"Connection": "close"})

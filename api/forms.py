@@ -1,0 +1,163 @@
+"""The text fields of a submission: from text to the values of the application's schema, to its command."""
+
+import copy
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jsonschema
+from referencing import Registry
+
+from flows import templates
+from flows.config import Application
+from flows.errors import InvalidUpload
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,400}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
+_BOOLEANS = {
+    "true": True,
+    "on": True,
+    "yes": True,
+    "1": True,
+    "false": False,
+    "off": False,
+    "no": False,
+    "0": False,
+}
+_MAX_ERRORS = 5
+_MAX_MESSAGE = 300
+
+
+class Form:
+    """What an application takes besides the archive."""
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        schema = application.input_schema or {}
+        self._properties: Mapping[str, Any] = schema.get("properties", {})
+        # An empty registry: a reference to a URL in the schema is never fetched.
+        self._validator = jsonschema.Draft202012Validator(schema, registry=Registry())
+
+    def command(self, fields: Iterable[tuple[str, str]]) -> str:
+        """Return the command that the fields make; raise InvalidUpload that names those that are wrong."""
+        command = templates.render(self.application.command_template, self.values(fields))
+        try:
+            command.encode()
+        except UnicodeEncodeError as error:  # JSON in a field can hold half of a surrogate pair
+            raise InvalidUpload("A field has a character that is not in Unicode; leave it out.") from error
+        return command
+
+    def values(self, fields: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """Return the fields as values of the schema's types, defaults filled in."""
+        texts: dict[str, list[str]] = {}
+        for name, text in fields:
+            texts.setdefault(name, []).append(text)
+        values = {name: self._value(name, several) for name, several in texts.items()}
+        for name, schema in self._properties.items():
+            if isinstance(schema, dict) and "default" in schema:
+                values.setdefault(name, copy.deepcopy(schema["default"]))
+        self._validate(values)
+        return values
+
+    def _value(self, name: str, texts: list[str]) -> Any:
+        schema = self._properties.get(name, {})
+        if len(texts) == 1:
+            return from_text(texts[0], schema)
+        if "array" not in _types(schema):
+            raise InvalidUpload(f"Field {_shortened(name)} was sent {len(texts)} times; send it once.")
+        return [from_text(text, schema.get("items")) for text in texts]
+
+    def _validate(self, values: dict[str, Any]) -> None:
+        errors = sorted(self._validator.iter_errors(values), key=lambda error: error.json_path)
+        if errors:
+            raise InvalidUpload("; ".join(_describe(error) for error in errors[:_MAX_ERRORS]) + ".")
+
+
+def from_text(text: str, schema: Any) -> Any:
+    """Return the value that the text stands for in the first of the schema's types that it fits.
+
+    Text that fits none of them is returned as it is: validation then says what was expected.
+    """
+    types = _types(schema)
+    for name, conversion in _CONVERSIONS.items():
+        if name in types:
+            try:
+                return conversion(text)
+            except ValueError:
+                continue
+    if types == {"array"}:
+        return [from_text(text, schema.get("items"))]
+    return text
+
+
+def _types(schema: Any) -> frozenset[str]:
+    """Return the types that a schema allows, those of its alternatives included."""
+    if not isinstance(schema, dict):
+        return frozenset()
+    types = schema.get("type", [])
+    found = frozenset([types] if isinstance(types, str) else types)
+    alternatives = (part for keyword in ("anyOf", "oneOf", "allOf") for part in schema.get(keyword, []))
+    return found.union(*map(_types, alternatives))
+
+
+def _null(text: str) -> None:
+    if text != "null":
+        raise ValueError(text)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in _BOOLEANS:
+        raise ValueError(text)
+    return _BOOLEANS[text.lower()]
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+        raise ValueError(text)
+    return int(text) if _INTEGER.fullmatch(text) else float(text)
+
+
+def _json_of(expected: type) -> Callable[[str], Any]:
+    def from_json(text: str) -> Any:
+        try:
+            value = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("too deep") from error
+        if not isinstance(value, expected):
+            raise ValueError(text)  # noqa: TRY004 - one exception for all texts that do not fit
+        return value
+
+    return from_json
+
+
+# The stricter ones first: "1" is an integer where the schema allows a boolean as well.
+_CONVERSIONS: dict[str, Callable[[str], Any]] = {
+    "null": _null,
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+    "object": _json_of(dict),
+    "array": _json_of(list),
+}
+
+
+def _describe(error: jsonschema.ValidationError) -> str:
+    field = ".".join(str(part) for part in error.absolute_path)
+    message = _shortened(error.message)
+    return (
+        f"Field {_shortened(field)}: {message}"
+        if field
+        else f"The fields are not complete or correct: {message}"
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"

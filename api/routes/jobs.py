@@ -1,0 +1,99 @@
+"""Jobs of the visitor. All answers come from the job's row and directory."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Path, Query, Request
+from fastapi.responses import Response
+
+from api.auth import CurrentUser
+from api.files import NotThere, stream_text
+from api.schemas import JobModelDTO, Problem
+from api.services import Services, ServicesDep
+from flows.errors import JobNotCompleted, JobNotFound
+from flows.jobs import Job
+
+router = APIRouter(prefix="/api/job", tags=["job"])
+
+_BIGINT = 2**63 - 1
+_MAX_LIMIT = 1000
+_WITHOUT_NUL = r"^[^\x00]*$"  # which PostgreSQL cannot store
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "There is no such job, or it is somebody else's"}
+}
+
+
+async def own_job(jobid: Annotated[int, Path()], user: CurrentUser, services: ServicesDep) -> Job:
+    """Return the job; raise JobNotFound unless it is the visitor's."""
+    not_found = JobNotFound(f"You have no job {jobid}.")
+    if not 0 < jobid <= _BIGINT:
+        raise not_found
+    try:
+        job = await services.store.get(jobid)
+    except JobNotFound as error:
+        raise not_found from error
+    if job.submitter != user.username:
+        raise not_found
+    return job
+
+
+OwnJob = Annotated[Job, Depends(own_job)]
+
+
+@router.get("", include_in_schema=False, response_model=list[JobModelDTO])
+@router.get("/", response_model=list[JobModelDTO])
+async def retrieve_jobs(
+    user: CurrentUser,
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=0, le=_MAX_LIMIT)] = 10,
+    offset: Annotated[int, Query(ge=0, le=_BIGINT)] = 0,
+) -> list[Job]:
+    """Return your jobs, newest first."""
+    return await services.store.of_submitter(user.username, limit=limit, offset=offset)
+
+
+@router.get("/{jobid}", response_model=JobModelDTO, responses=_NOT_FOUND)
+async def retrieve_job(job: OwnJob) -> Job:
+    """Return one of your jobs."""
+    return job
+
+
+@router.post("/{jobid}/name", responses=_NOT_FOUND)
+async def rename_job_name(
+    job: OwnJob,
+    services: ServicesDep,
+    name: Annotated[str, Body(min_length=1, max_length=200, pattern=_WITHOUT_NUL)],
+) -> None:
+    """Give the job another name."""
+    await services.store.rename(job.id, name)
+
+
+_OUTPUT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The output"},
+    404: {
+        "model": Problem,
+        "description": "There is no such job, it is somebody else's, or it has no output",
+    },
+    425: {"model": Problem, "description": "The job has not ended yet"},
+}
+
+
+@router.get("/{jobid}/stdout", response_class=Response, responses=_OUTPUT)
+async def retrieve_job_stdout(job: OwnJob, request: Request, services: ServicesDep) -> Response:
+    """Return what the completed job's command wrote to its standard output."""
+    return await _output(job, "stdout.txt", request, services)
+
+
+@router.get("/{jobid}/stderr", response_class=Response, responses=_OUTPUT)
+async def retrieve_job_stderr(job: OwnJob, request: Request, services: ServicesDep) -> Response:
+    """Return what the completed job's command wrote to its standard error."""
+    return await _output(job, "stderr.txt", request, services)
+
+
+async def _output(job: Job, name: str, request: Request, services: Services) -> Response:
+    if not job.state.is_final:
+        raise JobNotCompleted(f"Job {job.id} is {job.state}; its output can be read once it has ended.")
+    try:
+        directory = services.place.job_dir(job.id)
+        return await stream_text(directory, name, services, head=request.method == "HEAD")
+    except NotThere as error:
+        raise JobNotFound(f"Job {job.id} has no {name}.") from error

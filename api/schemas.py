@@ -1,0 +1,38 @@
+"""What requests and answers look like. The names are part of the contract with generated clients."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.jobs import State
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str
+
+
+class User(BaseModel):
+    """Whom the token speaks for."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    username: str
+    roles: list[str]
+
+
+class JobModelDTO(BaseModel):
+    """A job. ``reason`` tells why it failed, or why it does not get on."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    application: str
+    state: State
+    submitter: str
+    reason: str | None = None
+    destination: str | None = None
+    created_on: datetime
+    updated_on: datetime

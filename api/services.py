@@ -1,0 +1,49 @@
+"""What the routes work with; made once per process, by the application's lifespan."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Protocol, TypeVar, cast
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from fastapi import Depends, Request
+
+from api.forms import Form
+from deployments.settings import Settings
+from flows.jobs import JobStore
+from flows.places import Place
+
+T = TypeVar("T")
+
+
+class Wakeable(Protocol):
+    """Who gives new jobs their flow run."""
+
+    def wake(self) -> None:
+        """Look for new jobs now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """``disk`` is for calls that wait for the disk, so that none of them ever waits in the event loop."""
+
+    settings: Settings
+    forms: Mapping[str, Form]
+    place: Place
+    public_key: RSAPublicKey
+    store: JobStore
+    dispatcher: Wakeable
+    disk: ThreadPoolExecutor
+
+    async def on_disk(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call the function in a thread. It runs to its end even where the caller is cancelled."""
+        return await asyncio.get_running_loop().run_in_executor(self.disk, function, *arguments)
+
+
+async def get_services(request: Request) -> Services:
+    """Return what the lifespan made."""
+    return cast(Services, request.app.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]

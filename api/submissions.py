@@ -1,0 +1,114 @@
+"""One submission: its body comes in, a job comes out, or nothing is left of it."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from fastapi import Request
+
+from api.database import may_be_written
+from api.forms import Form
+from api.multipart import MAX_PARTS, MAX_TEXT, FormReader
+from api.services import Services
+from api.uploads import Archive, receive_body
+from flows import archives
+from flows.errors import InvalidUpload, NotAllowed, Unavailable, UnknownApplication
+from flows.jobs import Job
+from flows.users import User
+
+ARCHIVE_TYPES = ("application/zip", "application/x-zip-compressed")
+FORM_TYPE = "multipart/form-data"
+# What a form may have around its archive: the text fields, and the headers and boundary of each part.
+_FORM_EXTRA = MAX_TEXT + MAX_PARTS * 1024
+
+
+async def submit(name: str, request: Request, user: User, services: Services) -> Job:
+    """Return the new job, durable with its archive.
+
+    Raises VisitorError, Unavailable or Starlette's ClientDisconnect; nothing is kept then.
+    """
+    form = services.forms.get(name)
+    if form is None:
+        raise UnknownApplication(f"There is no application {name[:100]!r}.")
+    if not user.may_submit(form.application.allowed_roles):
+        raise NotAllowed(f"Your roles do not allow you to submit to application {name!r}.")
+    token = uuid.uuid4()
+    async with _archive(token, services) as archive:
+        command = await _receive(request, archive, form, services)
+        archive.keep = True  # from here on a job may need it
+        try:
+            job = await services.store.create(
+                application=name,
+                submitter=user.username,
+                roles=list(user.roles),
+                command=command,
+                token=token,
+            )
+        except Unavailable as error:
+            archive.keep = may_be_written(error)
+            raise
+    services.dispatcher.wake()
+    return job
+
+
+@asynccontextmanager
+async def _archive(token: uuid.UUID, services: Services) -> AsyncIterator[Archive]:
+    """Discard the archive at the end unless it is to be kept."""
+    archive = Archive(services.place.upload(str(token)), limit=services.settings.max_upload_size)
+    try:
+        yield archive
+    finally:
+        if not archive.keep:
+            await services.on_disk(archive.discard)
+
+
+async def _receive(request: Request, archive: Archive, form: Form, services: Services) -> str:
+    """Write the archive and return the command."""
+    reader, limit = _reader(request.headers.get("Content-Type", ""), archive)
+
+    async def feed(data: bytes) -> None:
+        await services.on_disk(reader.feed, data)
+
+    rest = await receive_body(request, feed, limit=limit)
+    # One thread for all that is left: a small submission needs no other.
+    return await services.on_disk(_finish, reader, rest, archive, form)
+
+
+class _Reader(Protocol):
+    fields: list[tuple[str, str]]
+
+    def feed(self, data: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class _BareReader:
+    """The body is the archive."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.fields: list[tuple[str, str]] = []
+        self.feed = archive.write
+
+    def finish(self) -> None:
+        pass
+
+
+def _reader(content_type: str, archive: Archive) -> tuple[_Reader, int]:
+    """Return what reads a body of this type, and how many bytes it may have."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == FORM_TYPE:
+        return FormReader(content_type, archive.write), archive.limit + _FORM_EXTRA
+    if media_type in ARCHIVE_TYPES:
+        return _BareReader(archive), archive.limit
+    raise InvalidUpload(f"Send the archive as {ARCHIVE_TYPES[0]}, or with fields as {FORM_TYPE}.")
+
+
+def _finish(reader: _Reader, rest: bytes, archive: Archive, form: Form) -> str:
+    reader.feed(rest)
+    reader.finish()
+    archive.close()
+    command = form.command(reader.fields)
+    archives.check(archive.path, form.application.upload_needs)
+    archive.make_durable()
+    return command

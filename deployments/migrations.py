@@ -1,0 +1,92 @@
+"""The schema of the database: brought up to date where it is embedded, checked where it is configured."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, pool
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import flows
+from alembic import command
+from flows.errors import ConfigurationError
+
+CONNECT_SECONDS = 10.0
+
+
+async def upgrade(url: URL) -> None:
+    """Bring the schema to the newest revision."""
+    await _run(url, _upgrade)
+
+
+async def check(url: URL) -> None:
+    """Raise ConfigurationError when the database cannot be reached or its schema is not this version's."""
+    await _run(url, _check)
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turn what a driver raises while connecting into a ConfigurationError that says what to do."""
+    try:
+        yield
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError) as error:
+        raise ConfigurationError(
+            f"environment: the database {url.render_as_string(hide_password=True)} cannot be used "
+            f"({_cause(error)}); correct BARTENDER_DB_HOST, its companions or BARTENDER_DB_DSN, or start it"
+        ) from error
+
+
+async def _run(url: URL, function: Callable[[Connection], None]) -> None:
+    engine = create_async_engine(url, poolclass=pool.NullPool, connect_args={"timeout": CONNECT_SECONDS})
+    try:
+        with explained(url):
+            async with engine.begin() as connection:
+                await connection.run_sync(function)
+    finally:
+        await engine.dispose()
+
+
+def _scripts() -> Config:
+    package = Path(flows.__file__).parent
+    # Beside the packages in a checkout, inside of one where Bartender is installed.
+    places = (package.parent / "alembic", package / "alembic")
+    config = Config()
+    config.set_main_option(
+        "script_location", str(next(p for p in places if (p / "env.py").exists())).replace("%", "%%")
+    )
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _scripts()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _check(connection: Connection) -> None:
+    scripts = ScriptDirectory.from_config(_scripts())
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found == scripts.get_current_head():
+        return
+    database = f"environment: the database {connection.engine.url.render_as_string(hide_password=True)}"
+    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+        raise ConfigurationError(
+            f"{database} has the schema {found} of a newer Bartender; install that version here too"
+        )
+    state = "has no tables of Bartender yet" if found is None else f"has the older schema {found}"
+    raise ConfigurationError(f"{database} {state}; run: alembic upgrade head")
+
+
+def _cause(error: Exception) -> str:
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, TimeoutError):
+        return "it does not answer"
+    if isinstance(original, socket.gaierror):
+        return "there is no host of that name"
+    return " ".join(str(original).split()) or type(original).__name__

@@ -1,0 +1,154 @@
+"""Child processes that are watched: started again when they die, ended before we end."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from deployments import launcher
+from flows.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 10.0
+STEADY = 10.0
+"""Seconds after which a process counts as having run well: the delays then begin anew."""
+
+FAILURES_BEFORE_READY = 3
+
+
+class Child:
+    """A process that runs until ``stop``; when it dies before, it is started again with growing delays.
+
+    It is in a session of its own, so that a Ctrl-C in the terminal reaches us alone and we end our children
+    in order. ``stop_signals`` are sent one after the other, each with the seconds it is given; then it is
+    killed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stop_signals: Sequence[tuple[signal.Signals, float]] = ((signal.SIGTERM, 3.0),),
+        death_signal: signal.Signals = signal.SIGKILL,
+        unprivileged: bool = False,
+        pass_fds: Sequence[int] = (),
+        log: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = command
+        self._environment = dict(environment)
+        self._stop_signals = stop_signals
+        self._death_signal = death_signal
+        self._unprivileged = unprivileged
+        self._pass_fds = tuple(pass_fds)
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._failures = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now, if any."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start the process and watch it."""
+        self._stopping = False
+        self._failures = 0
+        self._process = await self._spawn()
+        self._task = asyncio.create_task(self._watch(self._process), name=f"watch {self.name}")
+
+    async def wait_until(self, ready: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
+        """Return when ``ready()`` is true; ConfigurationError when that does not happen or it keeps dying."""
+        deadline = time.monotonic() + seconds
+        while not await ready():
+            if self._failures >= FAILURES_BEFORE_READY or time.monotonic() > deadline:
+                raise ConfigurationError(f"{self.name} does not start{self._last_words()}")
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """End the process; harmless when it does not run."""
+        self._stopping = True
+        if self._task is None:
+            return
+        try:
+            for number, seconds in self._stop_signals:
+                if self._signal(number) and await self._ends_within(seconds):
+                    break
+        finally:
+            self._kill_group()
+            if self.pid is None:
+                self._task.cancel()  # it waits before it starts it again
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        command = launcher.wrap(
+            self._command, death_signal=self._death_signal, unprivileged=self._unprivileged
+        )
+        output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if self.log else None
+        try:
+            return await asyncio.create_subprocess_exec(
+                *command,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=self._pass_fds,
+            )
+        finally:
+            if output is not None:
+                os.close(output)
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        delay = FIRST_DELAY
+        while True:
+            started = time.monotonic()
+            status = await process.wait()
+            if self._stopping:
+                return
+            self._failures += 1
+            if time.monotonic() - started > STEADY:
+                delay = FIRST_DELAY
+            logger.warning("%s ended with status %s; starting it again in %.1f s", self.name, status, delay)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY)
+            process = self._process = await self._spawn()
+
+    def _signal(self, number: signal.Signals) -> bool:
+        if self._process is None or self.pid is None:
+            return False
+        self._process.send_signal(number)
+        return True
+
+    async def _ends_within(self, seconds: float) -> bool:
+        assert self._process is not None  # noqa: S101 - a signal was sent to it
+        try:
+            await asyncio.wait_for(self._process.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _kill_group(self) -> None:
+        if self.pid is None:
+            return
+        logger.warning("%s does not end; killing it", self.name)
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            logger.debug("%s has ended meanwhile", self.name)
+
+    def _last_words(self) -> str:
+        if self.log is None or not self.log.exists():
+            return ": see the messages above"
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return f": {lines[-1] if lines else 'it says nothing'} (see {self.log})"

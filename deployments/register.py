@@ -1,0 +1,60 @@
+"""What Prefect has to know of us: the work pool, the flow and its deployment, where results are kept."""
+
+import logging
+from pathlib import Path
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.filesystems import LocalFileSystem
+from prefect.utilities.callables import parameter_schema
+
+from deployments.names import DEPLOYMENT, ENTRYPOINT, FLOW, RESULTS_BLOCK, WORK_POOL, WORK_POOL_TYPE
+from flows.job import run_job
+
+logger = logging.getLogger(__name__)
+
+
+async def deployment_id(client: PrefectClient) -> UUID:
+    """Return the id of our deployment, after making it where ``prefect deploy`` has not."""
+    try:
+        return (await client.read_deployment_by_name(f"{FLOW}/{DEPLOYMENT}")).id
+    except ObjectNotFound:
+        await ensure_work_pool(client)
+        flow_id = await client.create_flow(run_job)
+        return await client.create_deployment(
+            flow_id,
+            DEPLOYMENT,
+            description="Runs one job; the web service starts a run of it for each submission.",
+            work_pool_name=WORK_POOL,
+            entrypoint=ENTRYPOINT,
+            parameter_openapi_schema=parameter_schema(run_job.fn).model_dump(),
+            enforce_parameter_schema=True,
+        )
+
+
+async def ensure_work_pool(client: PrefectClient) -> None:
+    """Make the work pool unless it is there."""
+    try:
+        await client.read_work_pool(WORK_POOL)
+    except ObjectNotFound:
+        pool = WorkPoolCreate(
+            name=WORK_POOL,
+            type=WORK_POOL_TYPE,
+            description="Flow runs of jobs, run by the processes of `bartender worker`.",
+        )
+        try:
+            await client.create_work_pool(pool)
+        except ObjectAlreadyExists:
+            logger.debug("another process made the work pool %s just now", WORK_POOL)
+
+
+async def result_storage(directory: Path) -> LocalFileSystem:
+    """Return the block of the directory that keeps what finished tasks returned.
+
+    Prefect accepts only a block that the server knows.
+    """
+    block = LocalFileSystem(basepath=str(directory))
+    await block.asave(RESULTS_BLOCK, overwrite=True)
+    return block

@@ -1,0 +1,165 @@
+"""The flow runs of jobs that this process runs: started, continued, cancelled, and left when it stops."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import Abort, ObjectNotFound
+from prefect.flows import Flow
+from prefect.states import AwaitingRetry, Pending, Scheduled
+
+from deployments.engine import LeanClient, run_in_loop
+from deployments.names import flow_run_name
+from flows.ending import cancel_job, describe, patiently
+from flows.jobs import Job
+from flows.runtime import Runtime
+from flows.tags import flow_run_tags
+
+logger = logging.getLogger(__name__)
+
+RERUN_DELAY = 2.0
+"""Seconds before a flow run that somebody ended, but whose job has not ended, is run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    job_id: int
+    task: asyncio.Task[None]
+
+
+class JobRuns:
+    """One asyncio task for each flow run. ``flow_id`` is Prefect's id of ``flow``."""
+
+    def __init__(self, client: LeanClient, flow: Flow[Any, Any], flow_id: UUID, runtime: Runtime) -> None:
+        self._client = client
+        self._flow = flow
+        self._flow_id = flow_id
+        self._runtime = runtime
+        self._runs: dict[UUID, _Run] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __contains__(self, flow_run_id: object) -> bool:
+        return flow_run_id in self._runs
+
+    def ids(self) -> list[UUID]:
+        """Return the ids of the flow runs under way."""
+        return list(self._runs)
+
+    def start(self, job: Job) -> None:
+        """Run the job's flow run for the first time."""
+        self._begin(job, self._first_run(job))
+
+    def resume(self, job: Job) -> None:
+        """Continue the job's flow run, which another process or an earlier one of this name began."""
+        self._begin(job, None)
+
+    def cancel(self, flow_run_id: UUID) -> None:
+        """End the job of a flow run; harmless when it is not run here."""
+        run = self._runs.get(flow_run_id)
+        if run is not None and run.job_id not in self._runtime.cancelled:
+            self._runtime.cancelled.add(run.job_id)
+            run.task.cancel()
+
+    async def stop(self) -> None:
+        """Leave all flow runs as they are; `resume` continues them."""
+        tasks = [run.task for run in self._runs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, job: Job, flow_run: FlowRun | None) -> None:
+        flow_run_id = job.flow_run_id
+        if flow_run_id is None or flow_run_id in self._runs:
+            return
+        task = asyncio.create_task(self._run(job, flow_run), name=f"flow run of job {job.id}")
+        self._runs[flow_run_id] = _Run(job.id, task)
+        task.add_done_callback(lambda _: self._runs.pop(flow_run_id, None))
+
+    def _first_run(self, job: Job) -> FlowRun:
+        # As the server made it a moment ago: reading it would be one more call.
+        return FlowRun(
+            id=job.flow_run_id,
+            flow_id=self._flow_id,
+            name=flow_run_name(job),
+            parameters={"job_id": job.id},
+            tags=flow_run_tags(job, None),
+            state=Scheduled(),
+        )
+
+    async def _run(self, job: Job, flow_run: FlowRun | None) -> None:
+        while True:
+            try:
+                if flow_run is None and (flow_run := await self._ready_again(job)) is None:
+                    return
+                state = await self._run_once(job, flow_run)
+                if await self._settle(job, state):
+                    return
+            except Exception:
+                logger.exception("The flow run of job %s broke off; running it again", job.id)
+            flow_run = None
+            await asyncio.sleep(RERUN_DELAY)
+
+    async def _run_once(self, job: Job, flow_run: FlowRun) -> State[Any] | None:
+        try:
+            return await run_in_loop(self._flow, flow_run, {"job_id": job.id})
+        except Abort as error:
+            logger.warning("Prefect does not let the flow run of job %s run: %s", job.id, error)
+            return (await self._client.read_flow_run(flow_run.id)).state
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if job.id not in self._runtime.cancelled or task is None:
+                raise
+            # Before the flow itself was reached, which else ends the job.
+            task.uncancel()
+            await cancel_job(job.id)
+            self._runtime.cancelled.discard(job.id)
+            return None
+
+    async def _settle(self, job: Job, state: State[Any] | None) -> bool:
+        """Make the flow run say what the job's row says; False when the job has to go on."""
+        now = await patiently(lambda: self._runtime.jobs.get(job.id))
+        if not now.state.is_final and state is not None and (state.is_cancelled() or state.is_cancelling()):
+            await cancel_job(job.id)
+            now = await patiently(lambda: self._runtime.jobs.get(job.id))
+        if not now.state.is_final:
+            return False
+        expected = describe(now)
+        if state is None or state.type != expected.type:
+            await self._client.set_flow_run_state(_id(now), expected, force=True)
+        await asyncio.to_thread(_remove_results, self._runtime.place.results / str(_id(now)))
+        return True
+
+    async def _ready_again(self, job: Job) -> FlowRun | None:
+        """Return the job's flow run in a state from which it can run; None when there is no such flow run."""
+        try:
+            flow_run = await self._client.read_flow_run(_id(job))
+        except ObjectNotFound:
+            logger.warning("The flow run of job %s was deleted; it gets a new one", job.id)
+            await patiently(lambda: self._runtime.jobs.release_flow_run(job.id))
+            return None
+        state = flow_run.state
+        if state is None or state.is_scheduled() or state.is_cancelled() or state.is_cancelling():
+            return flow_run
+        steps: tuple[State[Any], ...] = (AwaitingRetry(), Pending())
+        for step in steps:
+            await self._client.set_flow_run_state(flow_run.id, step, force=True)
+        return await self._client.read_flow_run(flow_run.id)
+
+
+def _id(job: Job) -> UUID:
+    if job.flow_run_id is None:
+        raise ValueError(f"job {job.id} has no flow run")
+    return job.flow_run_id
+
+
+def _remove_results(directory: Path) -> None:
+    if directory.is_dir():
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()

@@ -1,0 +1,239 @@
+"""The worker: one process whose event loop runs the flow runs of thousands of jobs."""
+
+import asyncio
+import logging
+import resource
+import signal
+import socket
+import threading
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import UUID
+
+import httpx
+import uvloop
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.context import SyncClientContext
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventFilter, EventNameFilter
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import (
+    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
+from prefect.states import Failed
+
+from deployments.engine import LeanClient, LeanClientContext, LeanEventsClient
+from deployments.names import WORK_POOL
+from deployments.presence import Presence
+from deployments.register import deployment_id, ensure_work_pool, result_storage
+from deployments.runs import JobRuns
+from deployments.settings import Settings
+from flows import pickers
+from flows.config import Config
+from flows.ending import patiently
+from flows.errors import ConfigurationError, Unavailable
+from flows.job import run_job
+from flows.runtime import Runtime, open_runtime
+
+logger = logging.getLogger(__name__)
+
+_PREFECT_SETTINGS = {
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # else a thread for each flow run
+    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False,  # else the worker starts only while the server is up
+}
+
+HEARTBEAT_INTERVAL = 10.0
+SWEEP_INTERVAL = 5.0
+"""Seconds between looks for work that nobody told us of, and for what operators started."""
+
+CLAIMS = 100
+"""Jobs taken at once, so that several workers share a burst."""
+
+
+def run(settings: Settings, config: Config) -> None:
+    """Work until SIGINT or SIGTERM. Raises ConfigurationError before the work begins."""
+    picker = pickers.load(config, settings.config_filename)
+    # The loop is in a thread of its own because Prefect's engine takes over SIGTERM in the main thread.
+    loop_ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    outcome: Future[None] = Future()
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        loop_ready.set_result((asyncio.get_running_loop(), stop))
+        await Worker(settings, config, picker).work(stop)
+
+    def thread_body() -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+    _raise_file_limit()
+    thread = threading.Thread(target=thread_body, name="worker")
+    thread.start()
+    loop, stop = loop_ready.result()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    thread.join()
+    outcome.result()
+
+
+def _raise_file_limit() -> None:
+    # One descriptor for each local command that runs.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Worker:
+    """Claims jobs that have a flow run, and runs them."""
+
+    def __init__(self, settings: Settings, config: Config, picker: pickers.Picker) -> None:
+        self._settings = settings
+        self._config = config
+        self._picker = picker
+        self._name = settings.worker_name or f"worker-{socket.gethostname()}"
+        self._woken = asyncio.Event()
+        self._capacity: float = 0  # until the work pool was read
+        self._client: LeanClient
+        self._runtime: Runtime
+        self._runs: JobRuns
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set."""
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            background = [
+                self._presence.keep(self._woken.set),
+                self._claim_when_woken(),
+                _repeat(self._beat, HEARTBEAT_INTERVAL),
+                _repeat(self._look_for_operators, SWEEP_INTERVAL),
+                _repeat(self._hear_of_cancellations, 1.0),
+            ]
+            tasks = [asyncio.create_task(coroutine) for coroutine in background]
+            stack.push_async_callback(_cancel, tasks)
+            await stop.wait()
+            self._client.muted = LeanEventsClient.muted = True
+            logging.getLogger("prefect").setLevel(logging.CRITICAL)  # each flow run would report a crash
+            await self._runs.stop()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        database = self._settings.configured_database()
+        if database is None:
+            raise ConfigurationError("environment: BARTENDER_DB_DSN is missing: name the server's database")
+        stack.enter_context(temporary_settings(_PREFECT_SETTINGS))
+        place = self._settings.place(self._config)
+        self._runtime = await stack.enter_async_context(
+            open_runtime(database, self._config, place, self._picker, echo=self._settings.db_echo)
+        )
+        self._presence = await stack.enter_async_context(Presence(self._runtime.jobs.engine, self._name))
+        EventsWorker.set_client_override(LeanEventsClient)
+        # Prefect's result storage opens a client of its own in every run unless this one is there.
+        stack.enter_context(SyncClientContext())
+        self._client = (await stack.enter_async_context(LeanClientContext())).client
+        await self._register()
+        for job in await patiently(lambda: self._runtime.jobs.of_worker(self._name)):
+            self._runs.resume(job)
+
+    async def _register(self) -> None:
+        delay = 0.5
+        while True:
+            try:
+                deployment = await self._client.read_deployment(await deployment_id(self._client))
+                storage = await result_storage(self._runtime.place.results)
+                break
+            except (httpx.HTTPError, OSError) as error:
+                logger.warning("The Prefect server is away: %r. Trying again in %.1f s.", error, delay)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, 10.0)
+        flow = run_job.with_options(result_storage=storage, persist_result=True)
+        self._runs = JobRuns(self._client, flow, deployment.flow_id, self._runtime)
+        await self._beat()
+
+    async def _claim_when_woken(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                await self._claim()
+            except Unavailable as error:
+                logger.warning("%s No new jobs are started.", error)
+            try:
+                async with asyncio.timeout(SWEEP_INTERVAL):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+
+    async def _claim(self) -> None:
+        while (free := self._capacity - len(self._runs)) > 0:
+            jobs = await self._runtime.jobs.claim(self._name, limit=int(min(free, CLAIMS)))
+            for job in jobs:
+                self._runs.start(job)
+            if len(jobs) < CLAIMS:
+                return
+
+    async def _beat(self) -> None:
+        """Show as online in Prefect's UI, and heed what operators set for the work pool."""
+        try:
+            await self._client.send_worker_heartbeat(WORK_POOL, self._name, HEARTBEAT_INTERVAL)
+            pool = await self._client.read_work_pool(WORK_POOL)
+        except ObjectNotFound:
+            await ensure_work_pool(self._client)
+            return
+        limit = float("inf") if pool.concurrency_limit is None else pool.concurrency_limit
+        self._capacity = 0 if pool.is_paused else limit
+        cancelling = await self._client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=StateTypes(any_=[StateType.CANCELLING])),
+                id=FlowRunFilterId(any_=self._runs.ids()),
+            )
+        )
+        for flow_run in cancelling:
+            self._runs.cancel(flow_run.id)
+
+    async def _look_for_operators(self) -> None:
+        """Run what was started from Prefect's UI or CLI."""
+        for scheduled in await self._client.get_scheduled_flow_runs_for_work_pool(WORK_POOL):
+            if scheduled.flow_run.id not in self._runs:
+                await self._start_for_operator(scheduled.flow_run)
+
+    async def _start_for_operator(self, flow_run: FlowRun) -> None:
+        job_id = flow_run.parameters.get("job_id")
+        jobs = self._runtime.jobs
+        if isinstance(job_id, int) and await jobs.claim_for_flow_run(job_id, flow_run.id, self._name):
+            self._runs.resume(await jobs.get(job_id))
+            return
+        job = await jobs.by_flow_run(flow_run.id)
+        if job is None or job.state.is_final:
+            message = f"Job {job_id} has ended, has another flow run, or is not there."
+            await self._client.set_flow_run_state(flow_run.id, Failed(message=message), force=True)
+
+    async def _hear_of_cancellations(self) -> None:
+        names = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]))
+        async with get_events_subscriber(filter=names) as subscriber:
+            async for event in subscriber:
+                self._runs.cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+
+
+async def _repeat(function: Any, interval: float) -> None:
+    while True:
+        try:
+            await function()
+        except (httpx.HTTPError, OSError, Unavailable) as error:
+            logger.warning("%s: %r", function.__name__.strip("_"), error)
+        except Exception:
+            logger.exception("%s failed; it is tried again", function.__name__.strip("_"))
+        await asyncio.sleep(interval)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

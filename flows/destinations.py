@@ -1,0 +1,47 @@
+"""Destinations as they run: a scheduler and a filesystem each."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from flows import config, filesystems, schedulers
+from flows.errors import DestinationRefused
+from flows.filesystems import Filesystem
+from flows.places import Place
+from flows.schedulers import Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a job's command runs and how its files get there."""
+
+    scheduler: Scheduler
+    filesystem: Filesystem
+
+
+class Destinations:
+    """All configured destinations, closed together."""
+
+    def __init__(self, configured: Mapping[str, config.Destination], place: Place) -> None:
+        self._destinations = {
+            name: Destination(
+                schedulers.create(destination.scheduler, place, name),
+                filesystems.create(destination.filesystem, place),
+            )
+            for name, destination in configured.items()
+        }
+
+    def __getitem__(self, name: str) -> Destination:
+        """Raise DestinationRefused when no destination of that name is configured (any more)."""
+        try:
+            return self._destinations[name]
+        except KeyError:
+            raise DestinationRefused(f"There is no destination {name}; tell the operator.") from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        parts = [part for d in self._destinations.values() for part in (d.scheduler, d.filesystem)]
+        await asyncio.gather(*(part.close() for part in parts))

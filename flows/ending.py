@@ -1,0 +1,98 @@
+"""How a job's flow ends when a step failed for good or somebody cancelled it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.states import Cancelled, Completed, Failed
+
+from flows.errors import InternalError, JobCancelled, JobFailure, Unavailable
+from flows.jobs import Job, State
+from flows.runtime import Runtime, current
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+CANCELLED = "The job was cancelled by an operator."
+
+
+@asynccontextmanager
+async def end_of_job(job_id: int) -> AsyncIterator[None]:
+    """See to it that the job ends, with a reason, when the steps do not end it.
+
+    A JobFailure and a cancellation on purpose end here: the job's row has them. Anything else is a mistake of
+    ours: the job ends with an internal error, and the exception goes on to the operator.
+    """
+    runtime = current()
+    try:
+        yield
+    except JobFailure as failure:
+        await _abandon(runtime, job_id, failure)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if job_id not in runtime.cancelled or task is None:
+            raise  # the worker stops: the job goes on where it was
+        task.uncancel()
+        await _abandon(runtime, job_id, JobCancelled(CANCELLED))
+    except Exception:
+        text = "The job failed by a mistake in the service; the operator's log has the cause."
+        await _abandon(runtime, job_id, InternalError(text))
+        raise
+    finally:
+        runtime.cancelled.discard(job_id)
+    await _remove_upload(runtime, job_id)
+
+
+async def final_state(job_id: int) -> PrefectState:
+    """Return the flow run's state that says what the job's row says."""
+    return describe(await patiently(lambda: current().jobs.get(job_id)))
+
+
+def describe(job: Job) -> PrefectState:
+    """Return the state of a flow run whose job has ended."""
+    if job.state is State.OK:
+        return Completed(message="The job ended well.")
+    if job.reason_kind == JobCancelled.kind:
+        return Cancelled(message=job.reason)
+    return Failed(message=job.reason)
+
+
+async def patiently(ask: Callable[[], Awaitable[R]]) -> R:
+    """Ask until the part that is needed answers."""
+    delay = 0.5
+    while True:
+        try:
+            return await ask()
+        except Unavailable as error:
+            logger.warning("%s Trying again in %.1f s.", error, delay)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, 30.0)
+
+
+async def cancel_job(job_id: int) -> None:
+    """End a job on an operator's word, wherever it is."""
+    runtime = current()
+    await _abandon(runtime, job_id, JobCancelled(CANCELLED))
+    await _remove_upload(runtime, job_id)
+
+
+async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> None:
+    job = await patiently(lambda: runtime.jobs.get(job_id))
+    if job.destination is not None and job.destination in runtime.config.destinations:
+        destination = runtime.destinations[job.destination]
+        # By the token when the crash or cancellation came before the scheduler's id was written down.
+        scheduler_id = job.scheduler_id or str(job.token)
+        await patiently(lambda: destination.scheduler.cancel(scheduler_id))
+        job_dir = runtime.place.job_dir(job_id)
+        await patiently(lambda: destination.filesystem.remove(job_dir, str(job.token)))
+        await patiently(lambda: destination.scheduler.forget(scheduler_id))
+    await patiently(lambda: runtime.jobs.fail(job_id, failure))
+
+
+async def _remove_upload(runtime: Runtime, job_id: int) -> None:
+    job = await patiently(lambda: runtime.jobs.get(job_id))
+    await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)

@@ -1,0 +1,35 @@
+"""Filesystem of destinations that see this machine's disk: nothing is moved."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.places import Place
+
+
+class Config(BaseModel):
+    """No keys but the type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["local"] = "local"
+
+
+class Filesystem:
+    """The job runs in its own directory."""
+
+    def __init__(self, config: Config, place: Place) -> None:
+        pass
+
+    async def stage_in(self, job_dir: Path, token: str) -> Path:
+        return job_dir
+
+    async def stage_out(self, job_dir: Path, token: str) -> None:
+        pass
+
+    async def remove(self, job_dir: Path, token: str) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,230 @@
+"""Commands on this machine that outlive the process that started them.
+
+Each has a directory, named by its token, that also is the proof of what became of it::
+
+    submission.json   what is to run
+    command           the shell script of it
+    started/          made by the command's wrapper: only the first wrapper of a token gets further
+    process           "<pid> <start time>" of the wrapper, in clock ticks since boot (proc(5), stat field 22)
+    returncode        of the command, once it has ended
+    failure           why it was ended by us, if it was
+
+The wrapper leads a session of its own. Linux only: ends are learned from pidfds, without polling.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flows.errors import CommandFailed, JobFailure
+from flows.schedulers import Submission
+
+SHELL = "/bin/sh"
+TERMINATION_GRACE = 3.0
+"""Seconds that a command has after SIGTERM before SIGKILL."""
+
+# $1 is the command's directory here, $2 the job's. The last line ends whatever the command left running.
+_WRAPPER = """
+mkdir "$1/started" 2>/dev/null || exit 0
+read -r stat </proc/$$/stat
+set -- "$1" "$2" $stat
+echo "$$ ${24}" >"$1/process"
+trap : TERM
+cd "$2" && "$0" "$1/command" >stdout.txt 2>stderr.txt </dev/null
+code=$?
+echo -n $code >returncode
+echo -n $code >"$1/returncode"
+kill -9 0
+"""
+
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "SHELL", "TMPDIR", "TZ", "USER")
+
+
+def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return what a command may know of our environment, which holds the server's secrets, plus ``extra``."""
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {"PATH": os.defpath, **inherited, **extra}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a command ended: with a return code, or by a failure."""
+
+    returncode: int | None
+    failure: JobFailure | None
+
+
+class LocalCommands:
+    """The commands of one destination."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def add(self, submission: Submission) -> None:
+        """Write the command down; a token that is there already is left as it is."""
+        directory = self._directory / submission.token
+        if directory.exists():
+            return
+        draft = self._directory / f".{submission.token}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        (draft / "command").write_text(submission.command + "\n", encoding="utf-8")
+        content = asdict(submission) | {"directory": str(submission.directory)}
+        (draft / "submission.json").write_text(json.dumps(content), encoding="utf-8")
+        draft.rename(directory)
+
+    def submissions(self) -> list[Submission]:
+        """Return all that were added and not forgotten, by job."""
+        if not self._directory.is_dir():
+            return []
+        tokens = [path.name for path in self._directory.iterdir() if not path.name.startswith(".")]
+        return sorted((self._read(token) for token in tokens), key=lambda submission: submission.job_id)
+
+    def _read(self, token: str) -> Submission:
+        content = json.loads((self._directory / token / "submission.json").read_text(encoding="utf-8"))
+        return Submission(**content | {"directory": Path(content["directory"])})
+
+    def exists(self, token: str) -> bool:
+        """Whether the command was added and not forgotten."""
+        return (self._directory / token).is_dir()
+
+    def has_started(self, token: str) -> bool:
+        """Whether a wrapper has taken the command; it then never is started again."""
+        return (self._directory / token / "started").is_dir()
+
+    def started_at(self, token: str) -> float:
+        """When the command started, in seconds since the epoch."""
+        return (self._directory / token / "started").stat().st_mtime
+
+    async def launch(self, token: str, environment: Mapping[str, str]) -> None:
+        """Start the command unless it was started before; OSError when the machine cannot just now."""
+        self._children[token] = await asyncio.to_thread(self._spawn, self._read(token), environment)
+
+    def _spawn(self, submission: Submission, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        arguments: list[str | Path] = [
+            SHELL,
+            "-c",
+            _WRAPPER,
+            SHELL,
+            self._directory / submission.token,
+            submission.directory,
+        ]
+        return subprocess.Popen(
+            arguments,
+            cwd="/",
+            env=clean_environment(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    async def wait(self, token: str) -> End:
+        """Wait for the end of a command that has started, by whichever process."""
+        child = self._children.get(token)
+        if child is not None:
+            await _exit_of(child.pid, None)
+            child.wait()  # returns at once: the process has ended
+            del self._children[token]
+            # A second wrapper gives way to the first one, which then is what to wait for.
+        if (process := await self._process(token)) is not None and self._returncode(token) is None:
+            await _exit_of(*process)
+        return End(self._returncode(token), self._failure(token))
+
+    async def _process(self, token: str) -> tuple[int, int] | None:
+        # The wrapper writes it right after it has made `started`; it was killed if it does not.
+        for _ in range(40):
+            try:
+                pid, start_time = (self._directory / token / "process").read_text().split()
+            except (FileNotFoundError, ValueError):
+                await asyncio.sleep(0.05)
+            else:
+                return int(pid), int(start_time)
+        return None
+
+    def _returncode(self, token: str) -> int | None:
+        try:
+            return int((self._directory / token / "returncode").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _failure(self, token: str) -> JobFailure | None:
+        try:
+            kind, _, text = (self._directory / token / "failure").read_text().partition("\n")
+        except FileNotFoundError:
+            if self._returncode(token) is None:
+                return CommandFailed("The command was killed before it could end by itself.")
+            return None
+        return JobFailure.of_kind(kind, text)
+
+    async def end(self, token: str, failure: JobFailure) -> None:
+        """End the command and all of its session; one that has not started never will."""
+        directory = self._directory / token
+        if not directory.is_dir() or self._returncode(token) is not None:
+            return
+        (directory / "failure").write_text(f"{failure.kind}\n{failure}")
+        try:
+            (directory / "started").mkdir()
+        except FileExistsError:
+            process = await self._process(token)
+            if process is not None and _is_alive(*process):
+                await _end_session(process[0])
+        else:
+            (directory / "process").write_text("0 0")
+
+    def forget(self, token: str) -> None:
+        """Remove the command's directory."""
+        shutil.rmtree(self._directory / token, ignore_errors=True)
+
+
+async def _exit_of(pid: int, start_time: int | None) -> None:
+    """Wait for the end of a process; return at once when it is not the one that started then."""
+    try:
+        descriptor = os.pidfd_open(pid) if pid else None
+    except ProcessLookupError:
+        return
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    try:
+        # Only now: a pid that was reused before cannot be mistaken, and none is reused while we hold it.
+        if start_time is not None and not _is_alive(pid, start_time):
+            return
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_alive(pid: int, start_time: int) -> bool:
+    try:
+        # The second field, the name in parentheses, may hold spaces.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return int(fields[19]) == start_time
+
+
+async def _end_session(pid: int) -> None:
+    for number, patience in ((signal.SIGTERM, TERMINATION_GRACE), (signal.SIGKILL, 10.0)):
+        try:
+            os.killpg(pid, number)
+            async with asyncio.timeout(patience):
+                while True:
+                    os.killpg(pid, 0)
+                    await asyncio.sleep(0.02)
+        except ProcessLookupError:
+            return
+        except TimeoutError:
+            continue

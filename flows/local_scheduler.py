@@ -1,0 +1,195 @@
+"""A queue of commands on this machine: the base of the schedulers ``memory`` and ``eager``."""
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from blocks import CommandEnvironment
+from flows.errors import CommandFailed, InternalError, JobCancelled, JobFailure, TimeLimitExceeded
+from flows.local_commands import End, LocalCommands
+from flows.schedulers import Status, Submission
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT_MAX_AGE = 60.0
+"""Seconds for which the variables of a block are used before the block is read again."""
+
+
+class LocalConfig(BaseModel):
+    """Keys of every scheduler that runs commands on this machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    environment: str | None = Field(default=None, description="name of a command-environment block")
+
+
+class _Command:
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+        self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self.runner: asyncio.Task[None] | None = None
+        self.ender: asyncio.Task[None] | None = None
+
+
+class _Environment:
+    """The variables of a block, read again once they are old."""
+
+    def __init__(self, block: str | None) -> None:
+        self._block = block
+        self._variables: dict[str, str] = {}
+        self._read_at = -math.inf
+
+    async def variables(self) -> dict[str, str]:
+        if self._block is not None and time.monotonic() - self._read_at > ENVIRONMENT_MAX_AGE:
+            self._variables = await CommandEnvironment.read(self._block)
+            self._read_at = time.monotonic()
+        return self._variables
+
+
+class LocalScheduler:
+    """First come, first served, ``slots`` at a time.
+
+    What is queued and what runs is on disk, so that another process continues where this one was killed.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        slots: float,
+        time_limit: float | None = None,
+        environment: str | None = None,
+    ) -> None:
+        self._commands = LocalCommands(directory)
+        self._slots = slots
+        self._time_limit = time_limit
+        self._environment = _Environment(environment)  # read when a command starts, not before
+        self._known: dict[str, _Command] = {}
+        self._queue: deque[str] = deque()
+        self._busy = 0
+        self._recovered = False
+
+    async def submit(self, submission: Submission) -> str:
+        self._recover()
+        if submission.token not in self._known:
+            await asyncio.to_thread(self._commands.add, submission)
+            self._admit(submission.token)
+        return submission.token
+
+    async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
+        self._recover()
+        command = self._known.get(scheduler_id)
+        if command is None:
+            yield Status(state="ended", failure=CommandFailed("The command was lost; submit it again."))
+            return
+        if not command.started.is_set():
+            yield Status(state="queued")
+            await command.started.wait()
+        if not command.ended.done():
+            yield Status(state="running")
+        end = await asyncio.shield(command.ended)
+        yield Status(state="ended", returncode=end.returncode, failure=end.failure)
+
+    async def cancel(self, scheduler_id: str) -> None:
+        self._recover()
+        await self._end(scheduler_id, JobCancelled("The job was cancelled."))
+
+    async def forget(self, scheduler_id: str) -> None:
+        self._known.pop(scheduler_id, None)
+        await asyncio.to_thread(self._commands.forget, scheduler_id)
+
+    async def close(self) -> None:
+        """Stop looking after the commands, which go on."""
+        tasks = [task for c in self._known.values() for task in (c.runner, c.ender) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def may_start(self) -> None:
+        """Return when another command may start; a hook for schedulers that heed more than slots."""
+
+    def _recover(self) -> None:
+        """Take over what an earlier process left: what runs keeps its slot, what waits keeps its turn."""
+        if self._recovered:
+            return
+        self._recovered = True
+        for submission in self._commands.submissions():
+            self._admit(submission.token)
+
+    def _admit(self, token: str) -> None:
+        if token in self._known:
+            return
+        self._known[token] = _Command()
+        if self._commands.has_started(token):
+            self._run(token)
+        else:
+            self._queue.append(token)
+            self._fill()
+
+    def _fill(self) -> None:
+        while self._queue and self._busy < self._slots:
+            self._run(self._queue.popleft())
+
+    def _run(self, token: str) -> None:
+        self._busy += 1
+        self._known[token].runner = asyncio.create_task(self._look_after(token), name=f"command {token}")
+
+    async def _look_after(self, token: str) -> None:
+        command = self._known[token]
+        try:
+            if not self._commands.has_started(token):
+                await self._launch(token)
+            command.started.set()
+            end = await self._wait(token)
+            if not command.ended.done():
+                command.ended.set_result(end)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # A mistake of ours must not keep the slot, nor let the job wait for ever.
+            logger.exception("Command %s cannot be looked after", token)
+            command.ended.set_result(End(None, InternalError(f"The command could not be run: {error}.")))
+        finally:
+            self._busy -= 1
+        command.started.set()
+        self._fill()
+
+    async def _launch(self, token: str) -> None:
+        await self.may_start()
+        delay = 1.0
+        while True:
+            try:
+                return await self._commands.launch(token, await self._environment.variables())
+            except Exception:
+                # Out of processes or memory, or Prefect away while a block is to be read: it passes.
+                logger.exception("Command %s cannot start now; trying again in %.0f s", token, delay)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, 30.0)
+
+    async def _wait(self, token: str) -> End:
+        if self._time_limit is None:
+            return await self._commands.wait(token)
+        remaining = self._time_limit - (time.time() - self._commands.started_at(token))
+        ending = asyncio.get_running_loop().call_later(max(0.0, remaining), self._end_for_time, token)
+        try:
+            return await self._commands.wait(token)
+        finally:
+            ending.cancel()
+
+    def _end_for_time(self, token: str) -> None:
+        failure = TimeLimitExceeded(f"The command ran longer than the {self._time_limit:g} s it is allowed.")
+        self._known[token].ender = asyncio.create_task(self._end(token, failure), name=f"end {token}")
+
+    async def _end(self, token: str, failure: JobFailure) -> None:
+        await self._commands.end(token, failure)
+        command = self._known.get(token)
+        if command is not None and token in self._queue:
+            self._queue.remove(token)
+            command.started.set()
+            command.ended.set_result(End(None, failure))

@@ -1,0 +1,35 @@
+"""Scheduler ``eager``: runs every command at once, for short ones."""
+
+import asyncio
+import math
+import os
+from typing import Literal
+
+from pydantic import Field
+
+from flows.local_scheduler import LocalConfig, LocalScheduler
+from flows.places import Place
+
+LOAD_CHECK_INTERVAL = 0.5
+
+
+class Config(LocalConfig):
+    """``max_load`` is of the one-minute load average per CPU; ``timeout`` in seconds."""
+
+    type: Literal["eager"] = "eager"
+    max_load: float = Field(default=1.0, gt=0)
+    timeout: float = Field(default=300.0, gt=0)
+
+
+class Scheduler(LocalScheduler):
+    """No slots: a command waits only while the machine is overloaded, and is ended when it takes too long."""
+
+    def __init__(self, config: Config, place: Place, name: str) -> None:
+        super().__init__(
+            place.commands / name, slots=math.inf, time_limit=config.timeout, environment=config.environment
+        )
+        self._max_load = config.max_load * (os.cpu_count() or 1)
+
+    async def may_start(self) -> None:
+        while os.getloadavg()[0] > self._max_load:  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(LOAD_CHECK_INTERVAL)

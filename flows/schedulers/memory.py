@@ -1,0 +1,22 @@
+"""Scheduler ``memory``: a first-come-first-served queue with slots on this machine."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from flows.local_scheduler import LocalConfig, LocalScheduler
+from flows.places import Place
+
+
+class Config(LocalConfig):
+    """``slots`` commands run side by side."""
+
+    type: Literal["memory"] = "memory"
+    slots: int = Field(default=1, ge=1)
+
+
+class Scheduler(LocalScheduler):
+    """The name is the original's; the queue survives restarts all the same."""
+
+    def __init__(self, config: Config, place: Place, name: str) -> None:
+        super().__init__(place.commands / name, slots=config.slots, environment=config.environment)

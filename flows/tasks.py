@@ -1,0 +1,174 @@
+"""The steps of a job's flow. Each may run again after any interruption, and takes plain values only."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, TypedDict
+
+from prefect import task
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.client.schemas.objects import TaskRun
+from prefect.context import TaskRunContext
+from prefect.tasks import Task
+
+from flows import archives
+from flows.errors import (
+    BartenderError,
+    CommandFailed,
+    DestinationRefused,
+    InvalidUpload,
+    JobFailure,
+    StagingFailed,
+)
+from flows.jobs import Job, State
+from flows.pickers import PickerContext
+from flows.runtime import Runtime, current
+from flows.schedulers import Submission
+from flows.tags import tag_destination
+from flows.users import User
+
+RETRIES = 1_000_000
+RETRY_DELAYS = [1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0]
+"""Seconds; the last one repeats. A part that is away does not fail jobs: they wait for it."""
+
+
+class Outcome(TypedDict):
+    """How the command ended. ``failure`` and ``kind`` are those of a JobFailure, or None."""
+
+    returncode: int | None
+    failure: str | None
+    kind: str | None
+
+
+def _result_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    # By run and step, not by source: a newer version continues the runs of an older one.
+    return f"{context.task_run.flow_run_id}/{context.task.name}"
+
+
+def _is_transient(task: Task[..., Any], task_run: TaskRun, state: PrefectState) -> bool:
+    return isinstance(state.data, BartenderError) and state.data.transient
+
+
+step = task(
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=_result_key),
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS,
+    retry_condition_fn=_is_transient,
+)
+"""Makes a task whose result outlives the process, and that is tried again while a part is away."""
+
+
+@step
+async def upload(job_id: int) -> None:
+    """Unpack the visitor's archive into the job's directory."""
+    runtime = current()
+    job = await runtime.jobs.get(job_id)
+    try:
+        await asyncio.to_thread(_unpack, runtime, job)
+    except InvalidUpload as error:
+        raise StagingFailed(str(error)) from error
+    except OSError as error:
+        raise StagingFailed(
+            f"The archive could not be unpacked ({error.strerror}); submit again later."
+        ) from error
+
+
+def _unpack(runtime: Runtime, job: Job) -> None:
+    job_dir = runtime.place.job_dir(job.id)
+    if job_dir.exists():
+        return
+    # Under another name first, so that the job's directory is there as a whole or not at all.
+    draft = job_dir.with_name(f".{job.id}")
+    archives.unpack(runtime.place.upload(str(job.token)), draft)
+    draft.rename(job_dir)
+
+
+@step
+async def pick_destination(job_id: int) -> str:
+    """Ask the configured picker."""
+    runtime = current()
+    job = await runtime.jobs.get(job_id)
+    context = PickerContext(runtime.config.applications, runtime.config.destinations, runtime.place.job_root)
+    try:
+        name = await asyncio.to_thread(
+            runtime.picker,
+            runtime.place.job_dir(job_id),
+            job.application,
+            User(job.submitter, tuple(job.roles)),
+            context,
+        )
+    except Exception as error:  # whatever an operator's picker raises
+        raise DestinationRefused(f"No destination could be picked ({error}); tell the operator.") from error
+    if name not in runtime.config.destinations:
+        raise DestinationRefused(f"The unknown destination {name!r} was picked; tell the operator.")
+    await runtime.jobs.set_destination(job_id, name)
+    # With one destination only, the flow run was tagged when it was made.
+    if job.flow_run_id is not None and len(runtime.config.destinations) > 1:
+        await tag_destination(job, job.flow_run_id, name)
+    return name
+
+
+@step
+async def submit(job_id: int, destination: str) -> str:
+    """Stage in, then hand the command to the scheduler: exactly once, by the job's token."""
+    runtime = current()
+    job = await runtime.jobs.get(job_id)
+    place = runtime.destinations[destination]
+    directory = await place.filesystem.stage_in(runtime.place.job_dir(job_id), str(job.token))
+    scheduler_id = await place.scheduler.submit(_submission(job, directory))
+    await runtime.jobs.submitted(job_id, scheduler_id)
+    return scheduler_id
+
+
+def _submission(job: Job, directory: Path) -> Submission:
+    return Submission(
+        token=str(job.token),
+        job_id=job.id,
+        application=job.application,
+        submitter=job.submitter,
+        command=job.command,
+        directory=directory,
+    )
+
+
+@step
+async def poll(job_id: int, destination: str, scheduler_id: str) -> Outcome:
+    """Follow the command until there is proof of its end."""
+    runtime = current()
+    async for status in runtime.destinations[destination].scheduler.watch(scheduler_id):
+        if status.state == "ended":
+            failure = status.failure
+            return Outcome(
+                returncode=status.returncode,
+                failure=None if failure is None else str(failure),
+                kind=None if failure is None else failure.kind,
+            )
+        await runtime.jobs.advance(job_id, State(status.state), status.reason)
+    raise RuntimeError(f"the scheduler of {destination} stopped watching {scheduler_id} before its end")
+
+
+@step
+async def collect(job_id: int, destination: str, scheduler_id: str, outcome: Outcome) -> None:
+    """Stage out, clean the destination, and end the job."""
+    runtime = current()
+    job = await runtime.jobs.get(job_id)
+    place = runtime.destinations[destination]
+    await runtime.jobs.advance(job_id, State.STAGING_OUT)
+    await place.filesystem.stage_out(runtime.place.job_dir(job_id), str(job.token))
+    await place.filesystem.remove(runtime.place.job_dir(job_id), str(job.token))
+    if (failure := _failure(outcome)) is None:
+        await runtime.jobs.complete(job_id)
+    else:
+        await runtime.jobs.fail(job_id, failure)
+    # Last: until the end is written down, what the scheduler knows is the proof of it.
+    await place.scheduler.forget(scheduler_id)
+
+
+def _failure(outcome: Outcome) -> JobFailure | None:
+    if outcome["failure"] is not None:
+        return JobFailure.of_kind(outcome["kind"], outcome["failure"])
+    if outcome["returncode"] == 0:
+        return None
+    return CommandFailed(f"The command ended with exit code {outcome['returncode']}; see stderr.txt.")

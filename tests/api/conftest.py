@@ -1,0 +1,190 @@
+"""The API on a real database behind a real server; only Prefect is left out."""
+
+import asyncio
+import io
+import socket
+import uuid
+import zipfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import uvicorn
+import yaml
+from fastapi import FastAPI
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.app import create_app
+from api.tokens import generate_key_pair, generate_token
+from flows.config import Config
+from flows.jobs import Job, JobStore, State
+
+MAX_UPLOAD_SIZE = 8_000_000
+
+CONFIG: dict[str, Any] = {
+    "applications": {
+        "wc": {"command_template": "wc README.md", "upload_needs": ["README.md"], "summary": "Count words"},
+        "typed": {
+            "command_template": "run {{ count }} {{ ratio }} {{ fast }} {{ text }} {{ mode }}",
+            "description": "Takes fields",
+            "input_schema": {
+                "type": "object",
+                "properties": {
+                    "count": {"type": "integer", "maximum": 10},
+                    "ratio": {"type": "number", "default": 0.5},
+                    "fast": {"type": "boolean", "default": False},
+                    "text": {"type": "string"},
+                    "mode": {"type": "string", "enum": ["a", "b"], "default": "a"},
+                },
+                "required": ["count", "text"],
+                "additionalProperties": False,
+            },
+        },
+        "members": {"command_template": "true", "allowed_roles": ["member", "staff"]},
+    },
+}
+
+
+class Wakings:
+    """Stands in for the dispatcher: counts how often it is woken."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def wake(self) -> None:
+        self.count += 1
+
+
+class Keys:
+    """The operator's key pair."""
+
+    def __init__(self, directory: Path) -> None:
+        self.private = directory / "private.pem"
+        self.public = directory / "public.pem"
+        generate_key_pair(self.private, self.public)
+
+    def token(self, username: str = "alice", *roles: str, minutes: int = 10) -> str:
+        return generate_token(self.private, username, list(roles), minutes, "test")
+
+
+class Site:
+    """A running server and what stands behind it."""
+
+    def __init__(self, port: int, keys: Keys, store: JobStore, data_dir: Path) -> None:
+        self.port = port
+        self.keys = keys
+        self.store = store
+        self.data_dir = data_dir
+        self.wakings = Wakings()
+        self.stack = AsyncExitStack()
+
+    async def client(self, username: str = "alice", *roles: str) -> httpx.AsyncClient:
+        """Return a client that sends the user's token."""
+        return await self.anonymous(headers={"Authorization": f"Bearer {self.keys.token(username, *roles)}"})
+
+    async def anonymous(self, **options: Any) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30, **options)
+        return await self.stack.enter_async_context(client)
+
+    def uploads(self) -> list[Path]:
+        return sorted((self.data_dir / "uploads").iterdir())
+
+    def job_dir(self, job: Job) -> Path:
+        return self.data_dir / "jobs" / str(job.id)
+
+    async def jobs(self, username: str = "alice") -> list[Job]:
+        return await self.store.of_submitter(username, limit=1000, offset=0)
+
+    async def nothing_is_left(self) -> bool:
+        return not self.uploads() and not await self.jobs() and not self.wakings.count
+
+    async def new_job(self, username: str = "alice") -> Job:
+        return await self.store.create(
+            application="wc", submitter=username, roles=[], command="wc", token=uuid.uuid4()
+        )
+
+    async def ended_job(self, files: dict[str, bytes], username: str = "alice") -> Job:
+        """Return a job that is ok and has these files."""
+        job = await self.new_job(username)
+        for state in (State.QUEUED, State.RUNNING, State.STAGING_OUT):
+            await self.store.advance(job.id, state)
+        await self.store.complete(job.id)
+        self.job_dir(job).mkdir(parents=True)
+        for name, content in files.items():
+            (self.job_dir(job) / name).write_bytes(content)
+        return job
+
+
+def zip_of(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+README_ZIP = zip_of({"README.md": b"one two\nthree\n"})
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def environment(
+    tmp_path: Path, database_url: URL, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
+    """The settings of the server, still to be changed by a test."""
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(CONFIG))
+    monkeypatch.setenv("BARTENDER_DB_DSN", database_url.render_as_string(hide_password=False))
+    monkeypatch.setenv("BARTENDER_CONFIG_FILENAME", str(config))
+    monkeypatch.setenv("BARTENDER_PUBLIC_KEY", str(keys.public))
+    monkeypatch.setenv("BARTENDER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("BARTENDER_MAX_UPLOAD_SIZE", str(MAX_UPLOAD_SIZE))
+    return monkeypatch
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[int]:
+    """Serve the application as `bartender serve` does; yields the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http="httptools", lifespan="on", log_config=None)
+    server = uvicorn.Server(config)
+    # Not serve(): it would take the signal handlers of pytest away.
+    task = asyncio.create_task(server._serve([listener]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest_asyncio.fixture
+async def site(
+    environment: pytest.MonkeyPatch, tmp_path: Path, engine: AsyncEngine, keys: Keys
+) -> AsyncIterator[Site]:
+    wakings = Wakings()
+
+    @asynccontextmanager
+    async def open_dispatcher(_store: JobStore, _config: Config) -> AsyncIterator[Wakings]:
+        yield wakings
+
+    async with serving(create_app(open_dispatcher=open_dispatcher)) as port:
+        site = Site(port, keys, JobStore(engine), tmp_path / "data")
+        site.wakings = wakings
+        async with site.stack:
+            yield site
+
+
+@pytest_asyncio.fixture
+async def alice(site: Site) -> httpx.AsyncClient:
+    return await site.client("alice")
