@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,8 +101,11 @@ class LocalCommands:
         return (self._directory / token / "started").is_dir()
 
     def started_at(self, token: str) -> float:
-        """When the command started, in seconds since the epoch."""
-        return (self._directory / token / "started").stat().st_mtime
+        """Return when the command started, in seconds since the epoch."""
+        try:
+            return (self._directory / token / "started").stat().st_mtime
+        except FileNotFoundError:  # its wrapper is about to make it
+            return time.time()
 
     async def launch(self, token: str, environment: Mapping[str, str]) -> None:
         """Start the command unless it was started before; OSError when the machine cannot just now."""

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import pytest
+
+from flows import config, pickers
+from flows.errors import ConfigurationError
+from flows.schedulers import memory
+from flows.users import User
+
+MINIMAL = "applications: {wc: {command_template: wc README.md}}\n"
+
+
+def load(tmp_path: Path, text: str) -> config.Config:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return config.load(path)
+
+
+def test_what_is_not_configured_has_a_default(tmp_path: Path) -> None:
+    loaded = load(tmp_path, MINIMAL)
+    assert list(loaded.destinations) == ["local"]
+    assert loaded.destination_picker == "flows.pickers:pick_first"
+
+
+def test_type_names_the_module(tmp_path: Path) -> None:
+    loaded = load(
+        tmp_path,
+        MINIMAL + "destinations: {here: {scheduler: {type: memory, slots: 7}, filesystem: {type: local}}}",
+    )
+    assert loaded.destinations["here"].scheduler == memory.Config(slots=7)
+
+
+def test_job_root_dir_is_relative_to_the_file(tmp_path: Path) -> None:
+    assert load(tmp_path, MINIMAL + "job_root_dir: jobs").job_root_dir == tmp_path / "jobs"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "must hold keys"),
+        ("a: [", "is not YAML"),
+        ("applications: {}", "applications"),
+        ("applications: {wc: {}}", "applications.wc.command_template is missing"),
+        (MINIMAL + "extra: 1", "extra is not a known key"),
+        (
+            "applications: {wc: {command_template: 'wc {{'}}",
+            "applications.wc.command_template is not a template",
+        ),
+        ("applications: {wc: {command_template: wc, input_schema: {type: 3}}}", "is not a JSON schema"),
+        ("applications: {wc: {command_template: wc, input_schema: {type: array}}}", "must have type: object"),
+        (
+            MINIMAL + "destinations: {x: {scheduler: {type: nope}, filesystem: {type: local}}}",
+            "unknown type 'nope'",
+        ),
+        (
+            MINIMAL + "destinations: {x: {scheduler: {}, filesystem: {type: local}}}",
+            "scheduler must have a type",
+        ),
+        (
+            MINIMAL + "destinations: {x: {scheduler: {type: memory, slots: 0}, filesystem: {type: local}}}",
+            "destinations.x.scheduler.slots",
+        ),
+        ("applications: {a/b: {command_template: wc}}", "without a slash"),
+        (
+            MINIMAL + "interactive_applications: {i: {command_template: ls, input_schema: {type: object},"
+            " job_application: no}}",
+            "interactive_applications.i.job_application",
+        ),
+    ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, text)
+    assert said in str(caught.value)
+    assert str(tmp_path / "config.yaml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        config.load(tmp_path / "no.yaml")
+
+
+DESTINATIONS = """
+destinations:
+  wc: {scheduler: {type: memory}, filesystem: {type: local}}
+  other: {scheduler: {type: eager}, filesystem: {type: local}}
+"""
+
+
+def picked(tmp_path: Path, picker: str, application: str = "wc", times: int = 1) -> list[str]:
+    text = "applications: {first: {command_template: a}, wc: {command_template: b}}" + DESTINATIONS
+    loaded = load(tmp_path, text + f"destination_picker: {picker}")
+    context = pickers.PickerContext(loaded.applications, loaded.destinations, tmp_path)
+    pick = pickers.load(loaded, tmp_path / "config.yaml")
+    return [pick(tmp_path, application, User("me", ["gold"]), context) for _ in range(times)]
+
+
+@pytest.mark.parametrize("module", ["flows.pickers", "bartender.picker"])
+def test_built_in_pickers(tmp_path: Path, module: str) -> None:
+    assert picked(tmp_path, f"{module}:pick_first") == ["wc"]
+    assert picked(tmp_path, f"{module}:pick_byname") == ["wc"]
+    assert picked(tmp_path, f"{module}:pick_byindex") == ["other"]
+    assert sorted(picked(tmp_path, f"{module}:pick_round", times=4)) == ["other", "other", "wc", "wc"]
+
+
+def test_ones_own_picker_is_found_beside_the_configuration_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def by_role(job_dir, application_name, submitter, context):\n"
+        "    return 'other' if 'gold' in submitter.roles else 'wc'\n"
+    )
+    assert picked(tmp_path, "mine.py:by_role") == ["other"]
+
+
+def test_pick_byname_without_such_a_destination(tmp_path: Path) -> None:
+    with pytest.raises(LookupError):
+        picked(tmp_path, "flows.pickers:pick_byname", application="first")
+
+
+@pytest.mark.parametrize(
+    "picker", ["nothing", "no.such.module:x", "flows.pickers:no_such", "no.py:x", "flows.pickers:__doc__"]
+)
+def test_a_picker_that_cannot_be_used(tmp_path: Path, picker: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"config.yaml: destination_picker: ") as caught:
+        picked(tmp_path, picker)
+    assert "\n" not in str(caught.value)

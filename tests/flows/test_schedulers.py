@@ -1,0 +1,291 @@
+"""The contract of every scheduler. A new one joins by an entry in SCHEDULERS."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import schedulers
+from flows.errors import JobCancelled, TimeLimitExceeded
+from flows.places import Place
+from flows.schedulers import Scheduler, Status, Submission
+
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "memory": {"slots": 3},
+    "eager": {"max_load": 1000.0},
+}
+
+
+@pytest.fixture(params=SCHEDULERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "data", tmp_path / "jobs")
+
+
+@pytest.fixture
+async def make(kind: str, place: Place) -> AsyncIterator[Callable[..., Scheduler]]:
+    """Make a scheduler; made twice, the second is what another process would have."""
+    made = []
+
+    def make(**options: Any) -> Scheduler:
+        config = schedulers.configuration(kind).model_validate({"type": kind, **SCHEDULERS[kind], **options})
+        made.append(schedulers.create(config, place, "here"))
+        return made[-1]
+
+    yield make
+    for scheduler in made:
+        await scheduler.close()
+
+
+@pytest.fixture
+def scheduler(make: Callable[..., Scheduler]) -> Scheduler:
+    return make()
+
+
+def submission(place: Place, command: str) -> Submission:
+    token = str(uuid.uuid4())
+    directory = place.job_root / token
+    directory.mkdir(parents=True)
+    return Submission(
+        token=token, job_id=1, application="a", submitter="me", command=command, directory=directory
+    )
+
+
+async def statuses(scheduler: Scheduler, scheduler_id: str) -> list[Status]:
+    async with asyncio.timeout(30):
+        return [status async for status in scheduler.watch(scheduler_id)]
+
+
+async def run(scheduler: Scheduler, place: Place, command: str) -> tuple[Status, Path]:
+    job = submission(place, command)
+    seen = await statuses(scheduler, await scheduler.submit(job))
+    assert [status.state for status in seen][-1] == "ended"
+    return seen[-1], job.directory
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return "zombie" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_command_runs_in_its_directory(scheduler: Scheduler, place: Place) -> None:
+    end, directory = await run(scheduler, place, "pwd; echo problem >&2")
+    assert end == Status(state="ended", returncode=0)
+    assert (directory / "stdout.txt").read_text() == f"{directory}\n"
+    assert (directory / "stderr.txt").read_text() == "problem\n"
+    assert (directory / "returncode").read_text() == "0"
+    assert {path.name for path in directory.iterdir()} == {"stdout.txt", "stderr.txt", "returncode"}
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("false", 1),
+        ("exit 3", 3),
+        ("no-such-command", 127),
+        ("if", 2),
+        ("kill -9 $$", 137),
+        ("true; exit 0", 0),
+    ],
+)
+async def test_return_codes(scheduler: Scheduler, place: Place, command: str, code: int) -> None:
+    end, directory = await run(scheduler, place, command)
+    assert end.returncode == code
+    assert (directory / "returncode").read_text() == str(code)
+
+
+async def test_a_long_command(scheduler: Scheduler, place: Place) -> None:
+    text = "x" * 200_000  # longer than an argument of a process may be
+    end, directory = await run(scheduler, place, f"cat <<'END'\n{text}\nEND")
+    assert end.returncode == 0
+    assert (directory / "stdout.txt").read_text() == text + "\n"
+
+
+async def test_states_come_in_order(scheduler: Scheduler, place: Place) -> None:
+    job = submission(place, "while [ ! -e go ]; do sleep 0.01; done")
+    scheduler_id = await scheduler.submit(job)
+    watching = asyncio.create_task(statuses(scheduler, scheduler_id))
+    await until((job.directory / "stdout.txt").exists)
+    (job.directory / "go").touch()
+    states = [status.state for status in await watching]
+    assert states[-2:] == ["running", "ended"]
+    assert states in (["running", "ended"], ["queued", "running", "ended"])
+
+
+async def test_a_token_is_submitted_once(scheduler: Scheduler, place: Place) -> None:
+    job = submission(place, "echo ran >>ledger")
+    ids = [await scheduler.submit(job) for _ in range(3)]
+    await statuses(scheduler, ids[0])
+    ids.append(await scheduler.submit(job))
+    await statuses(scheduler, ids[-1])
+    assert len(set(ids)) == 1
+    assert (job.directory / "ledger").read_text() == "ran\n"
+
+
+async def test_another_process_takes_a_running_command_over(
+    make: Callable[..., Scheduler], place: Place
+) -> None:
+    first, job = (
+        make(),
+        submission(place, "echo ran >>ledger; while [ ! -e go ]; do sleep 0.01; done; exit 4"),
+    )
+    scheduler_id = await first.submit(job)
+    await until((job.directory / "ledger").exists)
+    await first.close()
+    second = make()
+    watching = asyncio.create_task(statuses(second, scheduler_id))
+    assert await second.submit(job) == scheduler_id
+    (job.directory / "go").touch()
+    assert (await watching)[-1].returncode == 4
+    assert (job.directory / "ledger").read_text() == "ran\n"
+
+
+async def test_another_process_finds_the_end_of_a_command(
+    make: Callable[..., Scheduler], place: Place
+) -> None:
+    first, job = make(), submission(place, "exit 5")
+    scheduler_id = await first.submit(job)
+    await until((job.directory / "returncode").exists)
+    await first.close()
+    assert [status.returncode for status in await statuses(make(), scheduler_id)][-1] == 5
+
+
+async def test_cancel_ends_the_command_and_its_children(scheduler: Scheduler, place: Place) -> None:
+    job = submission(place, "trap '' TERM; (echo $$ >child; sleep 1000) & sleep 1000; wait")
+    other = submission(place, "while [ ! -e go ]; do sleep 0.01; done")
+    scheduler_id, other_id = await scheduler.submit(job), await scheduler.submit(other)
+    await until(lambda: (job.directory / "child").exists() and bool((job.directory / "child").read_text()))
+    session = os.getsid(int((job.directory / "child").read_text()))
+    await scheduler.cancel(scheduler_id)
+    end = (await statuses(scheduler, scheduler_id))[-1]
+    assert isinstance(end.failure, JobCancelled)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(session, 0)
+    (other.directory / "go").touch()
+    assert (await statuses(scheduler, other_id))[-1].returncode == 0
+
+
+async def test_cancel_after_the_end_changes_nothing(scheduler: Scheduler, place: Place) -> None:
+    job = submission(place, "exit 6")
+    scheduler_id = await scheduler.submit(job)
+    await statuses(scheduler, scheduler_id)
+    await scheduler.cancel(scheduler_id)
+    assert (await statuses(scheduler, scheduler_id))[-1] == Status(state="ended", returncode=6)
+
+
+async def test_cancel_of_what_was_never_submitted(scheduler: Scheduler) -> None:
+    await scheduler.cancel(str(uuid.uuid4()))
+
+
+async def test_forget_leaves_nothing(scheduler: Scheduler, place: Place) -> None:
+    job = submission(place, "true")
+    scheduler_id = await scheduler.submit(job)
+    await statuses(scheduler, scheduler_id)
+    await scheduler.forget(scheduler_id)
+    await scheduler.forget(scheduler_id)
+    assert not any(place.commands.rglob(job.token))
+
+
+async def test_what_is_lost_ends(scheduler: Scheduler) -> None:
+    [end] = await statuses(scheduler, str(uuid.uuid4()))
+    assert end.failure is not None
+
+
+async def test_the_servers_secrets_stay_with_it(
+    scheduler: Scheduler, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BARTENDER_DB_DSN", "hidden-dsn")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "hidden-auth")
+    monkeypatch.setenv("ANYTHING_ELSE", "hidden-else")
+    _, directory = await run(scheduler, place, "env; cat /proc/$PPID/environ")
+    assert "hidden" not in (directory / "stdout.txt").read_text()
+
+
+async def test_nothing_is_left_running(scheduler: Scheduler, place: Place) -> None:
+    _, directory = await run(scheduler, place, "sleep 1000 & echo $! >child")
+    child = int((directory / "child").read_text())
+    await until(
+        lambda: not Path(f"/proc/{child}").exists() or "zombie" in Path(f"/proc/{child}/status").read_text()
+    )
+
+
+async def test_many_at_once(scheduler: Scheduler, place: Place) -> None:
+    ends = await asyncio.gather(*(run(scheduler, place, f"exit {n % 3}") for n in range(30)))
+    assert [end.returncode for end, _ in ends] == [n % 3 for n in range(30)]
+
+
+# What only one of them does
+
+
+@pytest.mark.parametrize("kind", ["memory"], indirect=True)
+async def test_memory_runs_as_many_as_it_has_slots(make: Callable[..., Scheduler], place: Place) -> None:
+    scheduler = make(slots=2)
+    script = "echo >started; while [ ! -e go ]; do sleep 0.01; done"
+    jobs = [submission(place, script) for _ in range(4)]
+    ids = [await scheduler.submit(job) for job in jobs]
+    await until(lambda: sum((job.directory / "started").exists() for job in jobs) == 2)
+    assert [(job.directory / "started").exists() for job in jobs] == [True, True, False, False]
+    assert await anext(scheduler.watch(ids[3])) == Status(state="queued")
+    # The third goes while it waits, so the fourth gets the slot.
+    await scheduler.cancel(ids[2])
+    assert isinstance((await statuses(scheduler, ids[2]))[-1].failure, JobCancelled)
+    for job in jobs:
+        (job.directory / "go").touch()
+    for index in (0, 1, 3):
+        assert (await statuses(scheduler, ids[index]))[-1].returncode == 0
+    assert not (jobs[2].directory / "started").exists()
+
+
+@pytest.mark.parametrize("kind", ["memory"], indirect=True)
+async def test_memory_keeps_its_queue_and_slots_over_a_restart(
+    make: Callable[..., Scheduler], place: Place
+) -> None:
+    first = make(slots=1)
+    running = submission(place, "echo >started; while [ ! -e go ]; do sleep 0.01; done")
+    waiting = submission(place, "echo ran >>ledger")
+    running_id, waiting_id = await first.submit(running), await first.submit(waiting)
+    await until((running.directory / "started").exists)
+    await first.close()
+    second = make(slots=1)
+    watching = asyncio.create_task(statuses(second, waiting_id))
+    assert await anext(second.watch(waiting_id)) == Status(state="queued")
+    (running.directory / "go").touch()
+    assert (await watching)[-1].returncode == 0
+    assert (await statuses(second, running_id))[-1].returncode == 0
+    assert (waiting.directory / "ledger").read_text() == "ran\n"
+
+
+@pytest.mark.parametrize("kind", ["eager"], indirect=True)
+async def test_eager_has_a_time_limit(make: Callable[..., Scheduler], place: Place) -> None:
+    end, _ = await run(make(timeout=0.2), place, "sleep 1000")
+    assert isinstance(end.failure, TimeLimitExceeded)
+    assert str(end.failure) == "The command ran longer than the 0.2 s it is allowed."
+
+
+@pytest.mark.parametrize("kind", ["eager"], indirect=True)
+async def test_eager_waits_while_the_machine_is_loaded(
+    make: Callable[..., Scheduler], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = [1e9]
+    monkeypatch.setattr(os, "getloadavg", lambda: (load[0], 0.0, 0.0))
+    scheduler, job = make(), submission(place, "true")
+    scheduler_id = await scheduler.submit(job)
+    assert await anext(scheduler.watch(scheduler_id)) == Status(state="queued")
+    load[0] = 0.0
+    assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
