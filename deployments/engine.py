@@ -11,9 +11,10 @@ The server is one process that spends about 10 ms on each call, so calls are wha
 
 import asyncio
 import logging
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -23,7 +24,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus, StateAcceptDetails
 from prefect.context import AsyncClientContext, ContextModel
 from prefect.events import Event
-from prefect.events.clients import PrefectEventsClient
+from prefect.events.worker import EventsWorker
 from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.flows import Flow
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
@@ -110,35 +111,46 @@ class LeanClientContext(AsyncClientContext):
         self._context_stack = 0
 
 
-class LeanEventsClient(PrefectEventsClient):
-    """Sends of a task run only the states that last, and none that only says that we stop."""
+class LeanEvents:
+    """Sends of a task run only the states that last, and none that only says that we stop.
 
-    muted: ClassVar[bool] = False
+    Made in the event loop that runs the flow runs; only events of that loop's thread are looked at.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._held_back: dict[str, asyncio.Task[None]] = {}
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._held_back: dict[str, asyncio.TimerHandle] = {}
+        self._worker: EventsWorker | None = None
+        self._send: Callable[[Event], None]
+        self.muted = False
 
-    async def _emit(self, event: Event) -> None:
-        if not event.event.startswith("prefect.task-run."):
-            return await super()._emit(event)
+    def install(self) -> None:
+        """Stand in front of Prefect's queue of events, which is made anew when it breaks."""
+        worker = EventsWorker.instance()
+        if worker is not self._worker:
+            # Prefect sends nothing through a class of ours, so it is the instance that is changed.
+            self._worker, self._send = worker, worker.send
+            worker.send = self.send  # type: ignore[method-assign,assignment]
+
+    def send(self, event: Event) -> None:
+        """Hold a state of a task run back for a while, unless it is its last one."""
+        if threading.get_ident() != self._thread or not event.event.startswith("prefect.task-run."):
+            return self._send(event)
         state = event.resource.get("prefect.state-type")
         if state == "CRASHED" and self.muted:
             return None
-        if (earlier := self._held_back.pop(event.resource.id, None)) is not None:
+        key = event.resource.id
+        if (earlier := self._held_back.pop(key, None)) is not None:
             earlier.cancel()
         if state in _FINAL:
-            return await super()._emit(event)
-        self._held_back[event.resource.id] = asyncio.create_task(self._emit_later(event))
+            return self._send(event)
+        self._held_back[key] = self._loop.call_later(HOLD_BACK, self._release, key, event)
         return None
 
-    async def _emit_later(self, event: Event) -> None:
-        await asyncio.sleep(HOLD_BACK)
-        self._held_back.pop(event.resource.id, None)
-        try:
-            await super()._emit(event)
-        except Exception as error:  # as for every event: the client tries again on the next one
-            logger.warning("A task run's state did not reach the Prefect server: %r", error)
+    def _release(self, key: str, event: Event) -> None:
+        del self._held_back[key]
+        self._send(event)
 
 
 class _JobFlowRunEngine(AsyncFlowRunEngine[Any, Any]):
@@ -173,4 +185,4 @@ async def run_in_loop(flow: Flow[Any, Any], flow_run: FlowRun, parameters: dict[
             client.client.release(flow_run.id)
 
 
-__all__ = ["LeanClient", "LeanClientContext", "LeanEventsClient", "run_in_loop"]
+__all__ = ["LeanClient", "LeanClientContext", "LeanEvents", "run_in_loop"]

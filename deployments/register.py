@@ -10,6 +10,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.filesystems import LocalFileSystem
 from prefect.utilities.callables import parameter_schema
 
+import blocks
 from deployments.names import DEPLOYMENT, ENTRYPOINT, FLOW, RESULTS_BLOCK, WORK_POOL, WORK_POOL_TYPE
 from flows.job import run_job
 
@@ -48,6 +49,12 @@ async def ensure_work_pool(client: PrefectClient) -> None:
             await client.create_work_pool(pool)
         except ObjectAlreadyExists:
             logger.debug("another process made the work pool %s just now", WORK_POOL)
+
+
+async def register_blocks(client: PrefectClient) -> None:
+    """Show our blocks in Prefect's UI, as ``prefect block register -m blocks`` does."""
+    for name in blocks.__all__:
+        await getattr(blocks, name).register_type_and_schema(client=client)
 
 
 async def result_storage(directory: Path) -> LocalFileSystem:

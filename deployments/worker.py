@@ -19,7 +19,6 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import SyncClientContext
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
-from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import (
     PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
@@ -28,10 +27,10 @@ from prefect.settings import (
 )
 from prefect.states import Failed
 
-from deployments.engine import LeanClient, LeanClientContext, LeanEventsClient
+from deployments.engine import LeanClient, LeanClientContext, LeanEvents
 from deployments.names import WORK_POOL
 from deployments.presence import Presence
-from deployments.register import deployment_id, ensure_work_pool, result_storage
+from deployments.register import deployment_id, ensure_work_pool, register_blocks, result_storage
 from deployments.runs import JobRuns
 from deployments.settings import Settings
 from flows import pickers
@@ -121,7 +120,7 @@ class Worker:
             tasks = [asyncio.create_task(coroutine) for coroutine in background]
             stack.push_async_callback(_cancel, tasks)
             await stop.wait()
-            self._client.muted = LeanEventsClient.muted = True
+            self._client.muted = self._events.muted = True
             logging.getLogger("prefect").setLevel(logging.CRITICAL)  # each flow run would report a crash
             await self._runs.stop()
 
@@ -135,7 +134,7 @@ class Worker:
             open_runtime(database, self._config, place, self._picker, echo=self._settings.db_echo)
         )
         self._presence = await stack.enter_async_context(Presence(self._runtime.jobs.engine, self._name))
-        EventsWorker.set_client_override(LeanEventsClient)
+        self._events = LeanEvents()
         # Prefect's result storage opens a client of its own in every run unless this one is there.
         stack.enter_context(SyncClientContext())
         self._client = (await stack.enter_async_context(LeanClientContext())).client
@@ -148,6 +147,7 @@ class Worker:
         while True:
             try:
                 deployment = await self._client.read_deployment(await deployment_id(self._client))
+                await register_blocks(self._client)
                 storage = await result_storage(self._runtime.place.results)
                 break
             except (httpx.HTTPError, OSError) as error:
@@ -181,6 +181,7 @@ class Worker:
 
     async def _beat(self) -> None:
         """Show as online in Prefect's UI, and heed what operators set for the work pool."""
+        self._events.install()
         try:
             await self._client.send_worker_heartbeat(WORK_POOL, self._name, HEARTBEAT_INTERVAL)
             pool = await self._client.read_work_pool(WORK_POOL)

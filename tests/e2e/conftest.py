@@ -1,0 +1,41 @@
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from prefect.client.orchestration import PrefectClient
+
+from tests.e2e.service import Service
+
+
+@pytest_asyncio.fixture(scope="session")
+async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """One server that tests share; they must leave it running."""
+    service = Service(tmp_path_factory.mktemp("service"))
+    await service.start()
+    yield service
+    await service.stop()
+
+
+@pytest_asyncio.fixture
+async def own_service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """A server of the test's own, not yet started, to do anything to."""
+    service = Service(tmp_path_factory.mktemp("own"))
+    yield service
+    await service.stop()
+
+
+@pytest_asyncio.fixture
+async def prefect(service: Service) -> AsyncIterator[PrefectClient]:
+    async with prefect_client(service) as client:
+        yield client
+
+
+def prefect_client(service: Service) -> PrefectClient:
+    environment = service.environment
+    return PrefectClient(environment["PREFECT_API_URL"], auth_string=environment["PREFECT_API_AUTH_STRING"])
+
+
+def prefect_command_environment(service: Service) -> dict[str, str]:
+    """What an operator's shell has after sourcing the data directory's file ``environment``."""
+    return {**os.environ, **service.environment}

@@ -1,0 +1,185 @@
+"""A whole server, started as an operator does, and what tests do to it."""
+
+import asyncio
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from api.tokens import generate_key_pair, generate_token
+from deployments.supervisor import environment_of_running
+
+CONFIG = """
+applications:
+  wc:
+    command_template: wc README.md
+    upload_needs: [README.md]
+  script:
+    command_template: sh script.sh
+    upload_needs: [script.sh]
+destinations:
+  local:
+    scheduler: {type: memory, slots: 50}
+    filesystem: {type: local}
+"""
+
+PARTS = {
+    "api": "api.app:create_app",
+    "worker": "api worker",
+    "prefect": "prefect.server.api.server:create_app",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
+    """Wait for something true and return it."""
+    async with asyncio.timeout(seconds):
+        while not (value := await condition()):
+            await asyncio.sleep(0.05)
+        return value
+
+
+class Service:
+    """``bartender serve`` in a directory of its own."""
+
+    def __init__(self, directory: Path, config: str = CONFIG) -> None:
+        self.directory = directory
+        self.data_dir = directory / "data"
+        (directory / "config.yaml").write_text(config)
+        generate_key_pair(directory / "private_key.pem", directory / "public_key.pem")
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._prefect_port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client = self.client_of("visitor")
+
+    def client_of(self, username: str) -> httpx.AsyncClient:
+        token = generate_token(self.directory / "private_key.pem", username, [], 60, "tests")
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60)
+
+    async def start(self, *options: str) -> Self:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        environment |= {
+            "BARTENDER_PORT": self.url.rpartition(":")[2],
+            "BARTENDER_PREFECT_PORT": str(self._prefect_port),
+            "BARTENDER_DATA_DIR": str(self.data_dir),
+        }
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "api", "serve", *options],
+                cwd=self.directory,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        await until(self._is_ready)
+        return self
+
+    async def _is_ready(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(f"the server does not start: {self.log()}")
+        return environment_of_running(self.data_dir) is not None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What other processes need to reach the embedded parts."""
+        environment = environment_of_running(self.data_dir)
+        assert environment is not None
+        return environment
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """End the server; return how many seconds that took."""
+        if self._process is None:
+            return 0.0
+        started = time.monotonic()
+        self._process.send_signal(number)
+        await asyncio.to_thread(self._process.wait, 30)
+        self._process = None
+        return time.monotonic() - started
+
+    def processes(self) -> dict[int, str]:
+        """Return pid and command line of the server and all it started."""
+        assert self._process is not None
+        return descendants(self._process.pid)
+
+    def pid_of(self, part: str) -> int | None:
+        found = [pid for pid, command in self.processes().items() if PARTS[part] in command]
+        return found[0] if found else None
+
+    async def kill(self, part: str, number: signal.Signals = signal.SIGKILL) -> None:
+        pid = self.pid_of(part)
+        assert pid is not None
+        os.kill(pid, number)
+        if number == signal.SIGKILL:
+            await until(lambda: _is_other(self, part, pid))
+
+    async def submit(self, files: dict[str, str], application: str = "script") -> int:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            for name, text in files.items():
+                archive.writestr(name, text)
+        response = await self.client.put(
+            f"/api/application/{application}/job",
+            content=content.getvalue(),
+            headers={"Content-Type": "application/zip"},
+        )
+        assert response.status_code == 303, response.text
+        return int(response.headers["Location"].rpartition("/")[2])
+
+    async def run(self, script: str) -> int:
+        return await self.submit({"script.sh": script})
+
+    async def job(self, job_id: int) -> dict[str, Any]:
+        response = await self.client.get(f"/api/job/{job_id}")
+        response.raise_for_status()
+        return dict(response.json())
+
+    async def state_is(self, job_id: int, *states: str) -> dict[str, Any]:
+        """Wait until the job is in one of the states."""
+
+        async def look() -> dict[str, Any] | None:
+            job = await self.job(job_id)
+            return job if job["state"] in states else None
+
+        return dict(await until(look, 90))
+
+    async def ended(self, job_id: int) -> dict[str, Any]:
+        return await self.state_is(job_id, "ok", "error")
+
+    def job_dir(self, job_id: int) -> Path:
+        return self.data_dir / "jobs" / str(job_id)
+
+
+async def _is_other(service: Service, part: str, pid: int) -> bool:
+    return service.pid_of(part) not in (None, pid)
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Return pid and command line of a process and all below it."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    found = {pid: command}
+    for child in children:
+        found |= descendants(int(child))
+    return found

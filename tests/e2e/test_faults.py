@@ -1,0 +1,91 @@
+"""What is killed, and what becomes of the jobs then: every one ends well, no command runs twice."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests.e2e.service import Service, until
+
+SCRIPT = "echo ran >>ledger; sleep 2; cat ledger"
+
+
+async def submit_many(service: Service, number: int) -> list[int]:
+    return list(await asyncio.gather(*(service.run(SCRIPT) for _ in range(number))))
+
+
+async def assert_all_ran_once(service: Service, jobs: list[int]) -> None:
+    ends = await asyncio.gather(*(service.ended(job_id) for job_id in jobs))
+    assert [end["state"] for end in ends] == ["ok"] * len(jobs)
+    ledgers = [(service.job_dir(job_id) / "ledger").read_text() for job_id in jobs]
+    assert ledgers == ["ran\n"] * len(jobs)
+
+
+@pytest.mark.parametrize("part", ["prefect", "worker", "api"])
+async def test_a_part_is_killed_while_jobs_are_queued_and_run(own_service: Service, part: str) -> None:
+    (own_service.directory / "config.yaml").write_text(
+        (own_service.directory / "config.yaml").read_text().replace("slots: 50", "slots: 8")
+    )
+    await own_service.start()
+    jobs = await submit_many(own_service, 20)
+    await until(lambda: _some_run(own_service, jobs))
+    await own_service.kill(part)
+    await until(lambda: _is_healthy(own_service))
+    await assert_all_ran_once(own_service, jobs)
+
+
+async def _some_run(service: Service, jobs: list[int]) -> bool:
+    states = {(await service.job(job_id))["state"] for job_id in jobs}
+    return "running" in states
+
+
+async def _is_healthy(service: Service) -> bool:
+    try:
+        return (await service.client.get("/api/health")).status_code == 200
+    except OSError:
+        return False
+
+
+async def test_jobs_wait_for_a_prefect_server_that_is_away(own_service: Service) -> None:
+    await own_service.start()
+    pid = own_service.pid_of("prefect")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    jobs = await submit_many(own_service, 5)  # answered while it is away
+    await assert_all_ran_once(own_service, jobs)
+
+
+async def test_stopping_leaves_no_process_and_loses_no_job(own_service: Service) -> None:
+    await own_service.start()
+    jobs = await submit_many(own_service, 5)
+    await until(lambda: _some_run(own_service, jobs))
+    processes = own_service.processes()
+    assert await own_service.stop() < 10
+    left = [pid for pid in processes if _is_alive(pid) and "script.sh" not in processes[pid]]
+    assert left == []
+    await own_service.start()
+    await assert_all_ran_once(own_service, jobs)
+
+
+async def test_killing_the_server_leaves_no_process_and_loses_no_job(own_service: Service) -> None:
+    await own_service.start()
+    jobs = await submit_many(own_service, 5)
+    await until(lambda: _some_run(own_service, jobs))
+    processes = [pid for pid, command in own_service.processes().items() if "script.sh" not in command]
+    await own_service.stop(signal.SIGKILL)
+    await until(lambda: _all_gone(processes), 15)
+    await own_service.start()
+    await assert_all_ran_once(own_service, jobs)
+
+
+async def _all_gone(pids: list[int]) -> bool:
+    return not any(_is_alive(pid) for pid in pids)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

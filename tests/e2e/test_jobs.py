@@ -1,0 +1,193 @@
+"""The main way of a job, as visitors and operators see it."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterName,
+    TaskRunFilter,
+    TaskRunFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.states import Cancelling, Scheduled
+
+from tests.e2e.service import Service, until
+
+
+async def flow_runs_of(prefect: PrefectClient, name: str) -> list[FlowRun]:
+    names = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
+    return await prefect.read_flow_runs(flow_run_filter=names)
+
+
+async def finished(prefect: PrefectClient, name: str) -> FlowRun:
+    async def look() -> FlowRun | None:
+        runs = await flow_runs_of(prefect, name)
+        return runs[0] if runs and runs[0].state is not None and runs[0].state.is_final() else None
+
+    run: FlowRun = await until(look)
+    return run
+
+
+async def test_word_count(service: Service, prefect: PrefectClient) -> None:
+    job_id = await service.submit({"README.md": "one two\nthree\n"}, "wc")
+    assert (await service.job(job_id))["state"] in {"new", "queued", "running", "staging_out", "ok"}
+    job = await service.ended(job_id)
+    assert job["state"] == "ok"
+    stdout = await service.client.get(f"/api/job/{job_id}/stdout")
+    assert stdout.text.split() == ["2", "3", "14", "README.md"]
+    assert {path.name for path in service.job_dir(job_id).iterdir()} == {
+        "README.md",
+        "stdout.txt",
+        "stderr.txt",
+        "returncode",
+    }
+    run = await finished(prefect, f"wc-{job_id}")
+    assert run.state is not None
+    assert run.state.is_completed()
+    assert set(run.tags) == {"application:wc", "submitter:visitor", "destination:local"}
+    assert run.parameters == {"job_id": job_id}
+    assert run.run_count == 1
+
+
+async def test_each_step_is_seen_in_prefect(service: Service, prefect: PrefectClient) -> None:
+    job_id = await service.submit({"README.md": "x"}, "wc")
+    run = await finished(prefect, f"wc-{job_id}")
+
+    async def all_completed() -> list[TaskRun]:
+        of_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id]))
+        tasks = await prefect.read_task_runs(task_run_filter=of_run)
+        return tasks if len(tasks) == 5 and all(task.state_name == "Completed" for task in tasks) else []
+
+    tasks: list[TaskRun] = await until(all_completed)
+    tasks.sort(key=lambda task: task.start_time or task.created)  # type: ignore[arg-type,return-value]
+    steps = ["upload", "pick_destination", "submit", "poll", "collect"]
+    assert [task.name.rpartition("-")[0] for task in tasks] == steps
+
+
+async def test_a_long_step_is_seen_while_it_lasts(service: Service, prefect: PrefectClient) -> None:
+    job_id = await service.run("while [ ! -e go ]; do sleep 0.05; done")
+    await service.state_is(job_id, "running")
+    [run] = await flow_runs_of(prefect, f"script-{job_id}")
+
+    async def polls() -> bool:
+        of_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id]))
+        tasks = await prefect.read_task_runs(task_run_filter=of_run)
+        return any(task.name.startswith("poll") and task.state_name == "Running" for task in tasks)
+
+    await until(polls)
+    (service.job_dir(job_id) / "go").touch()
+    assert (await service.ended(job_id))["state"] == "ok"
+
+
+async def test_a_failing_command(service: Service, prefect: PrefectClient) -> None:
+    job_id = await service.run("echo sorry >&2; exit 3")
+    job = await service.ended(job_id)
+    assert job["state"] == "error"
+    assert (await service.client.get(f"/api/job/{job_id}/stderr")).text == "sorry\n"
+    run = await finished(prefect, f"script-{job_id}")
+    assert run.state is not None
+    assert run.state.is_failed()
+    assert run.state.message == "The command ended with exit code 3; see stderr.txt."
+
+
+async def test_a_damaged_archive_ends_with_a_reason(service: Service, prefect: PrefectClient) -> None:
+    # One name for a file and a directory is found when it is unpacked, after the answer.
+    job_id = await service.submit({"script.sh": "true", "a": "", "a/b": ""})
+    assert (await service.ended(job_id))["state"] == "error"
+    run = await finished(prefect, f"script-{job_id}")
+    assert run.state is not None
+    assert run.state.message == "The archive has one name for a file and for a directory; rename one."
+
+
+async def test_cancelling_in_prefect_ends_the_job(service: Service, prefect: PrefectClient) -> None:
+    job_id = await service.run("echo $$ >pid; sleep 1000")
+    pid_file = service.job_dir(job_id) / "pid"
+    pid = int(await until(lambda: _text(pid_file)))
+    [run] = await flow_runs_of(prefect, f"script-{job_id}")
+    await prefect.set_flow_run_state(run.id, Cancelling())
+    assert (await service.ended(job_id))["state"] == "error"
+    run = await finished(prefect, f"script-{job_id}")
+    assert run.state is not None
+    assert run.state.is_cancelled()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def _text(path: Path) -> str:
+    return await asyncio.to_thread(path.read_text) if path.exists() else ""
+
+
+async def test_a_paused_work_pool_starts_no_jobs(service: Service, prefect: PrefectClient) -> None:
+    async def pause(paused: bool) -> None:
+        await prefect.request(
+            "PATCH", "/work_pools/{name}", path_params={"name": "bartender"}, json={"is_paused": paused}
+        )
+
+    async def waits() -> int | None:
+        # The worker learns of the pause with its next heartbeat.
+        job_id = await service.run("true")
+        await asyncio.sleep(1)
+        return job_id if (await service.job(job_id))["state"] == "new" else None
+
+    await pause(True)
+    try:
+        job_id: int = await until(waits)
+    finally:
+        await pause(False)
+    assert (await service.ended(job_id))["state"] == "ok"
+
+
+async def test_the_worker_is_online_in_its_pool(service: Service, prefect: PrefectClient) -> None:
+    [worker] = await prefect.read_workers_for_work_pool("bartender")
+    assert worker.status is not None
+    assert worker.status.value == "ONLINE"
+    assert worker.name.startswith("worker-")
+    pool = await prefect.read_work_pool("bartender")
+    assert pool.status is not None
+    assert pool.status.value == "READY"
+
+
+async def test_an_operator_starts_a_job_that_waits(service: Service, prefect: PrefectClient) -> None:
+    deployment = await prefect.read_deployment_by_name("run-job/bartender")
+    job_id = await service.run("echo ran >>ledger")
+    runs = [
+        await prefect.create_flow_run_from_deployment(deployment.id, parameters={"job_id": job_id}, name=name)
+        for name in (f"first-for-{job_id}", f"second-for-{job_id}")
+    ]
+    assert (await service.ended(job_id))["state"] == "ok"
+    ends = [await finished(prefect, run.name) for run in runs]
+    assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+    refused = [run for run in ends if run.state is not None and run.state.is_failed()]
+    assert len(refused) >= 1  # at most one of them can have been first
+    assert refused[0].state is not None
+    assert "has another flow run" in str(refused[0].state.message)
+
+
+async def test_an_operators_run_of_nothing_fails(service: Service, prefect: PrefectClient) -> None:
+    deployment = await prefect.read_deployment_by_name("run-job/bartender")
+    parameters: dict[str, Any] = {"job_id": 123456789}
+    run = await prefect.create_flow_run_from_deployment(
+        deployment.id, parameters=parameters, name="for-nothing", state=Scheduled()
+    )
+    ended = await finished(prefect, run.name)
+    assert ended.state is not None
+    assert ended.state.is_failed()
+
+
+async def test_a_deleted_flow_run_is_no_lost_job(own_service: Service) -> None:
+    from tests.e2e.conftest import prefect_client
+
+    await own_service.start("--no-worker")
+    job_id = await own_service.run("echo ran >>ledger")
+    async with prefect_client(own_service) as prefect:
+        [run] = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
+        await prefect.delete_flow_run(run.id)
+    await own_service.stop()
+    await own_service.start()
+    assert (await own_service.ended(job_id))["state"] == "ok"
+    assert (own_service.job_dir(job_id) / "ledger").read_text() == "ran\n"
