@@ -44,12 +44,14 @@ async def end_of_job(job_id: int) -> AsyncIterator[None]:
         raise
     finally:
         runtime.cancelled.discard(job_id)
-    await _remove_upload(runtime, job_id)
 
 
 async def final_state(job_id: int) -> PrefectState:
-    """Return the flow run's state that says what the job's row says."""
-    return describe(await patiently(lambda: current().jobs.get(job_id)))
+    """Return the flow run's state that says what the job's row says; the upload is not needed any more."""
+    runtime = current()
+    job = await patiently(lambda: runtime.jobs.get(job_id))
+    await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)
+    return describe(job)
 
 
 def describe(job: Job) -> PrefectState:
@@ -75,9 +77,8 @@ async def patiently(ask: Callable[[], Awaitable[R]]) -> R:
 
 async def cancel_job(job_id: int) -> None:
     """End a job on an operator's word, wherever it is."""
-    runtime = current()
-    await _abandon(runtime, job_id, JobCancelled(CANCELLED))
-    await _remove_upload(runtime, job_id)
+    await _abandon(current(), job_id, JobCancelled(CANCELLED))
+    await final_state(job_id)
 
 
 async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> None:
@@ -91,8 +92,3 @@ async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> None:
         await patiently(lambda: destination.filesystem.remove(job_dir, str(job.token)))
         await patiently(lambda: destination.scheduler.forget(scheduler_id))
     await patiently(lambda: runtime.jobs.fail(job_id, failure))
-
-
-async def _remove_upload(runtime: Runtime, job_id: int) -> None:
-    job = await patiently(lambda: runtime.jobs.get(job_id))
-    await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)

@@ -43,7 +43,7 @@ async def open_runtime(
     """Open the process's one runtime and close what it holds."""
     global _current
     # Enough connections for the bursts of short transactions that thousands of jobs make.
-    engine = create_async_engine(database, echo=echo, pool_size=10, max_overflow=10, pool_pre_ping=True)
+    engine = create_async_engine(database, echo=echo, pool_size=10, max_overflow=10)
     try:
         async with Destinations(config.destinations, place) as destinations:
             _current = Runtime(JobStore(engine), config, place, picker, destinations)
