@@ -47,10 +47,6 @@ class JobRuns:
     def __contains__(self, flow_run_id: object) -> bool:
         return flow_run_id in self._runs
 
-    def ids(self) -> list[UUID]:
-        """Return the ids of the flow runs under way."""
-        return list(self._runs)
-
     def start(self, job: Job) -> None:
         """Run the job's flow run for the first time."""
         self._begin(job, self._first_run(job))

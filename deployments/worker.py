@@ -13,7 +13,7 @@ from uuid import UUID
 
 import httpx
 import uvloop
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import SyncClientContext
@@ -193,7 +193,6 @@ class Worker:
         cancelling = await self._client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
                 state=FlowRunFilterState(type=StateTypes(any_=[StateType.CANCELLING])),
-                id=FlowRunFilterId(any_=self._runs.ids()),
             )
         )
         for flow_run in cancelling:

@@ -5,13 +5,15 @@ import pytest
 import pytest_asyncio
 from prefect.client.orchestration import PrefectClient
 
-from tests.e2e.service import Service
+from tests.e2e.service import PICKER, TWO_DESTINATIONS, Service
 
 
 @pytest_asyncio.fixture(scope="session")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """One server that tests share; they must leave it running."""
-    service = Service(tmp_path_factory.mktemp("service"))
+    directory = tmp_path_factory.mktemp("service")
+    (directory / "picker.py").write_text(PICKER)
+    service = Service(directory, TWO_DESTINATIONS)
     await service.start()
     yield service
     await service.stop()

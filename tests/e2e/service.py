@@ -32,6 +32,21 @@ destinations:
     filesystem: {type: local}
 """
 
+# A second destination, and a picker of the operator's own beside the configuration file.
+TWO_DESTINATIONS = (
+    CONFIG
+    + """
+  quick:
+    scheduler: {type: eager, max_load: 1000, timeout: 20}
+    filesystem: {type: local}
+destination_picker: picker.py:by_file
+"""
+)
+PICKER = """
+def by_file(job_dir, application_name, submitter, context):
+    return "quick" if (job_dir / "quick").exists() else "local"
+"""
+
 PARTS = {
     "api": "api.app:create_app",
     "worker": "api worker",

@@ -54,6 +54,13 @@ async def test_word_count(service: Service, prefect: PrefectClient) -> None:
     assert run.run_count == 1
 
 
+async def test_the_picker_decides(service: Service, prefect: PrefectClient) -> None:
+    job_id = await service.submit({"script.sh": "cat quick", "quick": "hello"})
+    job = await service.ended(job_id)
+    assert (job["state"], job["destination"]) == ("ok", "quick")
+    assert "destination:quick" in (await finished(prefect, f"script-{job_id}")).tags
+
+
 async def test_each_step_is_seen_in_prefect(service: Service, prefect: PrefectClient) -> None:
     job_id = await service.submit({"README.md": "x"}, "wc")
     run = await finished(prefect, f"wc-{job_id}")
@@ -186,6 +193,7 @@ async def test_a_deleted_flow_run_is_no_lost_job(own_service: Service) -> None:
     job_id = await own_service.run("echo ran >>ledger")
     async with prefect_client(own_service) as prefect:
         [run] = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
+        assert "destination:local" in run.tags  # known at once where there is only one
         await prefect.delete_flow_run(run.id)
     await own_service.stop()
     await own_service.start()
