@@ -24,7 +24,7 @@ async def migrate_configured() -> None:
     url = Settings.load().configured_database()
     if url is None:
         raise ConfigurationError(
-            "environment: BARTENDER_DB_HOST or BARTENDER_DB_DSN is missing: set it to the database to migrate "
+            "environment: BARTENDER_DB_HOST or BARTENDER_DB_DSN is missing: set it to what to migrate "
             "(bartender serve migrates an embedded one)"
         )
     engine = create_async_engine(url, poolclass=pool.NullPool)

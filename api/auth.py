@@ -55,7 +55,7 @@ def verify(token: str, public_key: RSAPublicKey) -> User:
         raise TokenInvalid("The token has expired; get a new one.") from error
     except jwt.MissingRequiredClaimError as error:
         raise TokenInvalid(f"The token has no claim {error.claim!r}.") from error
-    except (jwt.PyJWTError, OverflowError) as error:  # overflow: an infinite time in a claim
+    except jwt.PyJWTError as error:
         raise TokenInvalid("The token is not valid.") from error
     return _user(claims)
 

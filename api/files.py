@@ -2,10 +2,12 @@
 
 import os
 import stat
-from collections.abc import AsyncIterator
+import threading
 from pathlib import Path
 
-from fastapi.responses import Response, StreamingResponse
+from fastapi import Request
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from api.services import Services
 
@@ -17,22 +19,31 @@ class NotThere(Exception):
 
 
 class OpenFile:
-    """A regular file. Closed with its last reference, so also when an answer is never sent."""
+    """A regular file. Its methods wait for the disk: call them in a thread."""
 
     def __init__(self, directory: Path, name: str) -> None:
         """Raise NotThere."""
         self._descriptor = _open(directory, name)
+        # A thread that still reads for a visitor who went away must not read what gets this number next.
+        self._lock = threading.Lock()
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
+            self.close()
             raise NotThere(name)
         self.size = status.st_size
 
     def read(self, position: int, length: int) -> bytes:
-        return os.pread(self._descriptor, length, position)
+        """Raise OSError at the end: the file became shorter while it was read."""
+        with self._lock:
+            content = os.pread(self._descriptor, length, position)
+        if not content:
+            raise OSError("A file became shorter while it was sent.")
+        return content
 
-    def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
+    def close(self) -> None:
+        with self._lock:
             os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def _open(directory: Path, name: str) -> int:
@@ -51,21 +62,40 @@ def _open(directory: Path, name: str) -> int:
         os.close(base)
 
 
-async def stream_text(directory: Path, name: str, services: Services, *, head: bool) -> Response:
-    """Return the answer that sends the file, or only its length; raise NotThere."""
-    file = await services.on_disk(OpenFile, directory, name)
-    headers = {"Content-Length": str(file.size), "X-Content-Type-Options": "nosniff"}
-    if head:
-        return Response(headers=headers, media_type="text/plain")
-    return StreamingResponse(_chunks(file, services), headers=headers, media_type="text/plain")
+class TextAnswer(Response):
+    """Sends the file as long as it was when it was opened, a piece at a time, and closes it.
+
+    Not Starlette's StreamingResponse: when the visitor goes away that one leaves the file to the garbage
+    collector.
+    """
+
+    media_type = "text/plain"
+
+    def __init__(self, file: OpenFile, services: Services) -> None:
+        headers = {"Content-Length": str(file.size), "X-Content-Type-Options": "nosniff"}
+        super().__init__(headers=headers)
+        self._file = file
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        try:
+            await send(start)
+            if scope["method"] != "HEAD":
+                await self._send_content(Request(scope, receive), send)
+            await send({"type": "http.response.body"})
+        finally:
+            await self._services.on_disk(self._file.close)
+
+    async def _send_content(self, request: Request, send: Send) -> None:
+        position = 0
+        while position < self._file.size and not await request.is_disconnected():
+            length = min(_CHUNK, self._file.size - position)
+            content = await self._services.on_disk(self._file.read, position, length)
+            position += len(content)
+            await send({"type": "http.response.body", "body": content, "more_body": True})
 
 
-async def _chunks(file: OpenFile, services: Services) -> AsyncIterator[bytes]:
-    """Yield the content in pieces, as long as it was when the file was opened."""
-    position = 0
-    while position < file.size:
-        chunk = await services.on_disk(file.read, position, min(_CHUNK, file.size - position))
-        if not chunk:  # the file became shorter: the server breaks the connection off, as it has to
-            return
-        position += len(chunk)
-        yield chunk
+async def text_answer(directory: Path, name: str, services: Services) -> Response:
+    """Return the answer that sends this file; raise NotThere."""
+    return TextAnswer(await services.on_disk(OpenFile, directory, name), services)

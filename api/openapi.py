@@ -1,8 +1,9 @@
 """The OpenAPI document: one path for each configured application, with the fields that it takes."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -52,17 +53,21 @@ def _unrolled(paths: dict[str, Any], config: Config) -> Iterator[tuple[str, Any]
             continue
         suffix = path.removeprefix(_SUBMIT)
         for name, application in config.applications.items():
-            operation = _operation(operations["put"], name, application, suffix)
-            yield f"/api/application/{name}{suffix}", {"put": operation}
+            own_path = f"/api/application/{name}{suffix}"
+            place = ["paths", own_path, "put", "requestBody", "content", FORM_TYPE, "schema"]
+            form = _moved(_form(application), _pointer(place))
+            yield own_path, {"put": _operation(operations["put"], name, application, form, suffix)}
 
 
-def _operation(common: dict[str, Any], name: str, application: Application, suffix: str) -> dict[str, Any]:
+def _operation(
+    common: dict[str, Any], name: str, application: Application, form: dict[str, Any], suffix: str
+) -> dict[str, Any]:
     operation = copy.deepcopy(common)
     operation["parameters"] = [p for p in operation.get("parameters", []) if p["name"] != "application"]
     operation["operationId"] = f"application_{name}" + suffix.replace("/", "_")
     operation["summary"] = application.summary or name
     operation["description"] = application.description or common["description"]
-    content = {FORM_TYPE: {"schema": _form(application)}}
+    content = {FORM_TYPE: {"schema": form}}
     if suffix:
         content |= {media_type: {"schema": _ARCHIVE} for media_type in ARCHIVE_TYPES}
     operation["requestBody"] = {"required": True, "content": content}
@@ -74,3 +79,20 @@ def _form(application: Application) -> dict[str, Any]:
     schema["properties"] = {"upload": _ARCHIVE, **schema.get("properties", {})}
     schema["required"] = ["upload", *schema.get("required", [])]
     return schema
+
+
+def _pointer(place: Iterable[str]) -> str:
+    return "#/" + "/".join(quote(part.replace("~", "~0").replace("/", "~1"), safe="~$") for part in place)
+
+
+def _moved(value: Any, root: str) -> Any:
+    """Return the schema with references to its own root leading to where it is in the document."""
+    if isinstance(value, list):
+        return [_moved(item, root) for item in value]
+    if not isinstance(value, dict):
+        return value
+    moved = {key: _moved(item, root) for key, item in value.items()}
+    reference = moved.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        moved["$ref"] = root + reference.removeprefix("#")
+    return moved

@@ -33,6 +33,7 @@ class JobModelDTO(BaseModel):
     state: State
     submitter: str
     reason: str | None = None
+    reason_kind: str | None = None
     destination: str | None = None
     created_on: datetime
     updated_on: datetime

@@ -63,10 +63,10 @@ class Archive:
                 raise _storage_error(error) from error
 
     def close(self) -> None:
-        """End writing; the file can then be read by its path."""
+        """End writing; the file, maybe empty, can then be read by its path."""
         with self._lock:
-            if self._file is not None:
-                self._file.close()
+            if not self._discarded:
+                self._opened().close()
 
     def make_durable(self) -> None:
         """Return once neither the content nor the name can be lost to a power cut."""

@@ -20,7 +20,7 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy import URL
 
-from deployments import launcher, locks
+from deployments import launcher, locks, private_files
 from deployments.processes import Child
 from flows.errors import ConfigurationError
 
@@ -43,7 +43,7 @@ _OPTIONS = {
 # Nothing of the operator's: PGDATA, PGOPTIONS and the like must not reach this server.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 # Smart shutdown would wait for clients: fast first, then immediate.
-_STOP_SIGNALS = ((signal.SIGINT, 3.0), (signal.SIGQUIT, 1.0))
+_STOP_SIGNALS = ((signal.SIGINT, 2.0), (signal.SIGQUIT, 1.0))
 
 
 class EmbeddedPostgres:
@@ -67,7 +67,7 @@ class EmbeddedPostgres:
 
         Raises ConfigurationError when another process runs it, and when it does not start.
         """
-        _private_directory(self._directory)
+        private_files.make_directory(self._directory)
         self._held.enter_context(locks.exclusive(self._directory / "lock", "stop that one first"))
         try:
             if not self._data.exists():
@@ -118,7 +118,7 @@ class EmbeddedPostgres:
         if unfinished.exists():
             shutil.rmtree(unfinished)
         if not self._password_file.exists():
-            _write_private(self._password_file, secrets.token_urlsafe(32))
+            private_files.write(self._password_file, secrets.token_urlsafe(32))
         unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
             _give_to_nobody(unfinished)
@@ -184,7 +184,7 @@ class EmbeddedPostgres:
         usual = self._directory / "socket"
         # PostgreSQL and asyncpg both take a comma for the end of a directory.
         if len(os.fsencode(usual)) <= LONGEST_SOCKET_DIRECTORY and "," not in str(usual):
-            _private_directory(usual)
+            private_files.make_directory(usual)
             self._socket_directory = usual
             return
         remembered = self._remembered_socket_directory
@@ -192,7 +192,7 @@ class EmbeddedPostgres:
         elsewhere = Path(remembered.read_text()) if remembered.exists() else None
         if elsewhere is None or not _is_private(elsewhere):
             elsewhere = Path(tempfile.mkdtemp(prefix="bartender-"))
-            _write_private(remembered, str(elsewhere))
+            private_files.write(remembered, str(elsewhere))
         self._socket_directory = elsewhere
 
     async def _run(self) -> None:
@@ -247,29 +247,12 @@ def _program(name: str) -> str:
     )
 
 
-def _private_directory(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
-
-
 def _is_private(path: Path) -> bool:
     try:
         status = path.lstat()
     except FileNotFoundError:
         return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and status.st_mode & 0o077 == 0
-
-
-def _write_private(path: Path, text: str) -> None:
-    # Complete or not there: a process may be killed between any two instructions.
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _give_to_nobody(path: Path) -> None:

@@ -31,7 +31,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.put("/api/application/{application}", status_code=303, response_class=Response, responses=_ANSWERS)
 @router.put(
-    "/api/application/{application}/job", status_code=303, response_class=Response, responses=_ANSWERS
+    "/api/application/{application}/job",
+    name="submit_job_or_archive",
+    status_code=303,
+    response_class=Response,
+    responses=_ANSWERS,
 )
 async def submit_job(
     application: str, request: Request, user: CurrentUser, services: ServicesDep

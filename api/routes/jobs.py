@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request
+from fastapi import APIRouter, Body, Depends, Path, Query
 from fastapi.responses import Response
 
 from api.auth import CurrentUser
-from api.files import NotThere, stream_text
+from api.files import NotThere, text_answer
 from api.schemas import JobModelDTO, Problem
 from api.services import Services, ServicesDep
 from flows.errors import JobNotCompleted, JobNotFound
@@ -28,7 +28,7 @@ async def own_job(jobid: Annotated[int, Path()], user: CurrentUser, services: Se
     if not 0 < jobid <= _BIGINT:
         raise not_found
     try:
-        job = await services.store.get(jobid)
+        job = await services.reads.get(jobid)
     except JobNotFound as error:
         raise not_found from error
     if job.submitter != user.username:
@@ -48,7 +48,7 @@ async def retrieve_jobs(
     offset: Annotated[int, Query(ge=0, le=_BIGINT)] = 0,
 ) -> list[Job]:
     """Return your jobs, newest first."""
-    return await services.store.of_submitter(user.username, limit=limit, offset=offset)
+    return await services.reads.of_submitter(user.username, limit=limit, offset=offset)
 
 
 @router.get("/{jobid}", response_model=JobModelDTO, responses=_NOT_FOUND)
@@ -78,22 +78,22 @@ _OUTPUT: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/{jobid}/stdout", response_class=Response, responses=_OUTPUT)
-async def retrieve_job_stdout(job: OwnJob, request: Request, services: ServicesDep) -> Response:
+async def retrieve_job_stdout(job: OwnJob, services: ServicesDep) -> Response:
     """Return what the completed job's command wrote to its standard output."""
-    return await _output(job, "stdout.txt", request, services)
+    return await _output(job, "stdout.txt", services)
 
 
 @router.get("/{jobid}/stderr", response_class=Response, responses=_OUTPUT)
-async def retrieve_job_stderr(job: OwnJob, request: Request, services: ServicesDep) -> Response:
+async def retrieve_job_stderr(job: OwnJob, services: ServicesDep) -> Response:
     """Return what the completed job's command wrote to its standard error."""
-    return await _output(job, "stderr.txt", request, services)
+    return await _output(job, "stderr.txt", services)
 
 
-async def _output(job: Job, name: str, request: Request, services: Services) -> Response:
+async def _output(job: Job, name: str, services: Services) -> Response:
     if not job.state.is_final:
         raise JobNotCompleted(f"Job {job.id} is {job.state}; its output can be read once it has ended.")
     try:
         directory = services.place.job_dir(job.id)
-        return await stream_text(directory, name, services, head=request.method == "HEAD")
+        return await text_answer(directory, name, services)
     except NotThere as error:
         raise JobNotFound(f"Job {job.id} has no {name}.") from error

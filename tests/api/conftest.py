@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import shutil
 import socket
 import uuid
 import zipfile
@@ -13,16 +14,19 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 import uvicorn
 import yaml
 from fastapi import FastAPI
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.app import create_app
 from api.tokens import generate_key_pair, generate_token
+from deployments.postgres import EmbeddedPostgres
 from flows.config import Config
 from flows.jobs import Job, JobStore, State
+from tests.conftest import TEMPLATE, execute
 
 MAX_UPLOAD_SIZE = 8_000_000
 
@@ -75,13 +79,14 @@ class Keys:
 class Site:
     """A running server and what stands behind it."""
 
-    def __init__(self, port: int, keys: Keys, store: JobStore, data_dir: Path) -> None:
+    stack: AsyncExitStack
+
+    def __init__(self, port: int, keys: Keys, store: JobStore, data_dir: Path, wakings: Wakings) -> None:
         self.port = port
         self.keys = keys
         self.store = store
         self.data_dir = data_dir
-        self.wakings = Wakings()
-        self.stack = AsyncExitStack()
+        self.wakings = wakings
 
     async def client(self, username: str = "alice", *roles: str) -> httpx.AsyncClient:
         """Return a client that sends the user's token."""
@@ -136,19 +141,17 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return Keys(tmp_path_factory.mktemp("keys"))
 
 
-@pytest.fixture
-def environment(
-    tmp_path: Path, database_url: URL, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> pytest.MonkeyPatch:
-    """The settings of the server, still to be changed by a test."""
-    config = tmp_path / "config.yaml"
+def settings(directory: Path, database: URL, keys: Keys) -> dict[str, str]:
+    """Return the environment of a server that keeps its things in the directory."""
+    config = directory / "config.yaml"
     config.write_text(yaml.safe_dump(CONFIG))
-    monkeypatch.setenv("BARTENDER_DB_DSN", database_url.render_as_string(hide_password=False))
-    monkeypatch.setenv("BARTENDER_CONFIG_FILENAME", str(config))
-    monkeypatch.setenv("BARTENDER_PUBLIC_KEY", str(keys.public))
-    monkeypatch.setenv("BARTENDER_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("BARTENDER_MAX_UPLOAD_SIZE", str(MAX_UPLOAD_SIZE))
-    return monkeypatch
+    return {
+        "BARTENDER_DB_DSN": database.render_as_string(hide_password=False),
+        "BARTENDER_CONFIG_FILENAME": str(config),
+        "BARTENDER_PUBLIC_KEY": str(keys.public),
+        "BARTENDER_DATA_DIR": str(directory / "data"),
+        "BARTENDER_MAX_UPLOAD_SIZE": str(MAX_UPLOAD_SIZE),
+    }
 
 
 @asynccontextmanager
@@ -168,21 +171,50 @@ async def serving(app: FastAPI) -> AsyncIterator[int]:
         await task
 
 
-@pytest_asyncio.fixture
-async def site(
-    environment: pytest.MonkeyPatch, tmp_path: Path, engine: AsyncEngine, keys: Keys
+@pytest_asyncio.fixture(scope="session")
+async def running(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, keys: Keys
 ) -> AsyncIterator[Site]:
+    """One server for all tests that do not need one of their own."""
+    directory = tmp_path_factory.mktemp("api")
+    await execute(postgres, f"CREATE DATABASE api TEMPLATE {TEMPLATE}")
     wakings = Wakings()
 
     @asynccontextmanager
     async def open_dispatcher(_store: JobStore, _config: Config) -> AsyncIterator[Wakings]:
         yield wakings
 
-    async with serving(create_app(open_dispatcher=open_dispatcher)) as port:
-        site = Site(port, keys, JobStore(engine), tmp_path / "data")
-        site.wakings = wakings
-        async with site.stack:
-            yield site
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in settings(directory, postgres.url("api"), keys).items():
+            environment.setenv(name, value)
+        app = create_app(open_dispatcher=open_dispatcher)
+    engine = create_async_engine(postgres.url("api"))
+    async with serving(app) as port:
+        yield Site(port, keys, JobStore(engine), directory / "data", wakings)
+    await engine.dispose()
+
+
+@pytest_asyncio.fixture
+async def site(running: Site) -> AsyncIterator[Site]:
+    """The server, with nothing in its database and on its disk."""
+    async with running.store.engine.begin() as connection:
+        await connection.execute(sa.text("TRUNCATE job"))
+    for name in ("jobs", "uploads"):
+        shutil.rmtree(running.data_dir / name, ignore_errors=True)
+        (running.data_dir / name).mkdir()
+    running.wakings.count = 0
+    async with AsyncExitStack() as running.stack:
+        yield running
+
+
+@pytest.fixture
+def environment(
+    tmp_path: Path, postgres: EmbeddedPostgres, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
+    """The settings for a server of the test's own, to be changed before it starts; its database is empty."""
+    for name, value in settings(tmp_path, postgres.url("postgres"), keys).items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
 
 
 @pytest_asyncio.fixture

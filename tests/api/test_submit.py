@@ -1,19 +1,34 @@
 """PUT: what is accepted, and that nothing is left of what is refused."""
 
-from typing import Any
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import asyncpg
 import httpx
 import pytest
+import sqlalchemy.exc
 
-from flows.jobs import State
-from tests.api.conftest import README_ZIP, Site
+from api import uploads
+from flows import archives
+from flows.errors import Unavailable
+from flows.jobs import Job, JobStore, State
+from tests.api.conftest import MAX_UPLOAD_SIZE, README_ZIP, Site, zip_of
 
 ZIP = {"Content-Type": "application/zip"}
 ROUTES = ["/api/application/wc", "/api/application/wc/job"]
+TYPED = "/api/application/typed"
 
 
 def upload(content: bytes = README_ZIP) -> dict[str, Any]:
     return {"upload": ("job.zip", content, "application/x-zip-compressed")}
+
+
+async def pieces(content: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -33,3 +48,352 @@ async def test_accepted(site: Site, alice: httpx.AsyncClient, route: str, form: 
     assert path.read_bytes() == README_ZIP
     assert path.stat().st_mode & 0o777 == 0o600
     assert site.wakings.count == 1
+
+
+async def test_roles_are_written_down(site: Site) -> None:
+    client = await site.client("alice", "member", "other")
+    response = await client.put("/api/application/members", files=upload())
+    assert response.status_code == 303
+    assert (await site.jobs())[0].roles == ["member", "other"]
+
+
+@pytest.mark.parametrize("form", ["multipart", "bare"])
+@pytest.mark.parametrize("size", [1_000, 70_000, 1 << 20])
+async def test_pieces_are_put_together(site: Site, alice: httpx.AsyncClient, form: str, size: int) -> None:
+    # Bytes that look like the beginning of a boundary, over the borders of the pieces.
+    data = (b"\r\n--" * 7 + b"\r\n--boundar" + b"\0" * 101) * 20_000
+    content = zip_of({"README.md": data}, compression=0)
+    if form == "bare":
+        response = await alice.put(ROUTES[1], content=pieces(content, size), headers=ZIP)
+    else:
+        head = b'--boundary\r\nContent-Disposition: form-data; name="upload"; filename="a"\r\n\r\n'
+        body = head + content + b"\r\n--boundary--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=boundary"}
+        response = await alice.put(ROUTES[0], content=pieces(body, size), headers=headers)
+    assert response.status_code == 303, response.text
+    assert site.uploads()[0].read_bytes() == content
+
+
+async def test_fields_reach_the_command(site: Site, alice: httpx.AsyncClient) -> None:
+    fields = {"count": "7", "fast": "true", "text": "a b; rm"}
+    response = await alice.put(TYPED, files=upload(), data=fields)
+    assert response.status_code == 303, response.text
+    assert (await site.jobs())[0].command == "run 7 0.5 true 'a b; rm' a"
+
+
+async def test_fields_may_come_after_the_archive(site: Site, alice: httpx.AsyncClient) -> None:
+    parts = [*upload().items(), ("count", (None, "1")), ("text", (None, "ü"))]
+    response = await alice.put(TYPED, files=parts)
+    assert response.status_code == 303, response.text
+    assert (await site.jobs())[0].command.endswith("'ü' a")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"text": "x"}, "'count' is a required property"),
+        ({"count": "many", "text": "x"}, "count: 'many' is not of type 'integer'"),
+        ({"count": "11", "text": "x"}, "count: 11 is greater than the maximum"),
+        ({"count": "1", "text": "x", "mode": "c"}, "mode: 'c' is not one of"),
+        ({"count": "1", "text": "x", "typo": "c"}, "'typo' was unexpected"),
+        ({"count": "1", "text": ["x", "y"]}, "text was sent 2 times"),
+        ({"count": "1", "text": "\0"}, "NUL"),
+        ({"count": "1", "text": "x" * 1_100_000}, "too long"),
+        ({"count": "1", "text": ["x"] * 1001}, "too many fields"),
+    ],
+)
+async def test_fields_refused(
+    site: Site, alice: httpx.AsyncClient, fields: dict[str, Any], words: str
+) -> None:
+    response = await alice.put(TYPED, files=upload(), data=fields)
+    assert response.status_code == 422
+    assert words in response.json()["detail"]
+    assert len(response.json()["detail"]) < 1000
+    assert await site.nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a readable zip"),
+        (b"no zip at all", "not a readable zip"),
+        (README_ZIP[:-10], "not a readable zip"),
+        (zip_of({"other": b""}), "lacks README.md"),
+        (zip_of({"README.md": b"", "../x": b""}), "'../x'"),
+        (zip_of({"README.md": b"", "/etc/x": b""}), "'/etc/x'"),
+    ],
+)
+@pytest.mark.parametrize("form", ["multipart", "bare"])
+async def test_archives_refused(
+    site: Site, alice: httpx.AsyncClient, content: bytes, words: str, form: str
+) -> None:
+    if form == "bare":
+        response = await alice.put(ROUTES[1], content=content, headers=ZIP)
+    else:
+        response = await alice.put(ROUTES[1], files=upload(content))
+    assert response.status_code == 422
+    assert words in response.json()["detail"]
+    assert await site.nothing_is_left()
+
+
+BOUNDARY = {"Content-Type": "multipart/form-data; boundary=x"}
+PART = b'--x\r\nContent-Disposition: form-data; name="upload"\r\n\r\n' + README_ZIP + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "words"),
+    [
+        ({}, README_ZIP, "Send the archive as application/zip"),
+        ({"Content-Type": "text/plain"}, README_ZIP, "Send the archive as application/zip"),
+        ({"Content-Type": "multipart/form-data"}, PART, "no usable boundary"),
+        ({"Content-Type": f"multipart/form-data; boundary={'x' * 5000}"}, PART, "no usable boundary"),
+        (BOUNDARY, PART, "not the multipart/form-data"),  # no end
+        (BOUNDARY, b"", "not the multipart/form-data"),
+        (BOUNDARY, b"rubbish" + PART, "not the multipart/form-data"),
+        (BOUNDARY, PART + PART + b"--x--\r\n", "sent twice"),
+        (BOUNDARY, b"--x\r\nContent-Type: text/plain\r\n\r\na\r\n--x--\r\n", "no name"),
+        (
+            BOUNDARY,
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\na\r\n--x--\r\n',
+            "upload is missing",
+        ),
+        (
+            BOUNDARY,
+            PART + b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xff\r\n--x--\r\n',
+            "UTF-8",
+        ),
+    ],
+)
+async def test_bodies_refused(
+    site: Site, alice: httpx.AsyncClient, headers: dict[str, str], body: bytes, words: str
+) -> None:
+    response = await alice.put(ROUTES[0], content=body, headers=headers)
+    assert response.status_code == 422
+    assert words in response.json()["detail"]
+    assert await site.nothing_is_left()
+
+
+async def test_unknown_application(site: Site, alice: httpx.AsyncClient) -> None:
+    for route in ("/api/application/nope", "/api/application/nope/job"):
+        response = await alice.put(route, files=upload())
+        assert response.status_code == 422
+        assert response.json() == {"detail": "There is no application 'nope'."}
+    assert await site.nothing_is_left()
+
+
+async def test_role_is_needed(site: Site, alice: httpx.AsyncClient) -> None:
+    response = await alice.put("/api/application/members", files=upload())
+    assert response.status_code == 403
+    assert await site.nothing_is_left()
+
+
+@pytest.mark.parametrize("form", ["multipart", "bare", "announced"])
+async def test_too_large(site: Site, alice: httpx.AsyncClient, form: str) -> None:
+    content = b"x" * (MAX_UPLOAD_SIZE + 1)
+    if form == "multipart":
+        response = await alice.put(ROUTES[0], files=upload(content))
+    elif form == "bare":
+        response = await alice.put(ROUTES[0], content=pieces(content, 100_000), headers=ZIP)
+    else:
+        response = await alice.put(ROUTES[0], content=content, headers=ZIP)
+    assert response.status_code == 413
+    assert (
+        response.json()["detail"] == f"The upload is too large: at most {MAX_UPLOAD_SIZE} bytes are allowed."
+    )
+    assert await site.nothing_is_left()
+
+
+async def test_endless_rubbish_after_the_form(site: Site, alice: httpx.AsyncClient) -> None:
+    body = PART + b"--x--\r\n" + b"x" * (MAX_UPLOAD_SIZE + 3_000_000)
+    response = await alice.put(ROUTES[0], content=pieces(body, 100_000), headers=BOUNDARY)
+    assert response.status_code == 413
+    assert await site.nothing_is_left()
+
+
+async def test_largest_allowed(site: Site, alice: httpx.AsyncClient) -> None:
+    overhead = len(zip_of({"README.md": b""}, compression=0))
+    content = zip_of({"README.md": b"x" * (MAX_UPLOAD_SIZE - overhead)}, compression=0)
+    assert len(content) == MAX_UPLOAD_SIZE
+    assert (await alice.put(ROUTES[0], files=upload(content))).status_code == 303
+    assert (await alice.put(ROUTES[0], content=content, headers=ZIP)).status_code == 303
+
+
+async def test_refused_before_the_end_is_told_while_sending(site: Site) -> None:
+    """A client that goes on sending what was refused gets the answer, and then the end of the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(b"PUT /api/application/wc HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(50):
+        writer.write(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.001)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 403")
+    assert b"connection: close" in head
+    writer.write(b"0\r\n\r\n")
+    assert (await reader.read()).startswith(b'{"detail":"A token is needed')  # and the end
+    writer.close()
+
+
+async def send_half(site: Site, form: str) -> asyncio.StreamWriter:
+    headers = [
+        f"PUT {ROUTES[0]} HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {site.keys.token()}",
+        "Content-Length: 5000000",
+        f"Content-Type: {'application/zip' if form == 'bare' else 'multipart/form-data; boundary=x'}",
+    ]
+    _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write("\r\n".join(headers).encode() + b"\r\n\r\n")
+    writer.write(b"--x\r\nContent-Disposition: form-data; name=upload\r\n\r\n" + b"x" * 2_500_000)
+    await writer.drain()
+    async with asyncio.timeout(5):
+        while not site.uploads():
+            await asyncio.sleep(0.01)
+    return writer
+
+
+async def nothing_is_left_soon(site: Site) -> None:
+    async with asyncio.timeout(5):
+        while not await site.nothing_is_left():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("form", ["multipart", "bare"])
+async def test_disconnect_half_way_leaves_nothing(site: Site, form: str) -> None:
+    writer = await send_half(site, form)
+    writer.transport.abort()
+    await nothing_is_left_soon(site)
+
+
+async def test_stalled_upload_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "STALLED_AFTER", 0.2)
+    writer = await send_half(site, "bare")
+    await nothing_is_left_soon(site)
+    writer.close()
+
+
+async def test_full_disk(site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = uploads.Archive._opened
+
+    class Full:
+        def __init__(self, file: BinaryIO) -> None:
+            self.close = file.close
+
+        def write(self, _data: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(uploads.Archive, "_opened", lambda self: Full(opened(self)))
+    response = await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)
+    assert response.status_code == 507
+    assert response.headers["Retry-After"]
+    assert await site.nothing_is_left()
+
+
+def test_a_late_write_does_not_bring_a_discarded_archive_back(tmp_path: Path) -> None:
+    archive = uploads.Archive(tmp_path / "a.zip", limit=10)
+    archive.write(b"abc")
+    archive.discard()
+    archive.write(b"def")
+    assert not list(tmp_path.iterdir())
+
+
+def refusing(cause: Exception) -> Any:
+    async def create(_store: JobStore, **_values: Any) -> None:
+        raise Unavailable("The database does not answer.") from cause
+
+    return create
+
+
+def database_error(original: Exception) -> sqlalchemy.exc.DBAPIError:
+    return sqlalchemy.exc.DBAPIError("COMMIT", None, original)
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_kept"),
+    [
+        (ConnectionRefusedError(), False),
+        (sqlalchemy.exc.TimeoutError(), False),
+        (database_error(asyncpg.CannotConnectNowError()), False),
+        # The job may be in the database: then it needs its archive.
+        (database_error(asyncpg.ConnectionDoesNotExistError()), True),
+        (TimeoutError(), True),
+    ],
+)
+async def test_database_goes_away(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, cause: Exception, is_kept: bool
+) -> None:
+    monkeypatch.setattr(JobStore, "create", refusing(cause))
+    response = await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+    assert bool(site.uploads()) == is_kept
+
+
+async def test_unexpected_error_leaves_nothing(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(*_arguments: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(archives, "check", check)
+    response = await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)
+    assert response.status_code == 500
+    assert "a bug" not in response.text
+    assert response.headers["Connection"] == "close"
+    assert await site.nothing_is_left()
+
+
+async def test_many_at_once_do_not_mix(site: Site) -> None:
+    async def one(number: int) -> tuple[int, bytes]:
+        client = await site.client(f"user{number}")
+        content = zip_of({"README.md": f"{number} ".encode() * 50_000}, compression=0)
+        response = await client.put(ROUTES[number % 2], files=upload(content))
+        assert response.status_code == 303
+        return number, content
+
+    for number, content in await asyncio.gather(*map(one, range(30))):
+        [job] = await site.jobs(f"user{number}")
+        assert (site.data_dir / "uploads" / f"{job.token}.zip").read_bytes() == content
+    assert len(site.uploads()) == 30
+    assert site.wakings.count == 30
+
+
+async def test_durable_before_the_row(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Archive and directory are synchronised, then the row is made, then the dispatcher is woken."""
+    events: list[str] = []
+    fsync, create = uploads._fsync, JobStore.create
+
+    def recording_fsync(path: Path) -> None:
+        fsync(path)
+        events.append("directory" if path.is_dir() else "archive")
+
+    async def recording_create(store: JobStore, **values: Any) -> Job:
+        events.append("row" if site.uploads() and not site.wakings.count else "too early")
+        return await create(store, **values)
+
+    monkeypatch.setattr(uploads, "_fsync", recording_fsync)
+    monkeypatch.setattr(JobStore, "create", recording_create)
+    assert (await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)).status_code == 303
+    assert events == ["archive", "directory", "row"]
+    assert site.wakings.count == 1
+
+
+async def test_visitor_who_goes_away_after_the_last_byte_still_has_a_job(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = JobStore.create
+
+    async def slow_create(store: JobStore, **values: Any) -> Job:
+        await asyncio.sleep(0.3)
+        return await create(store, **values)
+
+    monkeypatch.setattr(JobStore, "create", slow_create)
+    client = await site.client()
+    with pytest.raises(httpx.ReadTimeout):
+        await client.put(ROUTES[0], content=README_ZIP, headers=ZIP, timeout=0.1)
+    async with asyncio.timeout(5):
+        while not await site.jobs():
+            await asyncio.sleep(0.02)
+    assert len(site.uploads()) == 1

@@ -1,0 +1,159 @@
+"""The command ``bartender``. What a command needs is imported when it runs: ``--version`` answers at once."""
+
+import asyncio
+import logging
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flows.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from deployments.settings import Settings
+    from flows.config import Config
+
+app = typer.Typer(
+    help="Runs command-line applications as jobs for the visitors of web applications.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PRIVATE_KEY = Path("private_key.pem")
+PUBLIC_KEY = Path("public_key.pem")
+TOKEN_COMMAND = "bartender generate-token --username NAME"
+
+
+def main() -> None:
+    """Run the command line; a mistake of the operator's is one line and exit status 2."""
+    try:
+        app(prog_name="bartender")
+    except ConfigurationError as error:
+        print(f"bartender: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(version("bartender"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def serve(
+    worker: Annotated[bool, typer.Option(help="Run jobs here too; else start `bartender worker`.")] = True,
+) -> None:
+    """Serve the API, and whatever is not configured: PostgreSQL, a Prefect server."""
+    settings, _ = load_checked()
+    _log_to_terminal(settings)
+    from deployments.supervisor import running, until_signal
+
+    async def keep_serving() -> int:
+        async with running(settings, with_worker=worker) as service:
+            print(service.describe())
+            print(f"A token            {TOKEN_COMMAND}", flush=True)
+            await asyncio.Event().wait()
+        return 0
+
+    asyncio.run(until_signal(keep_serving()))
+
+
+@app.command()
+def worker() -> None:
+    """Run the jobs of a server that is on this machine or elsewhere."""
+    settings, config = load_checked(with_public_key=False)
+    if settings.configured_database() is None or not os.environ.get("PREFECT_API_URL"):
+        settings = _settings_of_running_server(settings)
+    _log_to_terminal(settings)
+    from deployments import worker
+
+    worker.run(settings, config)
+
+
+@app.command()
+def generate_token(
+    private_key: Annotated[Path, typer.Option(help="PEM file to sign with.")] = PRIVATE_KEY,
+    username: Annotated[str, typer.Option(help="Whom the token is for.")] = "someone",
+    roles: Annotated[list[str] | None, typer.Option(help="A role; repeat for more.")] = None,
+    lifetime: Annotated[int, typer.Option(min=1, help="Minutes for which it is valid.")] = 60,
+    issuer: Annotated[str, typer.Option(help="Who issues it.")] = "bartender",
+    oformat: Annotated[
+        Literal["plain", "header"], typer.Option(help="The token, or an HTTP header.")
+    ] = "plain",
+) -> None:
+    """Print a token for the API."""
+    from api import tokens
+
+    token = tokens.generate_token(private_key, username, roles or [], lifetime, issuer)
+    print(f"Authorization: Bearer {token}" if oformat == "header" else token)
+
+
+@app.command()
+def generate_keys(
+    private_key: Annotated[Path, typer.Option(help="PEM file that signs tokens.")] = PRIVATE_KEY,
+    public_key: Annotated[Path, typer.Option(help="PEM file for the server.")] = PUBLIC_KEY,
+) -> None:
+    """Make the key pair for tokens."""
+    from api import tokens
+
+    tokens.generate_key_pair(private_key, public_key)
+
+
+@app.command()
+def demo(
+    keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Serve until Ctrl-C instead.")] = False,
+) -> None:
+    """Start everything in a checkout, count the words of its README as a job, and stop."""
+    from api import demo
+
+    sys.exit(demo.run(keep_serving=keep_serving))
+
+
+def load_checked(
+    settings: "Settings | None" = None, *, with_public_key: bool = True
+) -> "tuple[Settings, Config]":
+    """Read what the operator wrote and check all that can be checked before anything is started."""
+    from api import tokens
+    from deployments.settings import Settings
+    from flows import config as configuration
+    from flows import pickers
+
+    settings = settings or Settings.load()
+    config = configuration.load(settings.config_filename)
+    pickers.load(config, settings.config_filename)
+    settings.configured_database()
+    if with_public_key:
+        tokens.load_public_key(settings.public_key)
+    return settings, config
+
+
+def _settings_of_running_server(settings: "Settings") -> "Settings":
+    from deployments.settings import Settings
+    from deployments.supervisor import environment_of_running
+
+    data_dir = settings.data_dir.resolve()
+    environment = environment_of_running(data_dir)
+    if environment is None:
+        raise ConfigurationError(
+            f"environment: BARTENDER_DB_HOST and PREFECT_API_URL are not both set and no server runs in {data_dir}; "
+            f"set them, or run bartender serve --no-worker there first"
+        )
+    # Before anything imports Prefect, which reads the environment once.
+    os.environ.update({name: value for name, value in environment.items() if not os.environ.get(name)})
+    return Settings.load()
+
+
+def _log_to_terminal(settings: "Settings") -> None:
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")

@@ -1,0 +1,45 @@
+"""Serve a web application on a socket that our parent has opened: ``python -m deployments.asgi``."""
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from flows.errors import ConfigurationError
+
+LONGEST_GOODBYE = 1
+"""Seconds that requests under way have to end when the server is stopped."""
+
+
+def command(factory: str, listener: socket.socket, *options: str) -> list[str]:
+    """Return the command that serves ``module:factory``; ``listener`` must be passed on to it."""
+    return [sys.executable, "-m", __name__, factory, str(listener.fileno()), *options]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("factory")
+    parser.add_argument("descriptor", type=int)
+    parser.add_argument("--log-level", default="warning")
+    parser.add_argument("--access-log", action="store_true")
+    options = parser.parse_args(arguments)
+    config = uvicorn.Config(
+        options.factory,
+        factory=True,
+        lifespan="on",
+        log_level=options.log_level,
+        access_log=options.access_log,
+        timeout_graceful_shutdown=LONGEST_GOODBYE,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[socket.socket(fileno=options.descriptor)])
+    except ConfigurationError as error:
+        print(f"bartender: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

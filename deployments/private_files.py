@@ -1,0 +1,22 @@
+"""Files and directories that only their owner can read."""
+
+import os
+from pathlib import Path
+
+
+def make_directory(path: Path) -> None:
+    """Make the directory, or take what is there, and shut others out of it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that is complete or not there, whenever this process is killed."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,215 @@
+"""``bartender serve``: everything that is not configured, a worker and the API, under one process."""
+
+import asyncio
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from deployments import asgi, locks, migrations, private_files
+from deployments.listening import answers, base_url, listen
+from deployments.postgres import EmbeddedPostgres
+from deployments.prefect_server import EmbeddedPrefect
+from deployments.processes import Child
+from deployments.settings import PREFIX, Settings
+
+logger = logging.getLogger(__name__)
+
+API = "api.app:create_app"
+DATABASE = "bartender"
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 60.0
+STOP_SIGNALS = ((signal.SIGTERM, 2.5),)
+"""With those of the Prefect server and PostgreSQL, everything has ended in less than 10 s."""
+
+_WORKER_DEFAULTS = {"PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "WARNING"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """Where the running parts are. ``prefect_login_file`` is None for a Prefect server that is not ours."""
+
+    url: str
+    prefect_url: str
+    prefect_login_file: Path | None
+
+    def describe(self) -> str:
+        """Return lines for the terminal."""
+        login = f"  (log in with what is in {self.prefect_login_file})" if self.prefect_login_file else ""
+        return f"API documentation  {self.url}/api/docs\nPrefect's UI       {self.prefect_url}{login}"
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, *, with_worker: bool, log: Path | None = None
+) -> AsyncIterator[Service]:
+    """Keep everything running inside of the block. ``log`` gets what the processes write, else the terminal.
+
+    Raises ConfigurationError before anything is started for what can be known before.
+    """
+    data_dir = settings.data_dir.resolve()
+    private_files.make_directory(data_dir)
+    async with AsyncExitStack() as stack:
+        # In this order, so that all ends in the reverse one: API, worker, Prefect server, PostgreSQL.
+        way_out = f"stop it or set {PREFIX}DATA_DIR to another directory"
+        stack.enter_context(locks.exclusive(_lock(data_dir), way_out))
+        listener = stack.enter_context(listen(settings.host, settings.port, f"{PREFIX}PORT"))
+        parts = await _start_embedded(stack, settings, data_dir, log)
+        environment = {**os.environ, **_as_environment(settings), **parts.environment}
+        if with_worker:
+            await _start_worker(stack, environment, log)
+        await _start_api(stack, settings, listener, environment, log)
+        if parts.prefect is not None:
+            await parts.prefect.wait_until_ready()
+        _publish(stack, data_dir, parts.environment)
+        yield Service(
+            url=base_url(listener),
+            prefect_url=parts.prefect.ui_url
+            if parts.prefect
+            else os.environ["PREFECT_API_URL"].removesuffix("/api"),
+            prefect_login_file=parts.prefect.login_file if parts.prefect else None,
+        )
+
+
+async def until_signal(work: Coroutine[Any, Any, int]) -> int | None:
+    """Await ``work`` and return its result, or None when SIGINT or SIGTERM ended it.
+
+    Only the first signal counts: those that follow must not interrupt the ending.
+    """
+    task = asyncio.ensure_future(work)
+    signals: list[signal.Signals] = []
+
+    def end(number: signal.Signals) -> None:
+        if not signals:
+            task.cancel()
+        signals.append(number)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if signals:
+            return None
+        raise
+
+
+def environment_of_running(data_dir: Path) -> dict[str, str] | None:
+    """Return the variables by which another process reaches a running server's embedded parts, if one runs."""
+    if locks.holder(_lock(data_dir)) is None:
+        return None
+    try:
+        lines = (data_dir / "environment").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    return dict(shlex.split(line)[1].split("=", 1) for line in lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    prefect: EmbeddedPrefect | None
+    environment: dict[str, str]
+
+
+async def _start_embedded(
+    stack: AsyncExitStack, settings: Settings, data_dir: Path, log: Path | None
+) -> _Embedded:
+    configured = settings.configured_database()
+    # Nothing of ours but its one database goes into a database server of the operator's.
+    postgres = EmbeddedPostgres(data_dir / "postgres")
+    prefect = None
+    if not os.environ.get("PREFECT_API_URL"):
+        listener = listen(LOOPBACK, settings.prefect_port, f"{PREFIX}PREFECT_PORT")
+        stack.enter_context(listener)
+        prefect = EmbeddedPrefect(data_dir / "prefect", postgres, listener, log=log)
+    if configured is not None:
+        await migrations.check(configured)
+    environment: dict[str, str] = {}
+    if configured is None or prefect is not None:
+        await postgres.start()
+        stack.push_async_callback(postgres.stop)
+    if prefect is not None:
+        stack.push_async_callback(prefect.stop)
+        await prefect.start()
+        environment |= prefect.client_environment()
+    if configured is None:
+        await postgres.create_database(DATABASE)
+        await migrations.upgrade(postgres.url(DATABASE))
+        environment[f"{PREFIX}DB_DSN"] = postgres.url(DATABASE).render_as_string(hide_password=False)
+    return _Embedded(prefect, environment)
+
+
+async def _start_worker(stack: AsyncExitStack, environment: Mapping[str, str], log: Path | None) -> None:
+    worker = Child(
+        "The worker",
+        [sys.executable, "-m", "api", "worker"],
+        environment={**_WORKER_DEFAULTS, **environment},
+        stop_signals=STOP_SIGNALS,
+        log=log,
+    )
+    stack.push_async_callback(worker.stop)
+    await worker.start()
+
+
+async def _start_api(
+    stack: AsyncExitStack,
+    settings: Settings,
+    listener: socket.socket,
+    environment: Mapping[str, str],
+    log: Path | None,
+) -> None:
+    level = settings.log_level.lower()
+    options = [f"--log-level={level}"]
+    if settings.log_level in {"DEBUG", "INFO"}:
+        options.append("--access-log")
+    children = [
+        Child(
+            "The API",
+            asgi.command(API, listener, *options),
+            environment=environment,
+            stop_signals=STOP_SIGNALS,
+            pass_fds=[listener.fileno()],
+            log=log,
+        )
+        for _ in range(settings.workers_count)
+    ]
+    stack.push_async_callback(_stop_all, children)
+    for child in children:
+        await child.start()
+    for child in children:
+        await child.wait_until(lambda: answers(listener, "/api/health"), seconds=START_SECONDS)
+
+
+async def _stop_all(children: list[Child]) -> None:
+    await asyncio.gather(*(child.stop() for child in children))
+
+
+def _lock(data_dir: Path) -> Path:
+    return data_dir / "lock"
+
+
+def _publish(stack: AsyncExitStack, data_dir: Path, environment: Mapping[str, str]) -> None:
+    """Let workers and operators on this machine find the embedded parts; a shell can source the file."""
+    path = data_dir / "environment"
+    lines = [shlex.quote(f"{name}={value}") for name, value in environment.items()]
+    private_files.write(path, "".join(f"export {line}\n" for line in lines))
+    stack.callback(path.unlink, missing_ok=True)
+
+
+def _as_environment(settings: Settings) -> dict[str, str]:
+    """Return the settings as variables, so that our processes have the same ones wherever they came from."""
+    return {
+        f"{PREFIX}{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in settings
+        if value is not None
+    }

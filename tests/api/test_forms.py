@@ -1,0 +1,99 @@
+"""Text fields to values."""
+
+from typing import Any
+
+import pytest
+
+from api.forms import Form, from_text
+from flows.config import Application
+from flows.errors import InvalidUpload
+
+MAYBE_INTEGER = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "value"),
+    [
+        ("12", {"type": "integer"}, 12),
+        ("-12", {"type": "integer"}, -12),
+        ("007", {"type": "integer"}, 7),
+        ("1.5", {"type": "integer"}, "1.5"),
+        ("1_000", {"type": "integer"}, "1_000"),
+        (" 1", {"type": "integer"}, " 1"),
+        ("١٢", {"type": "integer"}, "١٢"),
+        ("9" * 5000, {"type": "integer"}, "9" * 5000),
+        ("1.5", {"type": "number"}, 1.5),
+        ("1e3", {"type": "number"}, 1000.0),
+        ("12", {"type": "number"}, 12),
+        (".5", {"type": "number"}, 0.5),
+        ("nan", {"type": "number"}, "nan"),
+        ("inf", {"type": "number"}, "inf"),
+        ("1e999", {"type": "number"}, "1e999"),
+        ("true", {"type": "boolean"}, True),
+        ("False", {"type": "boolean"}, False),
+        ("1", {"type": "boolean"}, True),
+        ("off", {"type": "boolean"}, False),
+        ("maybe", {"type": "boolean"}, "maybe"),
+        ("12", {"type": "string"}, "12"),
+        ("12", {}, "12"),
+        ("12", True, "12"),
+        ("1", {"type": ["integer", "string"]}, 1),
+        ("one", {"type": ["integer", "string"]}, "one"),
+        ("1", {"type": ["boolean", "integer"]}, 1),
+        ("null", MAYBE_INTEGER, None),
+        ("4", MAYBE_INTEGER, 4),
+        ("[1, 2]", {"type": "array"}, [1, 2]),
+        ("3", {"type": "array", "items": {"type": "integer"}}, [3]),
+        ('{"a": 1}', {"type": "object"}, {"a": 1}),
+        ("[1]", {"type": "object"}, "[1]"),
+        ("[" * 100_000, {"type": "object"}, "[" * 100_000),
+    ],
+)
+def test_from_text(text: str, schema: Any, value: Any) -> None:
+    converted = from_text(text, schema)
+    assert converted == value
+    assert type(converted) is type(value)
+
+
+def form(template: str = "true", **properties: Any) -> Form:
+    schema = {"type": "object", "properties": properties}
+    return Form(Application(command_template=template, input_schema=schema))
+
+
+def test_defaults_are_not_shared() -> None:
+    shared = form(names={"type": "array", "default": []})
+    shared.values([])["names"].append("x")
+    assert shared.values([]) == {"names": []}
+
+
+def test_defaults_are_validated_too() -> None:
+    with pytest.raises(InvalidUpload, match="count"):
+        form(count={"type": "integer", "default": "none"}).values([])
+
+
+def test_repeated_fields_make_an_array() -> None:
+    fields = [("n", "1"), ("n", "2")]
+    assert form(n={"type": "array", "items": {"type": "integer"}}).values(fields) == {"n": [1, 2]}
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(InvalidUpload, match="Unicode"):
+        form("echo {{ n.a }}", n={"type": "object"}).command([("n", '{"a": "\\ud800"}')])
+
+
+def test_a_reference_to_a_url_is_not_fetched() -> None:
+    with pytest.raises(Exception, match="Unresolvable"):
+        form(n={"$ref": "http://127.0.0.1:9/schema.json"}).values([("n", "1")])
+
+
+def test_long_values_make_short_messages() -> None:
+    with pytest.raises(InvalidUpload) as caught:
+        form(n={"type": "integer"}).values([("n", "x" * 100_000)])
+    assert len(str(caught.value)) < 400
+
+
+def test_without_schema_fields_are_text() -> None:
+    form = Form(Application(command_template="echo {{ n }}"))
+    assert form.command([("n", "1 2")]) == "echo '1 2'"
+    with pytest.raises(InvalidUpload, match="'n' is undefined"):
+        form.command([])

@@ -1,0 +1,229 @@
+"""The service as a whole: health, errors, its document, its start."""
+
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+import yaml
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from api.app import create_app
+from flows.config import Config
+from flows.errors import ConfigurationError
+from flows.jobs import JobStore
+from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, Wakings, serving
+
+ZIP = {"Content-Type": "application/zip"}
+
+
+@asynccontextmanager
+async def no_dispatcher(_store: JobStore, _config: Config) -> AsyncIterator[Wakings]:
+    yield Wakings()
+
+
+@asynccontextmanager
+async def serving_client(**options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        serving(create_app(open_dispatcher=no_dispatcher)) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", **options) as client,
+    ):
+        yield client
+
+
+async def test_health(site: Site) -> None:
+    response = await (await site.anonymous()).get("/api/health")
+    assert (response.status_code, response.json()) == (200, None)
+
+
+async def ask_everything(client: httpx.AsyncClient) -> list[httpx.Response]:
+    return [
+        await client.get("/api/health"),
+        await client.get("/api/job/"),
+        await client.get("/api/job/1"),
+        await client.post("/api/job/1/name", json="x"),
+        await client.put("/api/application/wc", content=README_ZIP, headers=ZIP),
+    ]
+
+
+async def test_database_that_is_not_there(
+    environment: pytest.MonkeyPatch, keys: Keys, tmp_path: Path
+) -> None:
+    environment.setenv("BARTENDER_DB_DSN", f"postgresql://user:secret@/base?host={tmp_path}")
+    headers = {"Authorization": f"Bearer {keys.token()}"}
+    async with serving_client(headers=headers) as client:
+        answers = await ask_everything(client)
+    for answer in answers:
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"]
+        assert "secret" not in answer.text
+    assert not list((tmp_path / "data" / "uploads").iterdir())
+
+
+async def test_database_that_hangs(environment: pytest.MonkeyPatch) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))  # takes connections and never answers
+    port = listener.getsockname()[1]
+    environment.setenv("BARTENDER_DB_DSN", f"postgresql://user@127.0.0.1:{port}/base")
+    async with serving_client() as client:
+        start = time.monotonic()
+        assert (await client.get("/api/health")).status_code == 503
+        assert time.monotonic() - start < 4
+    listener.close()
+
+
+async def test_database_that_comes_back(site: Site, alice: httpx.AsyncClient) -> None:
+    job = await site.new_job()
+    assert (await alice.get(f"/api/job/{job.id}")).status_code == 200
+    async with site.store.engine.connect() as connection:
+        others = "pid <> pg_backend_pid() AND datname = current_database()"
+        await connection.execute(
+            sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        )
+    await site.store.engine.dispose()
+    statuses = [(await alice.get(f"/api/job/{job.id}")).status_code for _ in range(3)]
+    assert set(statuses) <= {200, 503}
+    assert statuses[-1] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/api/nope", 404), ("DELETE", "/api/health", 405)]
+)
+async def test_no_such_route(site: Site, method: str, path: str, status: int) -> None:
+    response = await (await site.anonymous()).request(method, path)
+    assert response.status_code == status
+    assert isinstance(response.json()["detail"], str)
+
+
+async def test_unexpected_error(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def get(_store: JobStore, _job_id: int) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(JobStore, "get", get)
+    response = await alice.get("/api/job/1")
+    assert response.status_code == 500
+    assert response.headers["Connection"] == "close"
+    assert list(response.json()) == ["detail"]
+    assert "a bug" not in response.text
+    assert "a bug" in caplog.text
+    monkeypatch.undo()
+    assert (await alice.get("/api/job/1")).status_code == 404
+
+
+async def test_nothing_is_compressed(site: Site, alice: httpx.AsyncClient) -> None:
+    for _ in range(30):
+        await site.new_job()
+    response = await alice.get("/api/job/?limit=100", headers={"Accept-Encoding": "gzip, deflate"})
+    assert "Content-Encoding" not in response.headers
+
+
+async def document(site: Site) -> dict[str, Any]:
+    response = await (await site.anonymous()).get("/api/openapi.json")
+    assert response.status_code == 200
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+@pytest.mark.parametrize("page", ["docs", "redoc"])
+async def test_docs(site: Site, page: str) -> None:
+    response = await (await site.anonymous()).get(f"/api/{page}")
+    assert response.status_code == 200
+    assert "/api/openapi.json" in response.text
+
+
+async def test_operations(site: Site) -> None:
+    paths = (await document(site))["paths"]
+    operations = {
+        (method, path): operation["operationId"]
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    }
+    assert operations == {
+        ("get", "/api/health"): "health_check",
+        ("get", "/api/whoami"): "whoami",
+        ("get", "/api/job/"): "retrieve_jobs",
+        ("get", "/api/job/{jobid}"): "retrieve_job",
+        ("post", "/api/job/{jobid}/name"): "rename_job_name",
+        ("get", "/api/job/{jobid}/stdout"): "retrieve_job_stdout",
+        ("get", "/api/job/{jobid}/stderr"): "retrieve_job_stderr",
+        ("put", "/api/application/wc"): "application_wc",
+        ("put", "/api/application/wc/job"): "application_wc_job",
+        ("put", "/api/application/typed"): "application_typed",
+        ("put", "/api/application/typed/job"): "application_typed_job",
+        ("put", "/api/application/members"): "application_members",
+        ("put", "/api/application/members/job"): "application_members_job",
+    }
+
+
+async def test_applications_in_the_document(site: Site) -> None:
+    paths = (await document(site))["paths"]
+    operation = paths["/api/application/typed"]["put"]
+    assert (operation["summary"], operation["description"]) == ("typed", "Takes fields")
+    assert paths["/api/application/wc"]["put"]["summary"] == "Count words"
+    assert operation["parameters"] == []
+    assert list(operation["requestBody"]["content"]) == ["multipart/form-data"]
+    schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+    configured = CONFIG["applications"]["typed"]["input_schema"]
+    upload = schema["properties"].pop("upload")
+    assert (upload["type"], upload["format"]) == ("string", "binary")
+    assert schema.pop("required") == ["upload", "count", "text"]
+    assert schema == {name: value for name, value in configured.items() if name != "required"}
+    bare = paths["/api/application/typed/job"]["put"]["requestBody"]["content"]
+    assert list(bare) == ["multipart/form-data", "application/zip", "application/x-zip-compressed"]
+
+
+async def test_security_in_the_document(site: Site) -> None:
+    schema = await document(site)
+    assert set(schema["components"]["securitySchemes"]) == {"HTTPBearer", "APIKeyQuery", "APIKeyCookie"}
+    for path, methods in schema["paths"].items():
+        for operation in methods.values():
+            assert ("security" in operation) == (path != "/api/health")
+            assert "401" in operation["responses"] or path == "/api/health"
+    assert {"JobModelDTO", "User"} <= set(schema["components"]["schemas"])
+    assert "HTTPValidationError" not in schema["components"]["schemas"]
+
+
+async def test_references_of_an_input_schema_lead_somewhere(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"level": {"$ref": "#/$defs/level"}},
+        "$defs": {"level": {"type": "integer"}},
+    }
+    application = {"command_template": "true", "input_schema": schema}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"applications": {"levels": application}}))
+    document = create_app(open_dispatcher=no_dispatcher).openapi()
+    content = document["paths"]["/api/application/levels"]["put"]["requestBody"]["content"]
+    reference = content["multipart/form-data"]["schema"]["properties"]["level"]["$ref"]
+    found = Registry().with_resource("", DRAFT202012.create_resource(document)).resolver().lookup(reference)
+    assert found.contents == {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("CONFIG_FILENAME", "missing.yaml", "there is no such file"),
+        ("PUBLIC_KEY", "missing.pem", "missing.pem: cannot be read"),
+        ("DB_DSN", None, "no database is configured"),
+        ("DB_DSN", "mysql://x", "only postgresql"),
+        ("MAX_UPLOAD_SIZE", "0", "max_upload_size"),
+    ],
+)
+def test_mistakes_of_the_operator(
+    environment: pytest.MonkeyPatch, variable: str, value: str | None, words: str
+) -> None:
+    if value is None:
+        environment.delenv(f"BARTENDER_{variable}")
+    else:
+        environment.setenv(f"BARTENDER_{variable}", value)
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        create_app()
+    assert "\n" not in str(caught.value)
