@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import URL
 
 from api import access_log, errors, openapi
-from api.database import for_reading, open_engine
+from api.database import open_engine
 from api.forms import Form
 from api.routes import applications, health, jobs, whoami
 from api.schemas import Problem
@@ -110,7 +110,6 @@ def _lifespan(
                 place=place,
                 public_key=public_key,
                 store=store,
-                reads=JobStore(for_reading(engine)),
                 dispatcher=dispatcher,
                 disk=disk,
             )

@@ -1,7 +1,6 @@
 """The command ``bartender``. What a command needs is imported when it runs: ``--version`` answers at once."""
 
 import asyncio
-import logging
 import os
 import sys
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from deployments import log
 from flows.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 PRIVATE_KEY = Path("private_key.pem")
 PUBLIC_KEY = Path("public_key.pem")
-TOKEN_COMMAND = "bartender generate-token --username NAME"
+TOKEN_COMMAND = "bartender generate-token --username NAME"  # noqa: S105 - a command, not a token
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def serve(
 ) -> None:
     """Serve the API, and whatever is not configured: PostgreSQL, a Prefect server."""
     settings, _ = load_checked()
-    _log_to_terminal(settings)
+    log.to_terminal(settings.log_level)
     from deployments.supervisor import running, until_signal
 
     async def keep_serving() -> int:
@@ -76,7 +76,7 @@ def worker() -> None:
     settings, config = load_checked(with_public_key=False)
     if settings.configured_database() is None or not os.environ.get("PREFECT_API_URL"):
         settings = _settings_of_running_server(settings)
-    _log_to_terminal(settings)
+    log.to_terminal(settings.log_level)
     from deployments import worker
 
     worker.run(settings, config)
@@ -147,13 +147,9 @@ def _settings_of_running_server(settings: "Settings") -> "Settings":
     environment = environment_of_running(data_dir)
     if environment is None:
         raise ConfigurationError(
-            f"environment: BARTENDER_DB_HOST and PREFECT_API_URL are not both set and no server runs in {data_dir}; "
-            f"set them, or run bartender serve --no-worker there first"
+            f"environment: BARTENDER_DB_HOST and PREFECT_API_URL are not both set and no server runs in "
+            f"{data_dir}; set them, or run bartender serve --no-worker there first"
         )
     # Before anything imports Prefect, which reads the environment once.
     os.environ.update({name: value for name, value in environment.items() if not os.environ.get(name)})
     return Settings.load()
-
-
-def _log_to_terminal(settings: "Settings") -> None:
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s")

@@ -26,14 +26,6 @@ def open_engine(url: URL, *, echo: bool) -> AsyncEngine:
     )
 
 
-def for_reading(engine: AsyncEngine) -> AsyncEngine:
-    """Return an engine on the same connections whose statements are each a transaction of their own.
-
-    One round trip for a query instead of three, with BEGIN and COMMIT.
-    """
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
-
-
 def may_be_written(error: Unavailable) -> bool:
     """Whether the connection broke in the middle, so that what was to be written may be there."""
     cause = error.__cause__

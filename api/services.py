@@ -26,17 +26,13 @@ class Wakeable(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
-    """``reads`` is the store for methods that make one query, faster.
-
-    ``disk`` is for calls that wait for the disk, so that none of them ever waits in the event loop.
-    """
+    """``disk`` is for calls that wait for the disk, so that none of them ever waits in the event loop."""
 
     settings: Settings
     forms: Mapping[str, Form]
     place: Place
     public_key: RSAPublicKey
     store: JobStore
-    reads: JobStore
     dispatcher: Wakeable
     disk: ThreadPoolExecutor
 

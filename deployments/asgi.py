@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import uvicorn
 
+from deployments import log
 from flows.errors import ConfigurationError
 
 LONGEST_GOODBYE = 1
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         access_log=options.access_log,
         timeout_graceful_shutdown=LONGEST_GOODBYE,
     )
+    log.to_terminal(options.log_level.upper())
     try:
         uvicorn.Server(config).run(sockets=[socket.socket(fileno=options.descriptor)])
     except ConfigurationError as error:

@@ -105,7 +105,7 @@ async def until_signal(work: Coroutine[Any, Any, int]) -> int | None:
 
 
 def environment_of_running(data_dir: Path) -> dict[str, str] | None:
-    """Return the variables by which another process reaches a running server's embedded parts, if one runs."""
+    """Return the variables by which other processes reach a running server's parts, if one runs."""
     if locks.holder(_lock(data_dir)) is None:
         return None
     try:

@@ -1,5 +1,6 @@
 """Commands of applications: Jinja templates whose variables come out quoted for the shell."""
 
+import functools
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,7 @@ _environment.filters["q"] = _quoted  # the original's opt-in: quoted by default 
 _environment.filters["unquoted"] = lambda value: _Literal(_as_text(value))
 
 
+@functools.lru_cache(maxsize=1000)
 def parse(template: str) -> Template:
     """Raise ConfigurationError with the line of a syntax error."""
     try:

@@ -19,7 +19,7 @@ _SECONDS = 2.0
 async def health_check(services: ServicesDep) -> None:
     """Answer 200 when the database answers."""
     try:
-        async with asyncio.timeout(_SECONDS), services.reads.engine.connect() as connection:
+        async with asyncio.timeout(_SECONDS), services.store.engine.connect() as connection:
             await connection.execute(sa.select(1))
     except (SQLAlchemyError, OSError) as error:
         raise Unavailable("The database does not answer.") from error

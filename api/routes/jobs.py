@@ -28,7 +28,7 @@ async def own_job(jobid: Annotated[int, Path()], user: CurrentUser, services: Se
     if not 0 < jobid <= _BIGINT:
         raise not_found
     try:
-        job = await services.reads.get(jobid)
+        job = await services.store.get(jobid)
     except JobNotFound as error:
         raise not_found from error
     if job.submitter != user.username:
@@ -48,7 +48,7 @@ async def retrieve_jobs(
     offset: Annotated[int, Query(ge=0, le=_BIGINT)] = 0,
 ) -> list[Job]:
     """Return your jobs, newest first."""
-    return await services.reads.of_submitter(user.username, limit=limit, offset=offset)
+    return await services.store.of_submitter(user.username, limit=limit, offset=offset)
 
 
 @router.get("/{jobid}", response_model=JobModelDTO, responses=_NOT_FOUND)

@@ -1,5 +1,6 @@
 """Text fields to values."""
 
+import urllib.request
 from typing import Any
 
 import pytest
@@ -81,9 +82,12 @@ def test_half_a_surrogate_pair_is_refused() -> None:
         form("echo {{ n.a }}", n={"type": "object"}).command([("n", '{"a": "\\ud800"}')])
 
 
-def test_a_reference_to_a_url_is_not_fetched() -> None:
+def test_a_reference_to_a_url_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[object] = []
+    monkeypatch.setattr(urllib.request, "urlopen", fetched.append)
     with pytest.raises(Exception, match="Unresolvable"):
         form(n={"$ref": "http://127.0.0.1:9/schema.json"}).values([("n", "1")])
+    assert not fetched
 
 
 def test_long_values_make_short_messages() -> None:

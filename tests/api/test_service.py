@@ -92,7 +92,8 @@ async def test_database_that_comes_back(site: Site, alice: httpx.AsyncClient) ->
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/api/nope", 404), ("DELETE", "/api/health", 405)]
+    ("method", "path", "status"),
+    [("GET", "/api/nope", 404), ("GET", "/api/job/1/?token=x", 404), ("DELETE", "/api/health", 405)],
 )
 async def test_no_such_route(site: Site, method: str, path: str, status: int) -> None:
     response = await (await site.anonymous()).request(method, path)

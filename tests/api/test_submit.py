@@ -265,6 +265,19 @@ async def test_disconnect_half_way_leaves_nothing(site: Site, form: str) -> None
     await nothing_is_left_soon(site)
 
 
+async def test_disconnect_just_before_the_end_leaves_nothing(site: Site) -> None:
+    """What has arrived would be a good archive, but not all that was announced has."""
+    _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    head = f"PUT {ROUTES[0]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.keys.token()}\r\n"
+    head += f"Content-Type: application/zip\r\nContent-Length: {len(README_ZIP) + 1}\r\n\r\n"
+    writer.write(head.encode() + README_ZIP)
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.close()
+    await asyncio.sleep(0.3)
+    assert await site.nothing_is_left()
+
+
 async def test_stalled_upload_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "STALLED_AFTER", 0.2)
     writer = await send_half(site, "bare")

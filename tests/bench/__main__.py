@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -148,12 +149,12 @@ async def waiting(jobs: int) -> None:
 
         async def submit() -> int:
             async with limit:
-                return await service.run("sleep 60")
+                return await service.run("sleep 600")
 
         ids = await asyncio.gather(*(submit() for _ in range(jobs)))
         for job_id in ids:
             await service.state_is(job_id, "running")
-        await asyncio.sleep(3)  # what their start left to do
+        await asyncio.sleep(10)  # until what their start left to do is done
         cpu, started = cpu_seconds(worker), time.monotonic()
         await asyncio.sleep(10)
         share = (cpu_seconds(worker) - cpu) / (time.monotonic() - started)
@@ -163,6 +164,8 @@ async def waiting(jobs: int) -> None:
         row("(c) worker memory", f"{memory(worker) / 2**20:.0f} MiB, of which {before / 2**20:.0f} MiB idle")
         row("(c) worker CPU while they wait", f"{share * 100:.1f} %")
         row("(c) worker threads", f"{len(list(Path(f'/proc/{worker}/task').iterdir()))}")
+        for process in (service.data_dir / "commands/local").glob("*/process"):
+            os.killpg(int(process.read_text().split()[0]), signal.SIGKILL)
 
 
 async def calls(jobs: int) -> None:

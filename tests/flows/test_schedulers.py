@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import signal
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,14 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "data", tmp_path / "jobs")
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path / "data", tmp_path / "jobs")
+    yield place
+    # A test that failed half-way has left commands, which outlive everything by design.
+    for process in place.commands.glob("*/*/process"):
+        pid = int(process.read_text().split()[0])
+        if pid and not has_ended(pid):
+            os.killpg(pid, signal.SIGKILL)
 
 
 @pytest.fixture
