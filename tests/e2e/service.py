@@ -86,18 +86,31 @@ class Service:
         headers = {"Authorization": f"Bearer {token}"}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60)
 
-    async def start(self, *options: str) -> Self:
+    def operators_environment(self) -> dict[str, str]:
+        """The variables of the shell that commands are started from."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        environment |= {
+        return environment | {
             "BARTENDER_PORT": self.url.rpartition(":")[2],
             "BARTENDER_PREFECT_PORT": str(self._prefect_port),
             "BARTENDER_DATA_DIR": str(self.data_dir),
         }
+
+    def command(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a ``bartender`` command as an operator does beside the server."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "api", *arguments],
+            cwd=self.directory,
+            env={**self.operators_environment(), **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    async def start(self, *options: str, **variables: str) -> Self:
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "api", "serve", *options],
                 cwd=self.directory,
-                env=environment,
+                env={**self.operators_environment(), **variables},
                 stdout=log,
                 stderr=log,
             )
