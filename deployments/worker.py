@@ -135,6 +135,10 @@ class Worker:
         )
         self._presence = await stack.enter_async_context(Presence(self._runtime.jobs.engine, self._name))
         self._events = LeanEvents()
+        # They log each failed step with a traceback, also where the visitor's archive is to blame; what is a
+        # mistake of ours is logged by flows.ending.
+        for runs in ("flow_runs", "task_runs"):
+            logging.getLogger(f"prefect.{runs}").setLevel(logging.CRITICAL)
         # Prefect's result storage opens a client of its own in every run unless this one is there.
         stack.enter_context(SyncClientContext())
         self._client = (await stack.enter_async_context(LeanClientContext())).client

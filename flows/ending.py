@@ -39,6 +39,7 @@ async def end_of_job(job_id: int) -> AsyncIterator[None]:
         task.uncancel()
         await _abandon(runtime, job_id, JobCancelled(CANCELLED))
     except Exception:
+        logger.exception("Job %s fails by a mistake of ours", job_id)
         text = "The job failed by a mistake in the service; the operator's log has the cause."
         await _abandon(runtime, job_id, InternalError(text))
         raise

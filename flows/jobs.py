@@ -262,7 +262,7 @@ class JobStore:
 
     async def submitted(self, job_id: int, scheduler_id: str) -> None:
         """Write down the id that the scheduler gave the job, which is then queued there."""
-        await self._move(job_id, State.QUEUED, scheduler_id=scheduler_id)
+        await self._move(job_id, State.QUEUED, scheduler_id=scheduler_id, reason=None)
 
     async def advance(self, job_id: int, state: State, reason: str | None = None) -> None:
         """Move the job to ``state`` where the table of transitions allows it; harmless when it is there.

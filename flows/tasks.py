@@ -1,6 +1,8 @@
 """The steps of a job's flow. Each may run again after any interruption, and takes plain values only."""
 
 import asyncio
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -8,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.objects import TaskRun
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import Task
 
 from flows import archives
@@ -19,6 +21,7 @@ from flows.errors import (
     InvalidUpload,
     JobFailure,
     StagingFailed,
+    Unavailable,
 )
 from flows.jobs import Job, State
 from flows.pickers import PickerContext
@@ -26,6 +29,8 @@ from flows.runtime import Runtime, current
 from flows.schedulers import Submission
 from flows.tags import tag_destination
 from flows.users import User
+
+logger = logging.getLogger(__name__)
 
 RETRIES = 1_000_000
 RETRY_DELAYS = [1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0]
@@ -45,8 +50,17 @@ def _result_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     return f"{context.task_run.flow_run_id}/{context.task.name}"
 
 
-def _is_transient(task: Task[..., Any], task_run: TaskRun, state: PrefectState) -> bool:
-    return isinstance(state.data, BartenderError) and state.data.transient
+async def _is_transient(task: Task[..., Any], task_run: TaskRun, state: PrefectState) -> bool:
+    error = state.data
+    if not isinstance(error, BartenderError) or not error.transient:
+        return False
+    run = FlowRunContext.get()
+    job_id = run.parameters["job_id"] if run is not None and run.parameters else None
+    logger.warning("Job %s waits in %s: %s", job_id, task.name, error)
+    if isinstance(job_id, int):
+        with suppress(Unavailable):  # the database may be what is away
+            await current().jobs.explain(job_id, f"Waiting: {error}")
+    return True
 
 
 step = task(

@@ -1,0 +1,173 @@
+"""The flow with parts that misbehave. The engine is not the point here: whole servers are in tests/e2e."""
+
+import asyncio
+import uuid
+import zipfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.schemas.objects import State as PrefectState
+from prefect.filesystems import LocalFileSystem
+from prefect.testing.utilities import prefect_test_harness
+from sqlalchemy import URL
+
+from flows import config
+from flows.destinations import Destination
+from flows.errors import DestinationRefused, Unavailable
+from flows.job import run_job
+from flows.jobs import Job
+from flows.pickers import PickerContext, pick_first
+from flows.places import Place
+from flows.runtime import Runtime, open_runtime
+from flows.schedulers import Status, Submission
+from flows.users import User
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server() -> Iterator[None]:
+    with prefect_test_harness():
+        yield
+
+
+class Scheduler:
+    """Does what a test asks for."""
+
+    def __init__(self) -> None:
+        self.submit_errors: list[Exception] = []
+        self.watch_errors: list[Exception] = []
+        self.submitted: list[str] = []
+        self.cancelled: list[str] = []
+        self.forgotten: list[str] = []
+
+    async def submit(self, submission: Submission) -> str:
+        if self.submit_errors:
+            raise self.submit_errors.pop(0)
+        self.submitted.append(submission.token)
+        return submission.token
+
+    async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
+        yield Status(state="running")
+        if self.watch_errors:
+            raise self.watch_errors.pop(0)
+        yield Status(state="ended", returncode=0)
+
+    async def cancel(self, scheduler_id: str) -> None:
+        self.cancelled.append(scheduler_id)
+
+    async def forget(self, scheduler_id: str) -> None:
+        self.forgotten.append(scheduler_id)
+
+    async def close(self) -> None:
+        pass
+
+
+class Picker:
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.answer: str | None = None
+
+    def __call__(self, job_dir: Path, application_name: str, submitter: User, context: PickerContext) -> str:
+        if self.error is not None:
+            raise self.error
+        return self.answer or pick_first(job_dir, application_name, submitter, context)
+
+
+@pytest.fixture
+def scheduler() -> Scheduler:
+    return Scheduler()
+
+
+@pytest.fixture
+def picker() -> Picker:
+    return Picker()
+
+
+@pytest.fixture
+async def runtime(
+    database_url: URL, tmp_path: Path, scheduler: Scheduler, picker: Picker
+) -> AsyncIterator[Runtime]:
+    configured = config.Config.model_validate({"applications": {"a": {"command_template": "true"}}})
+    place = Place(tmp_path / "data", tmp_path / "jobs")
+    async with open_runtime(database_url, configured, place, picker) as runtime:
+        local = runtime.destinations["local"]
+        runtime.destinations._destinations["local"] = Destination(scheduler, local.filesystem)
+        yield runtime
+
+
+async def new_job(runtime: Runtime) -> Job:
+    token = uuid.uuid4()
+    upload = runtime.place.upload(str(token))
+    upload.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(upload, "w") as archive:
+        archive.writestr("input", "1")
+    return await runtime.jobs.create(application="a", submitter="me", roles=[], command="true", token=token)
+
+
+async def run(runtime: Runtime, job: Job) -> tuple[Job, PrefectState[Any]]:
+    storage = LocalFileSystem(basepath=str(runtime.place.results))
+    await storage.asave("results-of-tests", overwrite=True)
+    flow = run_job.with_options(result_storage=storage)
+    state = await flow(job.id, return_state=True)
+    return await runtime.jobs.get(job.id), state
+
+
+async def test_all_goes_well(runtime: Runtime, scheduler: Scheduler) -> None:
+    job = await new_job(runtime)
+    ended, state = await run(runtime, job)
+    assert (ended.state, ended.reason, ended.destination) == ("ok", None, "local")
+    assert state.is_completed()
+    assert scheduler.forgotten == [str(job.token)]
+    assert not runtime.place.upload(str(job.token)).exists()
+
+
+@pytest.mark.parametrize("where", ["submit_errors", "watch_errors"])
+async def test_a_job_waits_for_what_is_away_and_says_so(
+    runtime: Runtime, scheduler: Scheduler, where: str
+) -> None:
+    getattr(scheduler, where).extend([Unavailable("The cluster does not answer.")] * 2)
+    job = await new_job(runtime)
+    running = asyncio.create_task(run(runtime, job))
+
+    async def reason() -> str | None:
+        return (await runtime.jobs.get(job.id)).reason
+
+    async with asyncio.timeout(30):
+        while await reason() != "Waiting: The cluster does not answer.":
+            await asyncio.sleep(0.02)
+        ended, state = await running
+    assert (ended.state, ended.reason) == ("ok", None)
+    assert state.is_completed()
+    assert scheduler.submitted == [str(job.token)]
+
+
+async def test_a_refusal_is_the_jobs_reason(runtime: Runtime, scheduler: Scheduler) -> None:
+    scheduler.submit_errors.append(DestinationRefused("The cluster takes no such jobs."))
+    ended, state = await run(runtime, await new_job(runtime))
+    assert (ended.state, ended.reason_kind) == ("error", "destination")
+    assert ended.reason == "The cluster takes no such jobs."
+    assert state.is_failed()
+    assert state.message == ended.reason
+
+
+async def test_a_mistake_of_ours_ends_the_job_too(runtime: Runtime, scheduler: Scheduler) -> None:
+    scheduler.watch_errors.append(KeyError("secret detail"))
+    job = await new_job(runtime)
+    ended, state = await run(runtime, job)
+    assert (ended.state, ended.reason_kind) == ("error", "internal")
+    assert "secret detail" not in str(ended.reason)
+    assert state.is_failed()
+    assert scheduler.cancelled == [str(job.token)]  # its command must not go on for nobody
+
+
+async def test_a_picker_that_fails(runtime: Runtime, picker: Picker) -> None:
+    picker.error = LookupError("no idea")
+    ended, _ = await run(runtime, await new_job(runtime))
+    assert ended.reason == "No destination could be picked (no idea); tell the operator."
+
+
+async def test_a_picker_that_picks_nothing_known(runtime: Runtime, picker: Picker) -> None:
+    picker.answer = "moon"
+    ended, _ = await run(runtime, await new_job(runtime))
+    assert ended.reason == "The unknown destination 'moon' was picked; tell the operator."
