@@ -56,12 +56,15 @@ async def test_jobs_wait_for_a_prefect_server_that_is_away(own_service: Service)
     await assert_all_ran_once(own_service, jobs)
 
 
-async def test_stopping_leaves_no_process_and_loses_no_job(own_service: Service) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_stopping_leaves_no_process_and_loses_no_job(
+    own_service: Service, number: signal.Signals
+) -> None:
     await own_service.start()
     jobs = await submit_many(own_service, 5)
     await until(lambda: _some_run(own_service, jobs))
     processes = own_service.processes()
-    assert await own_service.stop() < 10
+    assert await own_service.stop(number) < 10
     left = [pid for pid in processes if _is_alive(pid) and "script.sh" not in processes[pid]]
     assert left == []
     await own_service.start()
