@@ -14,11 +14,11 @@ from sqlalchemy import URL
 from api import access_log, errors, openapi
 from api.database import open_engine
 from api.forms import Form
-from api.routes import applications, health, jobs, whoami
+from api.routes import applications, files, health, jobs, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
-from api.tokens import load_public_key
 from api.unread import CloseUnread
+from api.verification import Verifier
 from deployments.dispatcher import Dispatcher
 from deployments.settings import Settings
 from flows import config as configuration
@@ -65,7 +65,7 @@ def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
 
 def _add_routes(app: FastAPI) -> None:
     app.include_router(_with_head(health.router))
-    for router in (jobs.router, applications.router, whoami.router):
+    for router in (jobs.router, files.router, applications.router, whoami.router):
         app.include_router(_with_head(router), responses=_REFUSALS)
 
 
@@ -90,7 +90,7 @@ def _lifespan(
     settings: Settings, config: Config, open_dispatcher: OpenDispatcher
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     url = _database(settings)
-    public_key = load_public_key(settings.public_key)
+    verifier = Verifier.of(settings)
     place = settings.place(config)
     forms = {name: Form(application) for name, application in config.applications.items()}
 
@@ -102,13 +102,15 @@ def _lifespan(
             engine = open_engine(url, echo=settings.db_echo)
             stack.push_async_callback(engine.dispose)
             store = JobStore(engine)
+            await stack.enter_async_context(verifier.keys.running())
             dispatcher = await stack.enter_async_context(open_dispatcher(store, config))
             place.upload("any").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             app.state.services = Services(
                 settings=settings,
+                config=config,
                 forms=forms,
                 place=place,
-                public_key=public_key,
+                verifier=verifier,
                 store=store,
                 dispatcher=dispatcher,
                 disk=disk,

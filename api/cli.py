@@ -25,6 +25,7 @@ app = typer.Typer(
 
 PRIVATE_KEY = Path("private_key.pem")
 PUBLIC_KEY = Path("public_key.pem")
+_CENTURY = 100 * 366 * 24 * 60  # minutes
 TOKEN_COMMAND = "bartender generate-token --username NAME"  # noqa: S105 - a command, not a token
 
 
@@ -75,7 +76,9 @@ def worker() -> None:
     """Run the jobs of a server that is on this machine or elsewhere."""
     settings, config = load_checked(with_public_key=False)
     if settings.configured_database() is None or not os.environ.get("PREFECT_API_URL"):
-        settings = _settings_of_running_server(settings)
+        settings = _settings_of_running_server(
+            settings, "BARTENDER_DB_HOST and PREFECT_API_URL are not both set"
+        )
     log.to_terminal(settings.log_level)
     from deployments import worker
 
@@ -87,16 +90,21 @@ def generate_token(
     private_key: Annotated[Path, typer.Option(help="PEM file to sign with.")] = PRIVATE_KEY,
     username: Annotated[str, typer.Option(help="Whom the token is for.")] = "someone",
     roles: Annotated[list[str] | None, typer.Option(help="A role; repeat for more.")] = None,
-    lifetime: Annotated[int, typer.Option(min=1, help="Minutes for which it is valid.")] = 60,
-    issuer: Annotated[str, typer.Option(help="Who issues it.")] = "bartender",
+    lifetime: Annotated[int, typer.Option(min=1, max=_CENTURY, help="Minutes for which it is valid.")] = 60,
+    issuer: Annotated[str, typer.Option(help="Who issues it.")] = "bartendercli",
     oformat: Annotated[
         Literal["plain", "header"], typer.Option(help="The token, or an HTTP header.")
     ] = "plain",
+    more_roles: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> None:
     """Print a token for the API."""
     from api import tokens
 
-    token = tokens.generate_token(private_key, username, roles or [], lifetime, issuer)
+    # `--roles a b` is how the original took them.
+    if more_roles and not roles:
+        raise typer.BadParameter(f"what is {more_roles[0]!r}? Roles come after --roles.")
+    roles = [*(roles or []), *(more_roles or [])]
+    token = tokens.generate_token(private_key, username, roles, lifetime, issuer)
     print(f"Authorization: Bearer {token}" if oformat == "header" else token)
 
 
@@ -109,6 +117,26 @@ def generate_keys(
     from api import tokens
 
     tokens.generate_key_pair(private_key, public_key)
+
+
+@app.command()
+def link(
+    directory: Annotated[Path, typer.Argument(help="Has the files of a completed job; stays where it is.")],
+    submitter: Annotated[str, typer.Option(help="Whose job it becomes.")] = "someone",
+    application: Annotated[str, typer.Option(help="Application that the job counts as one of.")] = "ln",
+    config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
+) -> None:
+    """Make a completed job out of a directory, by a link to it, and print the job's id."""
+    from api import link
+    from deployments.settings import Settings
+
+    settings = Settings.load()
+    if settings.configured_database() is None:
+        settings = _settings_of_running_server(settings, "BARTENDER_DB_HOST is not set")
+    if config is not None:
+        settings = settings.model_copy(update={"config_filename": config})
+    work = link.link(directory, submitter=submitter, application=application, settings=settings)
+    print(asyncio.run(work))
 
 
 @app.command()
@@ -125,7 +153,7 @@ def load_checked(
     settings: "Settings | None" = None, *, with_public_key: bool = True
 ) -> "tuple[Settings, Config]":
     """Read what the operator wrote and check all that can be checked before anything is started."""
-    from api import tokens
+    from api.verification import Verifier
     from deployments.settings import Settings
     from flows import config as configuration
     from flows import pickers
@@ -135,11 +163,11 @@ def load_checked(
     pickers.load(config, settings.config_filename)
     settings.configured_database()
     if with_public_key:
-        tokens.load_public_key(settings.public_key)
+        Verifier.of(settings)
     return settings, config
 
 
-def _settings_of_running_server(settings: "Settings") -> "Settings":
+def _settings_of_running_server(settings: "Settings", missing: str) -> "Settings":
     from deployments.settings import Settings
     from deployments.supervisor import environment_of_running
 
@@ -147,8 +175,8 @@ def _settings_of_running_server(settings: "Settings") -> "Settings":
     environment = environment_of_running(data_dir)
     if environment is None:
         raise ConfigurationError(
-            f"environment: BARTENDER_DB_HOST and PREFECT_API_URL are not both set and no server runs in "
-            f"{data_dir}; set them, or run bartender serve --no-worker there first"
+            f"environment: {missing} and no server runs in {data_dir}; set what is missing, or run bartender "
+            f"serve there first"
         )
     # Before anything imports Prefect, which reads the environment once.
     os.environ.update({name: value for name, value in environment.items() if not os.environ.get(name)})

@@ -51,7 +51,8 @@ def _settings(*, any_port: bool) -> Settings:
     if not private_key.exists():
         public_key.unlink(missing_ok=True)
         tokens.generate_key_pair(private_key, public_key)
-    update: dict[str, object] = {"public_key": public_key}
+    update: dict[str, object] = {"public_key": public_key, "jwks_url": "", "token_algorithms": "RS256"}
+    update |= {"token_issuers": "", "token_audience": ""}
     if any_port:
         update["port"] = _free_port(settings.host, settings.port)
         update["prefect_port"] = _free_port("127.0.0.1", settings.prefect_port)

@@ -9,8 +9,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from api.auth import TokenInvalid, TokenMissing
+from api.auth import TokenMissing
+from api.submissions import KeyReused
 from api.uploads import StorageFull, UploadStalled, UploadTooLarge
+from api.verification import TokenInvalid
 from flows.errors import (
     BartenderError,
     InvalidUpload,
@@ -32,6 +34,7 @@ STATUS: dict[type[BartenderError], int] = {
     UploadTooLarge: 413,
     UnknownApplication: 422,
     InvalidUpload: 422,
+    KeyReused: 422,
     JobNotCompleted: 425,
     Unavailable: 503,
     StorageFull: 507,

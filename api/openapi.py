@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.auth import COOKIE, QUERY
 from api.submissions import ARCHIVE_TYPES, FORM_TYPE
+from flows.archives import FORMATS
 from flows.config import Application, Config
 
 _SUBMIT = "/api/application/{application}"
@@ -19,7 +20,7 @@ _SECURITY_SCHEMES = {
     "APIKeyQuery": {"type": "apiKey", "in": "query", "name": QUERY},
     "APIKeyCookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
 }
-_ARCHIVE = {"type": "string", "format": "binary", "description": "Zip archive of the job's files"}
+_ARCHIVE = {"type": "string", "format": "binary", "description": f"The job's files: {FORMATS}"}
 
 
 def install(app: FastAPI, config: Config) -> None:

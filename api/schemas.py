@@ -1,6 +1,7 @@
 """What requests and answers look like. The names are part of the contract with generated clients."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +21,16 @@ class User(BaseModel):
 
     username: str
     roles: list[str]
+
+
+class ApplicationDTO(BaseModel):
+    """What can be submitted. ``input_schema`` is of the form's fields besides the archive."""
+
+    name: str
+    summary: str | None
+    description: str | None
+    input_schema: dict[str, Any] | None
+    upload_needs: list[str]
 
 
 class JobModelDTO(BaseModel):

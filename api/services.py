@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Protocol, TypeVar, cast
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from fastapi import Depends, Request
 
 from api.forms import Form
+from api.verification import Verifier
 from deployments.settings import Settings
+from flows.config import Config
 from flows.jobs import JobStore
 from flows.places import Place
 
@@ -29,9 +30,10 @@ class Services:
     """``disk`` is for calls that wait for the disk, so that none of them ever waits in the event loop."""
 
     settings: Settings
+    config: Config
     forms: Mapping[str, Form]
     place: Place
-    public_key: RSAPublicKey
+    verifier: Verifier
     store: JobStore
     dispatcher: Wakeable
     disk: ThreadPoolExecutor

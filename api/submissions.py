@@ -11,20 +11,37 @@ from api.database import may_be_written
 from api.forms import Form
 from api.multipart import MAX_PARTS, MAX_TEXT, FormReader
 from api.services import Services
-from api.uploads import Archive, receive_body
+from api.uploads import Archive, receive_body, storage_error
 from flows import archives
-from flows.errors import InvalidUpload, NotAllowed, Unavailable, UnknownApplication
+from flows.config import UploadLimits
+from flows.errors import InvalidUpload, NotAllowed, Unavailable, UnknownApplication, VisitorError
 from flows.jobs import Job
 from flows.users import User
 
-ARCHIVE_TYPES = ("application/zip", "application/x-zip-compressed")
+ARCHIVE_TYPES = (
+    "application/zip",
+    "application/x-zip-compressed",
+    "application/x-tar",
+    "application/gzip",
+    "application/x-bzip2",
+    "application/x-xz",
+    "application/zstd",
+)
+"""What a bare body may call itself. What it is, its content says."""
+
 FORM_TYPE = "multipart/form-data"
 # What a form may have around its archive: the text fields, and the headers and boundary of each part.
 _FORM_EXTRA = MAX_TEXT + MAX_PARTS * 1024
 
 
-async def submit(name: str, request: Request, user: User, services: Services) -> Job:
-    """Return the new job, durable with its archive.
+class KeyReused(VisitorError):
+    """The Idempotency-Key is that of a job of another application."""
+
+
+async def submit(
+    name: str, request: Request, user: User, services: Services, idempotency_key: str | None = None
+) -> Job:
+    """Return the new job, durable with its archive, or the one that has this idempotency key already.
 
     Raises VisitorError, Unavailable or Starlette's ClientDisconnect; nothing is kept then.
     """
@@ -33,6 +50,10 @@ async def submit(name: str, request: Request, user: User, services: Services) ->
         raise UnknownApplication(f"There is no application {name[:100]!r}.")
     if not user.may_submit(form.application.allowed_roles):
         raise NotAllowed(f"Your roles do not allow you to submit to application {name!r}.")
+    if idempotency_key is not None:
+        earlier = await services.store.by_idempotency_key(user.username, idempotency_key)
+        if earlier is not None:
+            return await _again(earlier, name, request, services)
     token = uuid.uuid4()
     async with _archive(token, services) as archive:
         command = await _receive(request, archive, form, services)
@@ -44,11 +65,31 @@ async def submit(name: str, request: Request, user: User, services: Services) ->
                 roles=list(user.roles),
                 command=command,
                 token=token,
+                idempotency_key=idempotency_key,
             )
         except Unavailable as error:
             archive.keep = may_be_written(error)
             raise
+        archive.keep = job.token == token
     services.dispatcher.wake()
+    return _of_application(job, name)
+
+
+async def _again(job: Job, name: str, request: Request, services: Services) -> Job:
+    _of_application(job, name)
+
+    async def ignore(_data: bytes) -> None: ...
+
+    # To its end: a client that still sends may not look for the answer.
+    await receive_body(request, ignore, limit=services.settings.max_upload_size + _FORM_EXTRA)
+    return job
+
+
+def _of_application(job: Job, name: str) -> Job:
+    if job.application != name:
+        raise KeyReused(
+            f"This Idempotency-Key is that of job {job.id} of application {job.application!r}; use a new one."
+        )
     return job
 
 
@@ -72,7 +113,7 @@ async def _receive(request: Request, archive: Archive, form: Form, services: Ser
 
     rest = await receive_body(request, feed, limit=limit)
     # One thread for all that is left: a small submission needs no other.
-    return await services.on_disk(_finish, reader, rest, archive, form)
+    return await services.on_disk(_finish, reader, rest, archive, form, services.config.uploads)
 
 
 class _Reader(Protocol):
@@ -101,14 +142,18 @@ def _reader(content_type: str, archive: Archive) -> tuple[_Reader, int]:
         return FormReader(content_type, archive.write), archive.limit + _FORM_EXTRA
     if media_type in ARCHIVE_TYPES:
         return _BareReader(archive), archive.limit
-    raise InvalidUpload(f"Send the archive as {ARCHIVE_TYPES[0]}, or with fields as {FORM_TYPE}.")
+    types = ", ".join(ARCHIVE_TYPES)
+    raise InvalidUpload(f"Send the archive as {types}, or with fields as {FORM_TYPE}.")
 
 
-def _finish(reader: _Reader, rest: bytes, archive: Archive, form: Form) -> str:
+def _finish(reader: _Reader, rest: bytes, archive: Archive, form: Form, limits: UploadLimits) -> str:
     reader.feed(rest)
     reader.finish()
     archive.close()
     command = form.command(reader.fields)
-    archives.check(archive.path, form.application.upload_needs)
+    try:
+        archives.check(archive.path, form.application.upload_needs, limits)
+    except OSError as error:
+        raise storage_error(error) from error
     archive.make_durable()
     return command

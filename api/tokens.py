@@ -1,4 +1,4 @@
-"""Key pairs, and tokens signed with them: the operator's side. ``auth`` is the visitors' side."""
+"""Key pairs, and tokens signed with them: the operator's side. ``verification`` is the visitors' side."""
 
 import os
 import time
@@ -7,22 +7,27 @@ from pathlib import Path
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
+from api.token_keys import KINDS, PrivateKey, algorithm_of, kinds, read
+from api.verification import is_name
 from flows.errors import ConfigurationError
 
-ALGORITHM = "RS256"
 _KEY_BITS = 2048
 
 
 def generate_token(private_key: Path, username: str, roles: list[str], lifetime: int, issuer: str) -> str:
-    """Return a token that is valid for ``lifetime`` minutes.
+    """Return a token that is valid for ``lifetime`` minutes; the kind of the key decides how it is signed.
 
-    Raises ConfigurationError when the private key cannot be used.
+    Raises ConfigurationError when the private key cannot be used, or when a name would be refused.
     """
+    for name in (username, *roles):
+        if not is_name(name):
+            raise ConfigurationError(f"{name!r}: is not a name; give 1 to 255 printable characters")
+    key, algorithm = _load_private_key(private_key)
     now = int(time.time())
     claims = {"sub": username, "iss": issuer, "roles": roles, "iat": now, "exp": now + lifetime * 60}
-    return jwt.encode(claims, _load_private_key(private_key), algorithm=ALGORITHM)
+    return jwt.encode(claims, key, algorithm=algorithm)
 
 
 def generate_key_pair(private_key: Path, public_key: Path) -> None:
@@ -44,38 +49,18 @@ def generate_key_pair(private_key: Path, public_key: Path) -> None:
     _write_new(public_key, public_pem, mode=0o644)
 
 
-def load_public_key(path: Path) -> RSAPublicKey:
-    """Read a public RSA key in PEM; raise ConfigurationError of one line for anything else."""
-    pem = _read(path, way_out="run `bartender generate-keys` or set BARTENDER_PUBLIC_KEY")
-    try:
-        key = serialization.load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigurationError(
-            f"{path}: is not a public key in PEM format; give the public half of the pair"
-        ) from error
-    if not isinstance(key, RSAPublicKey):
-        raise ConfigurationError(f"{path}: is not an RSA key; tokens are signed with {ALGORITHM}")
-    return key
-
-
-def _load_private_key(path: Path) -> RSAPrivateKey:
-    pem = _read(path, way_out="give the private half of the key pair")
+def _load_private_key(path: Path) -> tuple[PrivateKey, str]:
+    pem = read(path, way_out="give the private half of the key pair")
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigurationError(
             f"{path}: is not a private key in PEM format without a passphrase"
         ) from error
-    if not isinstance(key, RSAPrivateKey):
-        raise ConfigurationError(f"{path}: is not an RSA key; tokens are signed with {ALGORITHM}")
-    return key
-
-
-def _read(path: Path, *, way_out: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); {way_out}") from error
+    algorithm = algorithm_of(key)
+    if algorithm is None or not isinstance(key, PrivateKey):
+        raise ConfigurationError(f"{path}: is not a key that signs tokens; give {kinds(KINDS)}")
+    return key, algorithm
 
 
 def _write_new(path: Path, content: bytes, *, mode: int) -> None:

@@ -58,9 +58,11 @@ class Archive:
             if self._size > self.limit:
                 raise UploadTooLarge(self.limit)
             try:
-                self._opened().write(data)
+                rest = memoryview(data)
+                while rest:  # the last bytes that the disk has room for are written without an error
+                    rest = rest[self._opened().write(rest) :]
             except OSError as error:
-                raise _storage_error(error) from error
+                raise storage_error(error) from error
 
     def close(self) -> None:
         """End writing; the file, maybe empty, can then be read by its path."""
@@ -74,7 +76,7 @@ class Archive:
             for path in (self.path, self.path.parent):
                 _fsync(path)
         except OSError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -99,7 +101,8 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _storage_error(error: OSError) -> Exception:
+def storage_error(error: OSError) -> Exception:
+    """Return StorageFull where the disk is full, the error itself where it is another one."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StorageFull("There is no room for the upload now; try again later.")
     return error

@@ -86,7 +86,10 @@ class Dispatcher:
             jobs = await self._store.without_flow_run(limit=BATCH)
             if not jobs:
                 return
-            await self._store.set_flow_run(await self._create(jobs))
+            created = await self._create(jobs)
+            await self._store.set_flow_run(created)
+            if len(created) < len(jobs):
+                return  # the others are tried again at the next sweep, not at full speed
 
     async def _create(self, jobs: list[Job]) -> dict[int, UUID]:
         if self._deployment is None:

@@ -123,6 +123,8 @@ class EmbeddedPostgres:
         if os.geteuid() == 0:
             _give_to_nobody(unfinished)
         options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", f"--username={USER}"]
+        # Sorts as C does, and knows the lower case of all letters, whatever this machine has installed.
+        options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         # Iterations protect passwords that can be guessed; each would cost a new connection time.
         options += [f"--pwfile={self._password_file}", "--set=scram_iterations=64", "--data-checksums"]
         await self._run_initdb([*options, f"--pgdata={unfinished}"])

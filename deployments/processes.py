@@ -122,7 +122,10 @@ class Child:
             logger.warning("%s ended with status %s; starting it again in %.1f s", self.name, status, delay)
             await asyncio.sleep(delay)
             delay = min(2 * delay, LONGEST_DELAY)
-            process = self._process = await self._spawn()
+            try:
+                process = self._process = await self._spawn()
+            except OSError as error:
+                logger.warning("%s cannot be started: %s", self.name, error)
 
     def _signal(self, number: signal.Signals) -> bool:
         if self._process is None or self.pid is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from prefect.states import AwaitingRetry, Pending, Scheduled
 
 from deployments.engine import LeanClient, run_in_loop
 from deployments.names import flow_run_name
-from flows.ending import cancel_job, describe, patiently
+from flows.ending import cancel_job, clean_up, describe, patiently
 from flows.jobs import Job
 from flows.runtime import Runtime
 from flows.tags import flow_run_tags
@@ -56,11 +57,12 @@ class JobRuns:
         self._begin(job, None)
 
     def cancel(self, flow_run_id: UUID) -> None:
-        """End the job of a flow run; harmless when it is not run here."""
+        """End the job of a flow run; harmless when it is not run here, or is being ended."""
         run = self._runs.get(flow_run_id)
         if run is not None and run.job_id not in self._runtime.cancelled:
             self._runtime.cancelled.add(run.job_id)
-            run.task.cancel()
+            # Not at once: a task that is cancelled before its first step never runs.
+            asyncio.get_running_loop().call_soon(run.task.cancel)
 
     async def stop(self) -> None:
         """Leave all flow runs as they are; `resume` continues them."""
@@ -75,7 +77,11 @@ class JobRuns:
             return
         task = asyncio.create_task(self._run(job, flow_run), name=f"flow run of job {job.id}")
         self._runs[flow_run_id] = _Run(job.id, task)
-        task.add_done_callback(lambda _: self._runs.pop(flow_run_id, None))
+        task.add_done_callback(lambda _: self._forget(job.id, flow_run_id))
+
+    def _forget(self, job_id: int, flow_run_id: UUID) -> None:
+        self._runs.pop(flow_run_id, None)
+        self._runtime.cancelled.discard(job_id)
 
     def _first_run(self, job: Job) -> FlowRun:
         # As the server made it a moment ago: reading it would be one more call.
@@ -91,15 +97,32 @@ class JobRuns:
     async def _run(self, job: Job, flow_run: FlowRun | None) -> None:
         while True:
             try:
-                if flow_run is None and (flow_run := await self._ready_again(job)) is None:
+                if await self._attempt(job, flow_run):
                     return
-                state = await self._run_once(job, flow_run)
-                if await self._settle(job, state):
-                    return
+                await asyncio.sleep(RERUN_DELAY)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if job.id not in self._runtime.cancelled or task is None:
+                    raise  # the worker stops
+                task.uncancel()  # the next attempt ends the job
             except Exception:
                 logger.exception("The flow run of job %s broke off; running it again", job.id)
+                await asyncio.sleep(RERUN_DELAY)
             flow_run = None
-            await asyncio.sleep(RERUN_DELAY)
+
+    async def _attempt(self, job: Job, flow_run: FlowRun | None) -> bool:
+        """Return whether all is done: the job has ended, and its flow run says so."""
+        if flow_run is None:
+            now = await patiently(lambda: self._runtime.jobs.get(job.id))
+            if now.state.is_final:
+                await clean_up(now)
+                return await self._settle(job, None)
+            if job.id in self._runtime.cancelled:
+                await cancel_job(job.id)
+                return await self._settle(job, None)
+            if (flow_run := await self._ready_again(job)) is None:
+                return True
+        return await self._settle(job, await self._run_once(job, flow_run))
 
     async def _run_once(self, job: Job, flow_run: FlowRun) -> State[Any] | None:
         try:
@@ -107,15 +130,6 @@ class JobRuns:
         except Abort as error:
             logger.warning("Prefect does not let the flow run of job %s run: %s", job.id, error)
             return (await self._client.read_flow_run(flow_run.id)).state
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if job.id not in self._runtime.cancelled or task is None:
-                raise
-            # Before the flow itself was reached, which else ends the job.
-            task.uncancel()
-            await cancel_job(job.id)
-            self._runtime.cancelled.discard(job.id)
-            return None
 
     async def _settle(self, job: Job, state: State[Any] | None) -> bool:
         """Make the flow run say what the job's row says; False when the job has to go on."""
@@ -127,8 +141,10 @@ class JobRuns:
             return False
         expected = describe(now)
         if state is None or state.type != expected.type:
-            await self._client.set_flow_run_state(_id(now), expected, force=True)
+            with suppress(ObjectNotFound):  # an operator may have deleted it
+                await self._client.set_flow_run_state(_id(now), expected, force=True)
         await asyncio.to_thread(_remove_results, self._runtime.place.results / str(_id(now)))
+        await patiently(lambda: self._runtime.jobs.release(job.id))
         return True
 
     async def _ready_again(self, job: Job) -> FlowRun | None:

@@ -35,10 +35,14 @@ class Settings(BaseSettings):
     db_echo: bool = False
 
     public_key: Path = Path("public_key.pem")
+    jwks_url: str = ""
+    token_algorithms: str = "RS256"  # noqa: S105 - not a secret
+    token_issuers: str = ""
+    token_audience: str = ""
     config_filename: Path = Path("config.yaml")
     data_dir: Path = Path(".bartender")
     prefect_port: int = Field(default=4200, ge=0, le=65535)
-    worker_name: str | None = None
+    worker_name: str | None = Field(default=None, pattern=r"^[\w-][\w.-]*$")
     max_upload_size: int = Field(default=1_000_000_000, gt=0)
 
     @classmethod

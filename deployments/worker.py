@@ -8,6 +8,7 @@ import socket
 import threading
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -111,7 +112,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             await self._open(stack)
             background = [
-                self._presence.keep(self._woken.set),
+                _repeat(self._keep_presence, 1.0),
                 self._claim_when_woken(),
                 _repeat(self._beat, HEARTBEAT_INTERVAL),
                 _repeat(self._look_for_operators, SWEEP_INTERVAL),
@@ -129,7 +130,7 @@ class Worker:
         if database is None:
             raise ConfigurationError("environment: BARTENDER_DB_DSN is missing: name the server's database")
         stack.enter_context(temporary_settings(_PREFECT_SETTINGS))
-        place = self._settings.place(self._config)
+        place = replace(self._settings.place(self._config), worker=self._name)
         self._runtime = await stack.enter_async_context(
             open_runtime(database, self._config, place, self._picker, echo=self._settings.db_echo)
         )
@@ -162,6 +163,9 @@ class Worker:
         self._runs = JobRuns(self._client, flow, deployment.flow_id, self._runtime)
         await self._beat()
 
+    async def _keep_presence(self) -> None:
+        await self._presence.keep(self._woken.set)
+
     async def _claim_when_woken(self) -> None:
         while True:
             self._woken.clear()
@@ -169,6 +173,8 @@ class Worker:
                 await self._claim()
             except Unavailable as error:
                 logger.warning("%s No new jobs are started.", error)
+            except Exception:
+                logger.exception("No new jobs are started")
             try:
                 async with asyncio.timeout(SWEEP_INTERVAL):
                     await self._woken.wait()

@@ -106,6 +106,19 @@ def _default_destinations() -> dict[str, Destination]:
     }
 
 
+class UploadLimits(_Model):
+    """What an archive may hold; how large it may be itself is a setting. Sizes in bytes.
+
+    ``max_ratio`` is of the unpacked to the packed size.
+    """
+
+    max_unpacked_bytes: int = Field(default=10_000_000_000, gt=0)
+    max_entries: int = Field(default=100_000, gt=0)
+    max_depth: int = Field(default=64, gt=0)
+    max_ratio: int = Field(default=200, gt=0)
+    min_free_bytes: int = Field(default=1 << 30, ge=0)
+
+
 class Config(_Model):
     """The whole file. Paths are absolute once it is loaded."""
 
@@ -114,6 +127,7 @@ class Config(_Model):
     destinations: dict[str, Destination] = Field(default_factory=_default_destinations, min_length=1)
     destination_picker: str = "flows.pickers:pick_first"
     job_root_dir: Path | None = None
+    uploads: UploadLimits = UploadLimits()
 
     @field_validator("applications", "interactive_applications", "destinations")
     @classmethod

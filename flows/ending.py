@@ -43,8 +43,12 @@ async def end_of_job(job_id: int) -> AsyncIterator[None]:
         text = "The job failed by a mistake in the service; the operator's log has the cause."
         await _abandon(runtime, job_id, InternalError(text))
         raise
-    finally:
-        runtime.cancelled.discard(job_id)
+
+
+async def clean_up(job: Job) -> None:
+    """Remove what a job that has ended does not need any more, after an interruption in its last step."""
+    await _forget(current(), job)
+    await final_state(job.id)
 
 
 async def final_state(job_id: int) -> PrefectState:
@@ -91,5 +95,12 @@ async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> None:
         await patiently(lambda: destination.scheduler.cancel(scheduler_id))
         job_dir = runtime.place.job_dir(job_id)
         await patiently(lambda: destination.filesystem.remove(job_dir, str(job.token)))
-        await patiently(lambda: destination.scheduler.forget(scheduler_id))
     await patiently(lambda: runtime.jobs.fail(job_id, failure))
+    await _forget(runtime, job)
+
+
+async def _forget(runtime: Runtime, job: Job) -> None:
+    """Let the scheduler forget the job: last, since what it knows is the proof of the end until then."""
+    if job.destination is not None and job.destination in runtime.config.destinations:
+        scheduler = runtime.destinations[job.destination].scheduler
+        await patiently(lambda: scheduler.forget(job.scheduler_id or str(job.token)))

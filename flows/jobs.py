@@ -2,13 +2,12 @@
 
 import enum
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
 import sqlalchemy as sa
 import sqlalchemy.exc
 from sqlalchemy.dialects import postgresql as pg
@@ -72,10 +71,18 @@ job_table = sa.Table(
     sa.Column("worker", sa.Text),
     sa.Column("destination", sa.Text),
     sa.Column("scheduler_id", sa.Text),
+    sa.Column("idempotency_key", sa.Text),
     sa.Column("created_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("updated_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.CheckConstraint(sa.column("state").in_([s.value for s in State]), name="state_is_known"),
     sa.Index(None, "submitter", "id"),
+    sa.Index(
+        "ix_job_idempotency_key",
+        "submitter",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+    ),
     # The few jobs that are under way, among the many that have ended.
     sa.Index("ix_job_active", "id", postgresql_where=sa.text("state NOT IN ('ok', 'error')")),
 )
@@ -83,7 +90,10 @@ job_table = sa.Table(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One row. ``token`` names the job's upload and its submission everywhere outside the database."""
+    """One row. ``token`` names the job's upload and its submission everywhere outside the database.
+
+    ``idempotency_key`` is what its submitter called the submission, to send it again without making another.
+    """
 
     id: int
     name: str
@@ -99,23 +109,62 @@ class Job:
     worker: str | None
     destination: str | None
     scheduler_id: str | None
+    idempotency_key: str | None
     created_on: datetime
     updated_on: datetime
 
 
-_DATABASE_AWAY = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InterfaceError,
-)
+class Order(enum.StrEnum):
+    """How a list of jobs is sorted; ``-`` is descending."""
+
+    CREATED = "created_on"
+    CREATED_LAST_FIRST = "-created_on"
+    UPDATED = "updated_on"
+    UPDATED_LAST_FIRST = "-updated_on"
+    NAME = "name"
+    NAME_LAST_FIRST = "-name"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobFilter:
+    """Which jobs are asked for; what is not given lets all pass. ``name`` is a part of it, in any case."""
+
+    states: Collection[State] = ()
+    application: str | None = None
+    name: str | None = None
+
+    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
+        if self.states:
+            yield _job.state.in_(self.states)
+        if self.application is not None:
+            yield _job.application == self.application
+        if self.name is not None:
+            yield _job.name.icontains(self.name, autoescape=True)
+
+
+def _is_away(sqlstate: str | None) -> bool:
+    """Whether the error is one of a server that starts, stops or is full: appendix A of its manual."""
+    return sqlstate is None or sqlstate[:2] in {"08", "53"} or sqlstate in {"57P01", "57P02", "57P03"}
+
 
 _job = job_table.c
+_ALL = JobFilter()
 _ACTIVE = _job.state.not_in([State.OK, State.ERROR])
 
 
 def _from_row(row: sa.Row[Any]) -> Job:
     return Job(**{**row._mapping, "state": State(row.state)})
+
+
+def _next_id() -> sa.Select[Any]:
+    return sa.select(sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id"))
+
+
+def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:
+    if order is None:
+        return [_job.id.desc()]
+    columns = [_job[order.removeprefix("-")], _job.id]
+    return [column.desc() if order.startswith("-") else column.asc() for column in columns]
 
 
 class JobStore:
@@ -135,7 +184,7 @@ class JobStore:
         except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
             raise Unavailable("The database does not answer.") from error
         except sa.exc.DBAPIError as error:
-            if error.connection_invalidated or isinstance(error.orig, _DATABASE_AWAY):
+            if error.connection_invalidated or _is_away(getattr(error.orig, "sqlstate", None)):
                 raise Unavailable("The database does not answer.") from error
             raise
 
@@ -150,12 +199,21 @@ class JobStore:
     # Submission and reading: what the API needs
 
     async def create(
-        self, *, application: str, submitter: str, roles: Sequence[str], command: str, token: uuid.UUID
+        self,
+        *,
+        application: str,
+        submitter: str,
+        roles: Sequence[str],
+        command: str,
+        token: uuid.UUID,
+        idempotency_key: str | None = None,
     ) -> Job:
-        """Write down a new job; durable on return. Its name is ``job<id>`` until the visitor renames it."""
-        number = sa.select(
-            sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id")
-        ).subquery()
+        """Write down a new job; durable on return. Its name is ``job<id>`` until the visitor renames it.
+
+        Where the submitter has a job with this idempotency key already, that one is returned: its token is
+        another.
+        """
+        number = _next_id().subquery()
         row = sa.select(
             number.c.id,
             sa.literal("job") + sa.cast(number.c.id, sa.Text),
@@ -165,12 +223,48 @@ class JobStore:
             sa.literal(State.NEW.value),
             sa.literal(command),
             sa.literal(token, sa.Uuid()),
+            sa.literal(idempotency_key, sa.Text()),
         )
         columns = ["id", "name", "application", "submitter", "roles", "state", "command", "token"]
-        statement = pg.insert(job_table).from_select(columns, row).returning(job_table)
-        job = await self._first(statement)
-        assert job is not None  # noqa: S101 - an INSERT .. RETURNING of one row returns it
+        statement = pg.insert(job_table).from_select([*columns, "idempotency_key"], row)
+        if idempotency_key is not None:
+            statement = statement.on_conflict_do_nothing(
+                index_elements=[_job.submitter, _job.idempotency_key],
+                index_where=_job.idempotency_key.is_not(None),
+            )
+        job = await self._first(statement.returning(job_table))
+        if job is None and idempotency_key is not None:
+            job = await self.by_idempotency_key(submitter, idempotency_key)
+        if job is None:
+            raise Unavailable("The job of this submission was deleted at the same moment; submit again.")
         return job
+
+    async def by_idempotency_key(self, submitter: str, idempotency_key: str) -> Job | None:
+        """Return the job that the submitter gave this key, if any."""
+        return await self._first(
+            sa.select(job_table).where(_job.submitter == submitter, _job.idempotency_key == idempotency_key)
+        )
+
+    async def next_id(self) -> int:
+        """Return an id that no job has or will have, for ``add_completed``."""
+        async with self._connection() as connection:
+            job_id: int = (await connection.execute(_next_id())).scalar_one()
+            return job_id
+
+    async def add_completed(self, *, job_id: int, name: str, application: str, submitter: str) -> None:
+        """Write down a job that is ok and never was submitted; its directory has to be there already."""
+        statement = sa.insert(job_table).values(
+            id=job_id,
+            name=name,
+            application=application,
+            submitter=submitter,
+            roles=[],
+            state=State.OK,
+            command="",
+            token=uuid.uuid4(),
+        )
+        async with self._connection() as connection:
+            await connection.execute(statement)
 
     async def get(self, job_id: int) -> Job:
         """Raise JobNotFound when there is no such job."""
@@ -179,10 +273,27 @@ class JobStore:
             raise JobNotFound(f"There is no job {job_id}.")
         return job
 
-    async def of_submitter(self, submitter: str, *, limit: int, offset: int) -> list[Job]:
-        """Return the jobs of one submitter, newest first."""
-        statement = sa.select(job_table).where(_job.submitter == submitter).order_by(_job.id.desc())
-        return await self._all(statement.limit(limit).offset(offset))
+    async def of_submitter(
+        self,
+        submitter: str,
+        *,
+        limit: int,
+        offset: int,
+        wanted: JobFilter = _ALL,
+        order: Order | None = None,
+    ) -> list[Job]:
+        """Return jobs of one submitter; without an order, newest first."""
+        statement = sa.select(job_table).where(_job.submitter == submitter, *wanted.conditions())
+        return await self._all(statement.order_by(*_sorted(order)).limit(limit).offset(offset))
+
+    async def count_of_submitter(self, submitter: str, wanted: JobFilter = _ALL) -> int:
+        """Return how many jobs of one submitter are wanted."""
+        statement = sa.select(sa.func.count()).select_from(job_table)
+        async with self._connection() as connection:
+            found = await connection.execute(
+                statement.where(_job.submitter == submitter, *wanted.conditions())
+            )
+            return found.scalar_one()
 
     async def rename(self, job_id: int, name: str) -> None:
         """Give the job another name."""
@@ -247,8 +358,14 @@ class JobStore:
         await self._update(_job.id == job_id, _ACTIVE, flow_run_id=None, worker=None)
 
     async def of_worker(self, worker: str) -> list[Job]:
-        """Return the jobs under way that ``worker`` had claimed, oldest first."""
-        return await self._all(sa.select(job_table).where(_ACTIVE, _job.worker == worker).order_by(_job.id))
+        """Return the jobs that ``worker`` has claimed and not released, oldest first; ended ones too."""
+        return await self._all(sa.select(job_table).where(_job.worker == worker).order_by(_job.id))
+
+    async def release(self, job_id: int) -> None:
+        """Note that the worker has nothing more to do for a job that has ended."""
+        statement = sa.update(job_table).where(_job.id == job_id).values(worker=None)
+        async with self._connection() as connection:
+            await connection.execute(statement)
 
     async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
         """Return the job that this flow run runs, if any."""
@@ -269,7 +386,8 @@ class JobStore:
 
         ``reason`` says why the job does not get on from there.
         """
-        await self._move(job_id, state, reason=reason)
+        if not await self._move(job_id, state, reason=reason):
+            await self.explain(job_id, reason)
 
     async def complete(self, job_id: int) -> bool:
         """End the job well; return whether it was this call that ended it."""

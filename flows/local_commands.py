@@ -14,17 +14,21 @@ The wrapper leads a session of its own. Linux only: ends are learned from pidfds
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flows.errors import CommandFailed, JobFailure
+from flows.errors import CommandFailed, InternalError, JobFailure
 from flows.schedulers import Submission
+
+logger = logging.getLogger(__name__)
 
 SHELL = "/bin/sh"
 TERMINATION_GRACE = 3.0
@@ -32,17 +36,23 @@ TERMINATION_GRACE = 3.0
 
 # $1 is the command's directory here, $2 the job's. The last line ends whatever the command left running.
 _WRAPPER = """
-mkdir "$1/started" 2>/dev/null || exit 0
+mkdir "$1/started" 2>/dev/null || { [ -d "$1/started" ] && exit 0; exit 75; }
 read -r stat </proc/$$/stat
 set -- "$1" "$2" $stat
 echo "$$ ${24}" >"$1/process"
 trap : TERM
-cd "$2" && "$0" "$1/command" >stdout.txt 2>stderr.txt </dev/null
-code=$?
-echo -n $code >returncode
+if cd "$2"; then
+    "$0" "$1/command" >stdout.txt 2>stderr.txt </dev/null
+    code=$?
+    echo -n $code >returncode
+else
+    code=127
+fi
 echo -n $code >"$1/returncode"
 kill -9 0
 """
+
+_NOT_STARTED = 75  # EX_TEMPFAIL of sysexits.h
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "SHELL", "TMPDIR", "TZ", "USER")
 
@@ -85,8 +95,15 @@ class LocalCommands:
         """Return all that were added and not forgotten, by job."""
         if not self._directory.is_dir():
             return []
-        tokens = [path.name for path in self._directory.iterdir() if not path.name.startswith(".")]
-        return sorted((self._read(token) for token in tokens), key=lambda submission: submission.job_id)
+        found = []
+        for path in self._directory.iterdir():
+            if path.name.startswith("."):
+                continue  # a draft, or half removed
+            try:
+                found.append(self._read(path.name))
+            except (OSError, ValueError):
+                logger.exception("%s holds no submission and is left alone", path)
+        return sorted(found, key=lambda submission: submission.job_id)
 
     def _read(self, token: str) -> Submission:
         content = json.loads((self._directory / token / "submission.json").read_text(encoding="utf-8"))
@@ -135,8 +152,10 @@ class LocalCommands:
         child = self._children.get(token)
         if child is not None:
             await _exit_of(child.pid, None)
-            child.wait()  # returns at once: the process has ended
+            status = child.wait()  # returns at once: the process has ended
             del self._children[token]
+            if status == _NOT_STARTED:
+                return End(None, InternalError("The command could not be started; submit it again later."))
             # A second wrapper gives way to the first one, which then is what to wait for.
         if (process := await self._process(token)) is not None and self._returncode(token) is None:
             await _exit_of(*process)
@@ -185,7 +204,10 @@ class LocalCommands:
 
     def forget(self, token: str) -> None:
         """Remove the command's directory."""
-        shutil.rmtree(self._directory / token, ignore_errors=True)
+        removed = self._directory / f".{token}"
+        with suppress(FileNotFoundError):
+            (self._directory / token).rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 async def _exit_of(pid: int, start_time: int | None) -> None:

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -74,11 +74,12 @@ class LocalScheduler:
         self._queue: deque[str] = deque()
         self._busy = 0
         self._recovered = False
+        self._closed = False
 
     async def submit(self, submission: Submission) -> str:
         self._recover()
         if submission.token not in self._known:
-            await asyncio.to_thread(self._commands.add, submission)
+            await _to_the_end(asyncio.to_thread(self._commands.add, submission))
             self._admit(submission.token)
         return submission.token
 
@@ -101,11 +102,15 @@ class LocalScheduler:
         await self._end(scheduler_id, JobCancelled("The job was cancelled."))
 
     async def forget(self, scheduler_id: str) -> None:
-        self._known.pop(scheduler_id, None)
+        command = self._known.pop(scheduler_id, None)
+        if command is not None and command.runner is not None:
+            command.runner.cancel()
+            await asyncio.gather(command.runner, return_exceptions=True)
         await asyncio.to_thread(self._commands.forget, scheduler_id)
 
     async def close(self) -> None:
         """Stop looking after the commands, which go on."""
+        self._closed = True
         tasks = [task for c in self._known.values() for task in (c.runner, c.ender) if task is not None]
         for task in tasks:
             task.cancel()
@@ -118,9 +123,9 @@ class LocalScheduler:
         """Take over what an earlier process left: what runs keeps its slot, what waits keeps its turn."""
         if self._recovered:
             return
-        self._recovered = True
         for submission in self._commands.submissions():
             self._admit(submission.token)
+        self._recovered = True
 
     def _admit(self, token: str) -> None:
         if token in self._known:
@@ -156,21 +161,25 @@ class LocalScheduler:
             logger.exception("Command %s cannot be looked after", token)
             command.ended.set_result(End(None, InternalError(f"The command could not be run: {error}.")))
         finally:
+            command.started.set()
             self._busy -= 1
-        command.started.set()
-        self._fill()
+            if not self._closed:
+                self._fill()
 
     async def _launch(self, token: str) -> None:
         await self.may_start()
         delay = 1.0
-        while True:
+        # It may be ended or forgotten while it waits here.
+        while self._commands.exists(token) and not self._commands.has_started(token):
             try:
-                return await self._commands.launch(token, await self._environment.variables())
+                await self._commands.launch(token, await self._environment.variables())
             except Exception:
                 # Out of processes or memory, or Prefect away while a block is to be read: it passes.
                 logger.exception("Command %s cannot start now; trying again in %.0f s", token, delay)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, 30.0)
+            else:
+                return
 
     async def _wait(self, token: str) -> End:
         if self._time_limit is None:
@@ -193,3 +202,13 @@ class LocalScheduler:
             self._queue.remove(token)
             command.started.set()
             command.ended.set_result(End(None, failure))
+
+
+async def _to_the_end(work: Awaitable[None]) -> None:
+    """Await work that a cancellation cannot stop, and only then be cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -13,6 +13,7 @@ class Place:
 
     data_dir: Path
     job_root: Path
+    worker: str = "worker"
 
     def job_dir(self, job_id: int) -> Path:
         """Where a job's files are."""
@@ -20,12 +21,15 @@ class Place:
 
     def upload(self, token: str) -> Path:
         """Where the archive that a visitor sent is kept until it is unpacked."""
-        return self.data_dir / "uploads" / f"{token}.zip"
+        return self.data_dir / "uploads" / f"{token}.archive"
 
     @property
     def commands(self) -> Path:
-        """Bookkeeping of commands that run on this machine, one directory each."""
-        return self.data_dir / "commands"
+        """Bookkeeping of commands that this worker runs on its machine, below each destination's name.
+
+        Never another worker's: it may be on another machine, and each counts its own slots.
+        """
+        return self.data_dir / "commands" / self.worker
 
     @property
     def results(self) -> Path:

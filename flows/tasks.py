@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
@@ -90,20 +91,27 @@ async def upload(job_id: int) -> None:
 
 
 def _unpack(runtime: Runtime, job: Job) -> None:
+    if job.state is not State.NEW:
+        return  # submitted: its directory is in use
     job_dir = runtime.place.job_dir(job.id)
-    if job_dir.exists():
-        return
     # Under another name first, so that the job's directory is there as a whole or not at all.
     draft = job_dir.with_name(f".{job.id}")
-    archives.unpack(runtime.place.upload(str(job.token)), draft)
+    archives.unpack(runtime.place.upload(str(job.token)), draft, runtime.config.uploads)
+    if job_dir.exists():
+        # Of an interrupted try of this step, or of another database's job of this id: not ours to destroy.
+        aside = job_dir.with_name(f".{job.id}.{uuid.uuid4().hex}")
+        logger.warning("%s was there already and is now %s", job_dir, aside)
+        job_dir.rename(aside)
     draft.rename(job_dir)
 
 
 @step
 async def pick_destination(job_id: int) -> str:
-    """Ask the configured picker."""
+    """Ask the configured picker, once: a job may have been submitted there already."""
     runtime = current()
     job = await runtime.jobs.get(job_id)
+    if job.destination is not None:
+        return job.destination
     context = PickerContext(runtime.config.applications, runtime.config.destinations, runtime.place.job_root)
     try:
         name = await asyncio.to_thread(
@@ -129,6 +137,8 @@ async def submit(job_id: int, destination: str) -> str:
     """Stage in, then hand the command to the scheduler: exactly once, by the job's token."""
     runtime = current()
     job = await runtime.jobs.get(job_id)
+    if job.scheduler_id is not None:
+        return job.scheduler_id
     place = runtime.destinations[destination]
     directory = await place.filesystem.stage_in(runtime.place.job_dir(job_id), str(job.token))
     scheduler_id = await place.scheduler.submit(_submission(job, directory))

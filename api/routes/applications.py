@@ -1,12 +1,12 @@
 """Submission of jobs. In OpenAPI these routes are unrolled, one for each application: see ``openapi``."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 
 from api.auth import CurrentUser
-from api.schemas import Problem
+from api.schemas import ApplicationDTO, Problem
 from api.services import ServicesDep
 from api.submissions import submit
 
@@ -23,10 +23,41 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "The upload is too large"},
     422: {
         "model": Problem,
-        "description": "Unknown application, or the archive or a field is not as it has to be",
+        "description": "Unknown application, the archive or a field is not as it has to be, "
+        "or the Idempotency-Key is that of a job of another application",
     },
     507: {"model": Problem, "description": "There is no room for the upload"},
 }
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[ -~]*$",
+        description="A name of your own for this submission: sent again, it leads to the same job.",
+    ),
+]
+
+
+@router.get("/api/application", include_in_schema=False, response_model=list[ApplicationDTO])
+@router.get("/api/application/", response_model=list[ApplicationDTO])
+async def list_applications(user: CurrentUser, services: ServicesDep) -> list[ApplicationDTO]:
+    """Return what your roles allow you to submit."""
+    applications = {name: form.application for name, form in services.forms.items()}
+    return [
+        ApplicationDTO(
+            name=name,
+            summary=application.summary,
+            description=application.description,
+            input_schema=application.input_schema,
+            upload_needs=list(application.upload_needs),
+        )
+        for name, application in applications.items()
+        if user.may_submit(application.allowed_roles)
+    ]
 
 
 @router.put("/api/application/{application}", status_code=303, response_class=Response, responses=_ANSWERS)
@@ -38,9 +69,13 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     responses=_ANSWERS,
 )
 async def submit_job(
-    application: str, request: Request, user: CurrentUser, services: ServicesDep
+    application: str,
+    request: Request,
+    user: CurrentUser,
+    services: ServicesDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job: an archive with its files and, in a form, the application's fields."""
-    job = await submit(application, request, user, services)
+    job = await submit(application, request, user, services, idempotency_key)
     location = f"{request.scope.get('root_path', '')}/api/job/{job.id}"
     return Response(status_code=303, headers={"Location": location})

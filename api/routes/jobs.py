@@ -10,7 +10,7 @@ from api.files import NotThere, text_answer
 from api.schemas import JobModelDTO, Problem
 from api.services import Services, ServicesDep
 from flows.errors import JobNotCompleted, JobNotFound
-from flows.jobs import Job
+from flows.jobs import Job, JobFilter, Order, State
 
 router = APIRouter(prefix="/api/job", tags=["job"])
 
@@ -39,16 +39,48 @@ async def own_job(jobid: Annotated[int, Path()], user: CurrentUser, services: Se
 OwnJob = Annotated[Job, Depends(own_job)]
 
 
+def _wanted(
+    state: Annotated[list[State] | None, Query(description="Repeat it for more than one.")] = None,
+    application: Annotated[str | None, Query(pattern=_WITHOUT_NUL)] = None,
+    name: Annotated[
+        str | None, Query(pattern=_WITHOUT_NUL, description="A part of the name, in upper or lower case.")
+    ] = None,
+) -> JobFilter:
+    return JobFilter(states=state or (), application=application, name=name)
+
+
+_TOTAL: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            "X-Total-Count": {
+                "schema": {"type": "integer"},
+                "description": "How many jobs there are, on this page and all others",
+            }
+        }
+    }
+}
+
+
 @router.get("", include_in_schema=False, response_model=list[JobModelDTO])
-@router.get("/", response_model=list[JobModelDTO])
+@router.get("/", response_model=list[JobModelDTO], responses=_TOTAL)
 async def retrieve_jobs(
     user: CurrentUser,
     services: ServicesDep,
+    response: Response,
+    wanted: Annotated[JobFilter, Depends(_wanted)],
     limit: Annotated[int, Query(ge=0, le=_MAX_LIMIT)] = 10,
     offset: Annotated[int, Query(ge=0, le=_BIGINT)] = 0,
+    order_by: Annotated[Order | None, Query(description="Without it, newest first.")] = None,
 ) -> list[Job]:
     """Return your jobs, newest first."""
-    return await services.store.of_submitter(user.username, limit=limit, offset=offset)
+    jobs = await services.store.of_submitter(
+        user.username, limit=limit, offset=offset, wanted=wanted, order=order_by
+    )
+    total = offset + len(jobs)
+    if len(jobs) == limit or (offset and not jobs):  # else this was the last page
+        total = await services.store.count_of_submitter(user.username, wanted)
+    response.headers["X-Total-Count"] = str(total)
+    return jobs
 
 
 @router.get("/{jobid}", response_model=JobModelDTO, responses=_NOT_FOUND)

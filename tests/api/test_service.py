@@ -15,6 +15,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from api.app import create_app
+from api.submissions import ARCHIVE_TYPES
 from flows.config import Config
 from flows.errors import ConfigurationError
 from flows.jobs import JobStore
@@ -154,6 +155,12 @@ async def test_operations(site: Site) -> None:
         ("post", "/api/job/{jobid}/name"): "rename_job_name",
         ("get", "/api/job/{jobid}/stdout"): "retrieve_job_stdout",
         ("get", "/api/job/{jobid}/stderr"): "retrieve_job_stderr",
+        ("get", "/api/job/{jobid}/files/{path}"): "retrieve_job_file",
+        ("get", "/api/job/{jobid}/directories"): "retrieve_job_directories",
+        ("get", "/api/job/{jobid}/directories/{path}"): "retrieve_job_directories_from_path",
+        ("get", "/api/job/{jobid}/archive"): "retrieve_job_directory_as_archive",
+        ("get", "/api/job/{jobid}/archive/{path}"): "retrieve_job_subdirectory_as_archive",
+        ("get", "/api/application/"): "list_applications",
         ("put", "/api/application/wc"): "application_wc",
         ("put", "/api/application/wc/job"): "application_wc_job",
         ("put", "/api/application/typed"): "application_typed",
@@ -168,7 +175,7 @@ async def test_applications_in_the_document(site: Site) -> None:
     operation = paths["/api/application/typed"]["put"]
     assert (operation["summary"], operation["description"]) == ("typed", "Takes fields")
     assert paths["/api/application/wc"]["put"]["summary"] == "Count words"
-    assert operation["parameters"] == []
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["Idempotency-Key"]
     assert list(operation["requestBody"]["content"]) == ["multipart/form-data"]
     schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     configured = CONFIG["applications"]["typed"]["input_schema"]
@@ -177,7 +184,7 @@ async def test_applications_in_the_document(site: Site) -> None:
     assert schema.pop("required") == ["upload", "count", "text"]
     assert schema == {name: value for name, value in configured.items() if name != "required"}
     bare = paths["/api/application/typed/job"]["put"]["requestBody"]["content"]
-    assert list(bare) == ["multipart/form-data", "application/zip", "application/x-zip-compressed"]
+    assert list(bare) == ["multipart/form-data", *ARCHIVE_TYPES]
 
 
 async def test_security_in_the_document(site: Site) -> None:

@@ -44,7 +44,7 @@ async def test_accepted(site: Site, alice: httpx.AsyncClient, route: str, form: 
     [job] = await site.jobs()
     assert (job.id, job.state, job.command) == (job_id, State.NEW, "wc README.md")
     [path] = site.uploads()
-    assert path.name == f"{job.token}.zip"
+    assert path.name == f"{job.token}.archive"
     assert path.read_bytes() == README_ZIP
     assert path.stat().st_mode & 0o777 == 0o600
     assert site.wakings.count == 1
@@ -115,9 +115,9 @@ async def test_fields_refused(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not a readable zip"),
-        (b"no zip at all", "not a readable zip"),
-        (README_ZIP[:-10], "not a readable zip"),
+        (b"", "not an archive"),
+        (b"no zip at all", "not an archive"),
+        (README_ZIP[:-10], "damaged"),
         (zip_of({"other": b""}), "lacks README.md"),
         (zip_of({"README.md": b"", "../x": b""}), "'../x'"),
         (zip_of({"README.md": b"", "/etc/x": b""}), "'/etc/x'"),
@@ -366,7 +366,7 @@ async def test_many_at_once_do_not_mix(site: Site) -> None:
 
     for number, content in await asyncio.gather(*map(one, range(30))):
         [job] = await site.jobs(f"user{number}")
-        assert (site.data_dir / "uploads" / f"{job.token}.zip").read_bytes() == content
+        assert (site.data_dir / "uploads" / f"{job.token}.archive").read_bytes() == content
     assert len(site.uploads()) == 30
     assert site.wakings.count == 30
 

@@ -8,7 +8,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from api.tokens import generate_key_pair, generate_token, load_public_key
+from api.token_keys import load_public_key
+from api.tokens import generate_key_pair, generate_token
 from flows.errors import ConfigurationError
 from tests.api.conftest import Keys
 
@@ -35,7 +36,7 @@ def test_unwritable(tmp_path: Path) -> None:
 def test_token(keys: Keys) -> None:
     token = generate_token(keys.private, "alice", ["a"], 60, "me")
     assert jwt.get_unverified_header(token)["alg"] == "RS256"
-    claims = jwt.decode(token, load_public_key(keys.public), algorithms=["RS256"])
+    claims = jwt.decode(token, load_public_key(keys.public, ["RS256"]).key, algorithms=["RS256"])
     assert claims["exp"] - claims["iat"] == 3600
     assert {name: claims[name] for name in ("sub", "iss", "roles")} == {
         "sub": "alice",
@@ -44,8 +45,8 @@ def test_token(keys: Keys) -> None:
     }
 
 
-def elliptic_key(path: Path, *, private: bool) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
+def elliptic_key(path: Path, curve: ec.EllipticCurve | None = None, *, private: bool) -> Path:
+    key = ec.generate_private_key(curve or ec.SECP256R1())
     if private:
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -66,11 +67,13 @@ def test_public_key_mistakes(keys: Keys, tmp_path: Path) -> None:
         tmp_path: "cannot be read",
         rubbish: "not a public key in PEM",
         keys.private: "not a public key in PEM",
-        elliptic_key(tmp_path / "ec.pem", private=False): "not an RSA key",
+        elliptic_key(
+            tmp_path / "ec.pem", private=False
+        ): "not a key for RS256 .* set BARTENDER_TOKEN_ALGORITHMS=ES256",
     }
     for path, words in mistakes.items():
         with pytest.raises(ConfigurationError, match=words) as caught:
-            load_public_key(path)
+            load_public_key(path, ["RS256"])
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -79,7 +82,7 @@ def test_private_key_mistakes(keys: Keys, tmp_path: Path) -> None:
     mistakes = {
         tmp_path / "missing.pem": "cannot be read",
         keys.public: "not a private key in PEM",
-        elliptic_key(tmp_path / "ec.pem", private=True): "not an RSA key",
+        elliptic_key(tmp_path / "ec.pem", ec.SECP384R1(), private=True): "not a key that signs tokens",
     }
     for path, words in mistakes.items():
         with pytest.raises(ConfigurationError, match=words):

@@ -164,7 +164,7 @@ async def waiting(jobs: int) -> None:
         row("(c) worker memory", f"{memory(worker) / 2**20:.0f} MiB, of which {before / 2**20:.0f} MiB idle")
         row("(c) worker CPU while they wait", f"{share * 100:.1f} %")
         row("(c) worker threads", f"{len(list(Path(f'/proc/{worker}/task').iterdir()))}")
-        for process in (service.data_dir / "commands/local").glob("*/process"):
+        for process in (service.data_dir / "commands").glob("*/local/*/process"):
             os.killpg(int(process.read_text().split()[0]), signal.SIGKILL)
 
 

@@ -164,9 +164,12 @@ class Service:
         with zipfile.ZipFile(content, "w") as archive:
             for name, text in files.items():
                 archive.writestr(name, text)
+        return await self.submit_archive(content.getvalue(), application)
+
+    async def submit_archive(self, content: bytes, application: str = "script") -> int:
         response = await self.client.put(
             f"/api/application/{application}/job",
-            content=content.getvalue(),
+            content=content,
             headers={"Content-Type": "application/zip"},
         )
         assert response.status_code == 303, response.text

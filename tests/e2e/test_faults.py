@@ -5,7 +5,9 @@ import os
 import signal
 
 import pytest
+from prefect.states import Cancelling
 
+from tests.e2e.conftest import prefect_client
 from tests.e2e.service import Service, until
 
 SCRIPT = "echo ran >>ledger; sleep 2; cat ledger"
@@ -92,3 +94,30 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+async def test_cancelled_while_the_worker_is_away(own_service: Service) -> None:
+    await own_service.start("--no-worker")
+    worker = own_service.command("worker")
+    jobs = [await own_service.run("echo $$ >pid; sleep 1000") for _ in range(3)]
+    for job_id in jobs:
+        await own_service.state_is(job_id, "running")
+    worker.kill()
+    worker.wait()
+    async with prefect_client(own_service) as prefect:
+        for run in await prefect.read_flow_runs():
+            await prefect.set_flow_run_state(run.id, Cancelling())
+        worker = own_service.command("worker")
+        try:
+            for job_id in jobs:
+                assert (await own_service.ended(job_id))["reason_kind"] == "cancelled"
+                assert not _is_alive(int((own_service.job_dir(job_id) / "pid").read_text()))
+
+            async def all_cancelled() -> bool:
+                runs = await prefect.read_flow_runs()
+                return all(run.state is not None and run.state.is_cancelled() for run in runs)
+
+            await until(all_cancelled)
+        finally:
+            worker.terminate()
+            await asyncio.to_thread(worker.wait, 10)

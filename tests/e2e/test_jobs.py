@@ -1,7 +1,9 @@
 """The main way of a job, as visitors and operators see it."""
 
 import asyncio
+import io
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +105,17 @@ async def test_a_failing_command(service: Service, prefect: PrefectClient) -> No
 
 
 async def test_a_damaged_archive_ends_with_a_reason(service: Service, prefect: PrefectClient) -> None:
-    # One name for a file and a directory is found when it is unpacked, after the answer.
-    job_id = await service.submit({"script.sh": "true", "a": "", "a/b": ""})
+    # A wrong checksum is found when it is unpacked, after the answer.
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("script.sh", "true")
+    job_id = await service.submit_archive(content.getvalue().replace(b"true", b"TRUE"))
     assert (await service.ended(job_id))["state"] == "error"
     run = await finished(prefect, f"script-{job_id}")
     assert run.state is not None
-    assert run.state.message == "The archive has one name for a file and for a directory; rename one."
+    assert run.state.message == (
+        "The zip archive is damaged ('script.sh' is not what was put in); make it again."
+    )
 
 
 async def test_cancelling_in_prefect_ends_the_job(service: Service, prefect: PrefectClient) -> None:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows import config, pickers
 from flows.errors import ConfigurationError
@@ -34,6 +35,18 @@ def test_job_root_dir_is_relative_to_the_file(tmp_path: Path) -> None:
     assert load(tmp_path, MINIMAL + "job_root_dir: jobs").job_root_dir == tmp_path / "jobs"
 
 
+def test_limits_of_uploads(tmp_path: Path) -> None:
+    assert load(tmp_path, MINIMAL + "uploads: {max_depth: 3}").uploads == config.UploadLimits(max_depth=3)
+
+
+def test_the_example_shows_the_default_limits(checkout: Path) -> None:
+    example = (checkout / "config-example.yaml").read_text()
+    commented = (
+        example[example.index("# uploads:") :].partition("\n\n")[0].replace("\n# ", "\n").removeprefix("# ")
+    )
+    assert yaml.safe_load(commented) == {"uploads": config.UploadLimits().model_dump()}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -42,6 +55,8 @@ def test_job_root_dir_is_relative_to_the_file(tmp_path: Path) -> None:
         ("applications: {}", "applications"),
         ("applications: {wc: {}}", "applications.wc.command_template is missing"),
         (MINIMAL + "extra: 1", "extra is not a known key"),
+        (MINIMAL + "uploads: {max_entries: 0}", "uploads.max_entries"),
+        (MINIMAL + "uploads: {max_size: 1}", "uploads.max_size is not a known key"),
         (
             "applications: {wc: {command_template: 'wc {{'}}",
             "applications.wc.command_template is not a template",

@@ -88,7 +88,9 @@ def picker() -> Picker:
 async def runtime(
     database_url: URL, tmp_path: Path, scheduler: Scheduler, picker: Picker
 ) -> AsyncIterator[Runtime]:
-    configured = config.Config.model_validate({"applications": {"a": {"command_template": "true"}}})
+    configured = config.Config.model_validate(
+        {"applications": {"a": {"command_template": "true"}}, "uploads": {"max_entries": 3}}
+    )
     place = Place(tmp_path / "data", tmp_path / "jobs")
     async with open_runtime(database_url, configured, place, picker) as runtime:
         local = runtime.destinations["local"]
@@ -151,6 +153,17 @@ async def test_a_refusal_is_the_jobs_reason(runtime: Runtime, scheduler: Schedul
     assert state.message == ended.reason
 
 
+async def test_an_archive_that_cannot_be_unpacked_is_the_jobs_reason(runtime: Runtime) -> None:
+    job = await new_job(runtime)
+    with zipfile.ZipFile(runtime.place.upload(str(job.token)), "w") as archive:
+        for number in range(4):
+            archive.writestr(str(number), "")
+    ended, _ = await run(runtime, job)
+    assert (ended.state, ended.reason_kind) == ("error", "staging")
+    assert ended.reason == "The archive has too many members: at most 3 are allowed."
+    assert not list(runtime.place.job_root.iterdir())
+
+
 async def test_a_mistake_of_ours_ends_the_job_too(runtime: Runtime, scheduler: Scheduler) -> None:
     scheduler.watch_errors.append(KeyError("secret detail"))
     job = await new_job(runtime)
@@ -159,6 +172,18 @@ async def test_a_mistake_of_ours_ends_the_job_too(runtime: Runtime, scheduler: S
     assert "secret detail" not in str(ended.reason)
     assert state.is_failed()
     assert scheduler.cancelled == [str(job.token)]  # its command must not go on for nobody
+
+
+async def test_a_directory_that_was_there_is_not_run_in(runtime: Runtime) -> None:
+    job = await new_job(runtime)
+    stale = runtime.place.job_dir(job.id)
+    stale.mkdir(parents=True)
+    (stale / "of another database").touch()
+    ended, _ = await run(runtime, job)
+    assert ended.state == "ok"
+    assert [path.name for path in runtime.place.job_dir(job.id).iterdir()] == ["input"]
+    [aside] = runtime.place.job_root.glob(f".{job.id}.*")
+    assert [path.name for path in aside.iterdir()] == ["of another database"]
 
 
 async def test_a_picker_that_fails(runtime: Runtime, picker: Picker) -> None:

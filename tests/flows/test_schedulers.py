@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from blocks import CommandEnvironment
 from flows import schedulers
 from flows.errors import JobCancelled, TimeLimitExceeded
 from flows.places import Place
@@ -296,3 +297,39 @@ async def test_eager_waits_while_the_machine_is_loaded(
     assert await anext(scheduler.watch(scheduler_id)) == Status(state="queued")
     load[0] = 0.0
     assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
+
+
+async def test_a_command_that_cannot_start_keeps_no_slot(
+    make: Callable[..., Scheduler], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(name: str) -> dict[str, str]:
+        raise OSError("Prefect is away")
+
+    monkeypatch.setattr(CommandEnvironment, "read", away)
+    scheduler = make(environment="my-block")
+    jobs = [submission(place, "true") for _ in range(5)]
+    ids = [await scheduler.submit(job) for job in jobs]
+    for scheduler_id in ids:
+        await scheduler.cancel(scheduler_id)
+        await scheduler.forget(scheduler_id)
+    monkeypatch.undo()
+    monkeypatch.setattr(CommandEnvironment, "read", staticmethod(no_variables))
+    end, _ = await run(scheduler, place, "true")
+    assert end.returncode == 0
+
+
+async def no_variables(name: str) -> dict[str, str]:
+    return {}
+
+
+async def test_what_is_half_removed_does_not_keep_others_from_being_taken_over(
+    make: Callable[..., Scheduler], place: Place
+) -> None:
+    first, job = make(), submission(place, "while [ ! -e go ]; do sleep 0.01; done; exit 4")
+    scheduler_id = await first.submit(job)
+    await until((job.directory / "stdout.txt").exists)
+    await first.close()
+    (place.commands / "here" / str(uuid.uuid4()) / "started").mkdir(parents=True)
+    watching = asyncio.create_task(statuses(make(), scheduler_id))
+    (job.directory / "go").touch()
+    assert (await watching)[-1].returncode == 4

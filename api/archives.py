@@ -1,0 +1,216 @@
+"""Directories of a job as archives that are made while they are sent: no copy of anything, little memory.
+
+The visitor's side pulls: nothing is read ahead, and nobody who reads slowly keeps a thread.
+"""
+
+import asyncio
+import fnmatch
+import logging
+import re
+import threading
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import Request
+from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api.browse import Entry, Found, JobDirectory, OpenedFile
+from api.downloads import disposition
+from api.files import NotThere
+from api.packing import ArchiveFormat, Packer, Sink, is_dense, packer
+from api.paths import Names, shown
+from api.services import Services
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 18
+_PIECE = 1 << 18  # bytes, or
+_STEP = 0.02  # seconds of work, after which what there is is sent
+_WORTH_A_LOOK = 1 << 20  # bytes of a file
+_SAMPLE = 1 << 14
+# Packing keeps processors busy: the other threads of the disk are for everybody else.
+_PACKING = asyncio.Semaphore(4)
+
+
+class Excluded:
+    """What is left out: files and directories whose name matches a shell pattern.
+
+    ``*`` and ``?`` match anything in a name, ``[ab]`` and ``[!ab]`` a character; case matters. A directory is
+    left out with all that is in it. A pattern with a slash is for the path from the archive's top.
+    """
+
+    def __init__(self, files: list[str], directories: list[str]) -> None:
+        self._files = [_Pattern(pattern) for pattern in files]
+        self._directories = [_Pattern(pattern) for pattern in directories]
+
+    def leaves_out(self, path: str, *, is_dir: bool) -> bool:
+        patterns = self._directories if is_dir else self._files
+        return any(pattern.matches(path) for pattern in patterns)
+
+
+class _Pattern:
+    def __init__(self, pattern: str) -> None:
+        self._of_path = "/" in pattern
+        self._match = re.compile(fnmatch.translate(pattern)).match
+
+    def matches(self, path: str) -> bool:
+        return self._match(path if self._of_path else path.rpartition("/")[2]) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What comes into an archive, by its names there. ``below_link``: a link is on the way."""
+
+    names: Names
+    found: Found
+    below_link: bool = False
+
+
+class Walk:
+    """What belongs into the archive of a directory, each directory before what is in it."""
+
+    def __init__(self, directory: JobDirectory, excluded: Excluded) -> None:
+        self._directory = directory
+        self._excluded = excluded
+
+    def members(self, top: Found) -> Iterator[Member | None]:
+        """Yield them, and None where a directory was read: reading may take its time."""
+        waiting = [Member((), top)]
+        while waiting:
+            member = waiting.pop()
+            if member.names:
+                yield member
+            if member.found.is_dir:
+                waiting += reversed(self._below(member))
+                yield None
+
+    def _below(self, member: Member) -> list[Member]:
+        try:
+            entries = self._directory.entries(member.found.names)
+        except NotThere as error:
+            logger.warning("An archive lacks what is in %s: %s", shown(str(error)), error.__cause__)
+            return []
+        return [below for entry in entries if (below := self._member(entry, member))]
+
+    def _member(self, entry: Entry, above: Member) -> Member | None:
+        if not (entry.found and (entry.is_dir or entry.is_file)):
+            return None
+        # Links may make loops, and of a few of them there are endless ways. So one on each way is enough.
+        if entry.is_dir and entry.is_link and above.below_link:
+            return None
+        names = (*above.names, entry.name)
+        if self._excluded.leaves_out("/".join(map(shown, names)), is_dir=entry.is_dir):
+            return None
+        return Member(names, entry.found, above.below_link or (entry.is_link and entry.is_dir))
+
+
+def _pack(directory: JobDirectory, members: Iterator[Member | None], into: Packer) -> Iterator[None]:
+    """Yield after each bit of work."""
+    for member in members:
+        if member is not None:
+            name = "/".join(member.names)
+            if member.found.is_dir:
+                into.add_directory(name)
+            else:
+                yield from _pack_file(directory, member.found, name, into)
+        yield
+    into.close()
+
+
+def _pack_file(directory: JobDirectory, found: Found, name: str, into: Packer) -> Iterator[None]:
+    try:
+        file = directory.open(found)
+    except NotThere as error:
+        logger.warning("An archive lacks %s: %r", shown(name), error.__cause__)
+        return
+    try:
+        with into.file(name, file.status, is_dense=_is_dense(file)) as target:
+            position = 0
+            while position < file.size:
+                content = file.read(position, min(_CHUNK, file.size - position))
+                position += len(content)
+                target.write(content)
+                yield
+    finally:
+        file.close()
+
+
+def _is_dense(file: OpenedFile) -> bool:
+    if file.size < _WORTH_A_LOOK:
+        return False
+    places = (0, file.size // 2, file.size - _SAMPLE)
+    return all(is_dense(file.read(place, _SAMPLE)) for place in places)
+
+
+def archive(
+    root: Path, path: str, archive_format: ArchiveFormat, excluded: Excluded
+) -> Generator[bytes, None, None]:
+    """Return the pieces, some of them empty; raise NotThere unless the path is a directory's.
+
+    This and each piece wait for the disk.
+    """
+    directory = JobDirectory(root)
+    members = Walk(directory, excluded).members(directory.find_directory(path))
+    sink = Sink()
+    return _pieces(sink, _pack(directory, members, packer(archive_format, sink)))
+
+
+def _pieces(sink: Sink, work: Iterator[None]) -> Generator[bytes, None, None]:
+    due = 0.0  # what comes first is sent at once
+    for _ in work:
+        if sink.size >= _PIECE or time.monotonic() >= due:
+            yield sink.take()
+            due = time.monotonic() + _STEP
+    yield sink.take()
+
+
+class ArchiveAnswer(Response):
+    """Sends the pieces as the visitor takes them; stops and closes the archive when they go away."""
+
+    def __init__(
+        self,
+        pieces: Generator[bytes, None, None],
+        archive_format: ArchiveFormat,
+        filename: str,
+        services: Services,
+    ) -> None:
+        headers = {
+            "Content-Disposition": disposition("attachment", filename),
+            "X-Content-Type-Options": "nosniff",
+        }
+        super().__init__(headers=headers, media_type=archive_format.media_type)
+        del self.headers["Content-Length"]
+        self._pieces = pieces
+        self._services = services
+        # A thread may still make a piece when the answer is given up.
+        self._lock = threading.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        try:
+            await send(start)
+            if scope["method"] != "HEAD":
+                await self._send_pieces(Request(scope, receive), send)
+            await send({"type": "http.response.body"})
+        finally:
+            await self._services.on_disk(self._close)
+
+    async def _send_pieces(self, request: Request, send: Send) -> None:
+        while not await request.is_disconnected():
+            async with _PACKING:
+                piece = await self._services.on_disk(self._next)
+            if piece is None:
+                return
+            if piece:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    def _next(self) -> bytes | None:
+        with self._lock:
+            return next(self._pieces, None)
+
+    def _close(self) -> None:
+        with self._lock:
+            self._pieces.close()

@@ -1,0 +1,78 @@
+"""``bartender link``: a completed job out of a directory that is there already."""
+
+import os
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from api.verification import is_name
+from deployments import migrations
+from deployments.settings import Settings
+from flows import config as configuration
+from flows.errors import ConfigurationError, Unavailable
+from flows.jobs import JobStore
+from flows.places import Place
+
+_LONGEST_NAME = 200
+
+
+async def link(directory: Path, *, submitter: str, application: str, settings: Settings) -> int:
+    """Return the id of the new job, whose directory is a link to this one.
+
+    Raises ConfigurationError; nothing is left then.
+    """
+    place = settings.place(configuration.load(settings.config_filename))
+    target = _checked(directory, place)
+    for name in (submitter, application):
+        if not is_name(name):
+            raise ConfigurationError(f"{name!r}: is not a name; give 1 to 255 printable characters")
+    url = settings.configured_database()
+    assert url is not None  # noqa: S101 - the command line has looked for one
+    await migrations.check(url)
+    engine = create_async_engine(url, poolclass=NullPool)
+    try:
+        return await _add(JobStore(engine), target, place, submitter, application)
+    except Unavailable as error:
+        raise ConfigurationError("environment: the database stopped answering; run this again") from error
+    finally:
+        await engine.dispose()
+
+
+def _checked(directory: Path, place: Place) -> Path:
+    if not directory.is_dir():
+        raise ConfigurationError(f"{directory}: is not a directory; give the one with the job's files")
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise ConfigurationError(f"{directory}: cannot be read; give its owner's permission to do so")
+    target = directory.resolve()
+    for own in (place.data_dir, place.job_root.resolve()):
+        # Else a visitor would read the uploads and jobs of others, or the database.
+        if target.is_relative_to(own) or own.is_relative_to(target):
+            raise ConfigurationError(
+                f"{directory}: is or holds what Bartender keeps in {own}; link another directory"
+            )
+    return target
+
+
+async def _add(store: JobStore, target: Path, place: Place, submitter: str, application: str) -> int:
+    job_id = await store.next_id()
+    job_dir = place.job_dir(job_id)
+    try:
+        place.job_root.mkdir(parents=True, exist_ok=True)
+        job_dir.symlink_to(target, target_is_directory=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{job_dir}: cannot be made ({error.strerror}); free the name or correct the permissions"
+        ) from error
+    try:
+        name = _name(target) or f"job{job_id}"
+        await store.add_completed(job_id=job_id, name=name, application=application, submitter=submitter)
+    except BaseException:
+        job_dir.unlink()
+        raise
+    return job_id
+
+
+def _name(target: Path) -> str:
+    # File names may be bytes that are no text.
+    return os.fsencode(target.name).decode(errors="replace")[:_LONGEST_NAME]

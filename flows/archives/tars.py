@@ -1,0 +1,237 @@
+"""Tar archives: ustar, GNU's and POSIX's pax, read from front to back as tar does.
+
+Python's tarfile is for archives that are trusted: it reads extended headers of any size into memory, and its
+answer to contradictions is not that of other programs.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
+from flows.archives.compression import BLOCK, Source, blocks, truncated
+from flows.archives.contents import Contents, Member, shown
+from flows.errors import InvalidUpload
+
+RECORD = 512
+# Extended attributes are in there too.
+_MAX_EXTENDED_HEADER = 1 << 20
+# Bytes of headers that a member may have on average, and what may be around all of them.
+_PER_MEMBER = 4096
+_PADDING = 16 << 20
+# Sizes that do not fit in the header itself.
+_OCTAL_LIMIT = 8**11
+
+_FILE_TYPES = frozenset(b"0\x007")
+_DIRECTORY = ord("5")
+_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"LKxg"
+_LINKS_AND_DEVICES = frozenset(b"12346")
+_DAMAGED = "The tar archive is damaged ({}); make it again."
+_PAX_RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([^=\n]+)=", re.DOTALL)
+
+
+@dataclass(slots=True)
+class _Extension:
+    """What extended headers say about the next member, instead of its own header."""
+
+    name: bytes | None = None
+    size: int | None = None
+    pending: bool = False
+
+
+class _Arguments(TypedDict):
+    raw_name: str
+    is_dir: bool
+    size: int
+    executable: bool
+
+
+def begins_like_tar(block: bytes) -> bool:
+    """Whether these are the first bytes of a tar archive."""
+    return len(block) >= RECORD and (_is_zero(block[:RECORD]) or _has_checksum(block[:RECORD]))
+
+
+def members(source: Source, contents: Contents) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    """Yield each member with its content, which may be left unread. Raises InvalidUpload, OutOfTime."""
+    around = _Around(source, contents.limits.max_entries * _PER_MEMBER + _PADDING)
+    extension = _Extension()
+    while not _is_zero(header := _header(around)):
+        kind = header[156]
+        size = _number(header[124:136])
+        if kind in {_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL}:
+            _extend(extension, kind, _extended_header(around, size))
+            continue
+        member = contents.add(**_member(header, kind, size, extension))
+        extension = _Extension()
+        content = _Content(source, member.size)
+        yield member, iter(content)
+        content.skip_rest()
+    if extension.pending:
+        raise InvalidUpload(_DAMAGED.format("a header without a member"))
+    _read_padding(around)
+
+
+class _Around:
+    """Reads what is not content, in bounds: the contents are counted elsewhere."""
+
+    def __init__(self, source: Source, limit: int) -> None:
+        self._source = source
+        self._left = limit
+
+    def read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise InvalidUpload("The tar archive has too much around its files; make it again.")
+        return data
+
+
+class _Content:
+    def __init__(self, source: Source, size: int) -> None:
+        self._source = source
+        self._left = size
+        self._padding = -size % RECORD
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in blocks(self._source.read, self._left):
+            self._left -= len(block)
+            yield block
+
+    def skip_rest(self) -> None:
+        self._source.skip(self._left + self._padding)
+
+
+def _header(source: _Around) -> bytes:
+    header = source.read(RECORD)
+    if len(header) < RECORD:
+        raise truncated()
+    if not _is_zero(header) and not _has_checksum(header):
+        raise InvalidUpload(_DAMAGED.format("a header is wrong"))
+    return header
+
+
+def _is_zero(block: bytes) -> bool:
+    return block.count(0) == len(block)
+
+
+def _has_checksum(header: bytes) -> bool:
+    try:
+        expected = int(header[148:156].strip(b" \0"), 8)
+    except ValueError:
+        return False
+    return expected == sum(header) - sum(header[148:156]) + 8 * ord(" ")
+
+
+def _number(field: bytes) -> int:
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    digits = field.strip(b" \0")
+    if not re.fullmatch(rb"[0-7]*", digits):
+        raise InvalidUpload(_DAMAGED.format("a number is wrong"))
+    return int(digits or b"0", 8)
+
+
+def _extended_header(source: _Around, size: int) -> bytes:
+    if size > _MAX_EXTENDED_HEADER:
+        raise InvalidUpload(_DAMAGED.format("a header is too long"))
+    whole = size + -size % RECORD
+    data = source.read(whole)
+    if len(data) < whole:
+        raise truncated()
+    return data[:size]
+
+
+def _extend(extension: _Extension, kind: int, data: bytes) -> None:
+    if kind == _PAX_GLOBAL:
+        if {b"path", b"size"} & _pax(data).keys():
+            raise InvalidUpload(_DAMAGED.format("one name or size for all members"))
+        return
+    extension.pending = True
+    if kind == _LONG_NAME:
+        _set_name(extension, data.rstrip(b"\0"))
+    elif kind == _PAX:
+        records = _pax(data)
+        if b"path" in records:
+            _set_name(extension, records[b"path"])
+        if b"size" in records:
+            if extension.size is not None or not records[b"size"].isdigit():
+                raise InvalidUpload(_DAMAGED.format("a size is wrong"))
+            extension.size = _decimal(records[b"size"])
+
+
+def _decimal(digits: bytes) -> int:
+    if len(digits) > 19:
+        raise InvalidUpload(_DAMAGED.format("a size is wrong"))
+    return int(digits)
+
+
+def _set_name(extension: _Extension, name: bytes) -> None:
+    if extension.name is not None:
+        raise InvalidUpload(_DAMAGED.format("two names for one member"))
+    extension.name = name
+
+
+def _pax(data: bytes) -> dict[bytes, bytes]:
+    records: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(data):
+        match = _PAX_RECORD.match(data, at)
+        end = at + int(match[1]) if match else 0
+        if match is None or not match.end() < end <= len(data) or data[end - 1] != ord("\n"):
+            raise InvalidUpload(_DAMAGED.format("an extended header is wrong"))
+        if match[2] in records:
+            raise InvalidUpload(_DAMAGED.format("an extended header says something twice"))
+        records[match[2]] = data[match.end() : end - 1]
+        at = end
+    if any(key.startswith(b"GNU.sparse.") for key in records):
+        raise _sparse()
+    return records
+
+
+def _member(header: bytes, kind: int, size: int, extension: _Extension) -> _Arguments:
+    name = _text(_own_name(header) if extension.name is None else extension.name)
+    if kind in _LINKS_AND_DEVICES:
+        raise InvalidUpload(f"The archive has the link or device {shown(name)}: send plain files only.")
+    if kind == ord("S"):
+        raise _sparse()
+    if kind not in _FILE_TYPES and kind != _DIRECTORY:
+        raise InvalidUpload(f"The archive has {shown(name)}, which is no plain file: send plain files only.")
+    if extension.size is not None:
+        # Programs that look at the header only would find other members than those that look at both.
+        if extension.size < _OCTAL_LIMIT and size != extension.size:
+            raise InvalidUpload(_DAMAGED.format("two sizes for one member"))
+        size = extension.size
+    is_dir = kind == _DIRECTORY or name.endswith("/")
+    return {
+        "raw_name": name,
+        "is_dir": is_dir,
+        "size": size,
+        "executable": bool(_number(header[100:108]) & 0o111),
+    }
+
+
+def _own_name(header: bytes) -> bytes:
+    name = header[:100].split(b"\0", 1)[0]
+    prefix = header[345:500].split(b"\0", 1)[0]
+    if header[257:263] == b"ustar\0" and prefix:
+        return prefix + b"/" + name
+    return name
+
+
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidUpload(
+            f"The archive has the member {shown(name.decode(errors='replace'))}: names must be UTF-8."
+        ) from error
+
+
+def _sparse() -> InvalidUpload:
+    return InvalidUpload("The archive has sparse files; make it without --sparse.")
+
+
+def _read_padding(source: _Around) -> None:
+    while block := source.read(BLOCK):
+        if not _is_zero(block):
+            raise InvalidUpload("The tar archive is followed by something else; send one archive.")
