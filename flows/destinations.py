@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from flows import config, filesystems, schedulers
+from flows.connections import Connections
 from flows.errors import DestinationRefused
 from flows.filesystems import Filesystem
 from flows.places import Place
 from flows.schedulers import Scheduler
+from flows.surroundings import Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,14 @@ class Destinations:
     """All configured destinations, closed together."""
 
     def __init__(self, configured: Mapping[str, config.Destination], place: Place) -> None:
+        self._connections = Connections()
         self._destinations = {
             name: Destination(
-                schedulers.create(destination.scheduler, place, name),
-                filesystems.create(destination.filesystem, place),
+                schedulers.create(destination.scheduler, surroundings),
+                filesystems.create(destination.filesystem, surroundings),
             )
             for name, destination in configured.items()
+            for surroundings in [Surroundings(place, name, self._connections)]
         }
 
     def __getitem__(self, name: str) -> Destination:
@@ -45,3 +49,4 @@ class Destinations:
     async def __aexit__(self, *exc_info: object) -> None:
         parts = [part for d in self._destinations.values() for part in (d.scheduler, d.filesystem)]
         await asyncio.gather(*(part.close() for part in parts))
+        await self._connections.close()

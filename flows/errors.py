@@ -13,6 +13,7 @@
     ├── JobFailure              ends one job; its text is the reason the visitor reads
     │   ├── CommandFailed       the command itself ended badly
     │   ├── TimeLimitExceeded
+    │   ├── OutOfMemory
     │   ├── StagingFailed       files could not be moved or unpacked
     │   ├── DestinationRefused  no destination, or it will never run this job
     │   ├── JobCancelled        somebody ended the job on purpose
@@ -87,6 +88,12 @@ class TimeLimitExceeded(JobFailure):
     """The command ran longer than the destination allows."""
 
     kind = "time limit"
+
+
+class OutOfMemory(JobFailure):
+    """The command needed more memory than the destination gives it."""
+
+    kind = "memory"
 
 
 class StagingFailed(JobFailure):

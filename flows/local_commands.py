@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flows.environments import clean_environment
 from flows.errors import CommandFailed, InternalError, JobFailure
 from flows.schedulers import Submission
 
@@ -53,14 +54,6 @@ kill -9 0
 """
 
 _NOT_STARTED = 75  # EX_TEMPFAIL of sysexits.h
-
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "SHELL", "TMPDIR", "TZ", "USER")
-
-
-def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return what a command may know of our environment, which holds the server's secrets, plus ``extra``."""
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return {"PATH": os.defpath, **inherited, **extra}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Filesystems: how a job's files get to a destination and back.
 
 A filesystem is one module here, named as its ``type`` in the configuration file, with two classes:
-``Config``, the pydantic model of its keys, and ``Filesystem``, made by ``Filesystem(config, place)``.
+``Config``, the pydantic model of its keys, and ``Filesystem``, made by
+``Filesystem(config, surroundings)``.
 """
 
 import importlib
@@ -11,7 +12,15 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from flows.places import Place
+from flows.surroundings import Surroundings
+
+
+def guard(directory: Path, token: str) -> Path:
+    """Return where a job's script notes, beside the job's directory at the destination, that it has begun.
+
+    Schedulers that may run a script twice make it there; filesystems remove it with the job's files.
+    """
+    return directory.with_name(f".{token}.started")
 
 
 class Filesystem(Protocol):
@@ -29,7 +38,7 @@ class Filesystem(Protocol):
         ...
 
     async def remove(self, job_dir: Path, token: str) -> None:
-        """Remove what was brought to the destination; never ``job_dir`` itself."""
+        """Remove what was brought to the destination, and the guard; never ``job_dir`` itself."""
         ...
 
     async def close(self) -> None:
@@ -47,9 +56,9 @@ def configuration(kind: str) -> type[BaseModel]:
     return _module(kind).Config  # type: ignore[no-any-return]
 
 
-def create(config: BaseModel, place: Place) -> Filesystem:
+def create(config: BaseModel, surroundings: Surroundings) -> Filesystem:
     """Make the filesystem of this configuration."""
-    return _module(config.type).Filesystem(config, place)  # type: ignore[attr-defined,no-any-return]
+    return _module(config.type).Filesystem(config, surroundings)  # type: ignore[attr-defined,no-any-return]
 
 
 def _module(kind: str) -> Any:

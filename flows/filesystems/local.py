@@ -1,11 +1,14 @@
 """Filesystem of destinations that see this machine's disk: nothing is moved."""
 
+import asyncio
+import shutil
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.places import Place
+from flows.filesystems import guard
+from flows.surroundings import Surroundings
 
 
 class Config(BaseModel):
@@ -19,7 +22,7 @@ class Config(BaseModel):
 class Filesystem:
     """The job runs in its own directory."""
 
-    def __init__(self, config: Config, place: Place) -> None:
+    def __init__(self, config: Config, surroundings: Surroundings) -> None:
         pass
 
     async def stage_in(self, job_dir: Path, token: str) -> Path:
@@ -29,7 +32,7 @@ class Filesystem:
         pass
 
     async def remove(self, job_dir: Path, token: str) -> None:
-        pass
+        await asyncio.to_thread(shutil.rmtree, guard(job_dir, token), ignore_errors=True)
 
     async def close(self) -> None:
         pass

@@ -1,8 +1,7 @@
 """Schedulers: what runs a job's command at a destination.
 
 A scheduler is one module here, named as its ``type`` in the configuration file, with two classes:
-``Config``, the pydantic model of its keys, and ``Scheduler``, made by ``Scheduler(config, place, name)``,
-where ``name`` is the destination's.
+``Config``, the pydantic model of its keys, and ``Scheduler``, made by ``Scheduler(config, surroundings)``.
 """
 
 import importlib
@@ -15,7 +14,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel
 
 from flows.errors import JobFailure
-from flows.places import Place
+from flows.surroundings import Surroundings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,9 +84,9 @@ def configuration(kind: str) -> type[BaseModel]:
     return _module(kind).Config  # type: ignore[no-any-return]
 
 
-def create(config: BaseModel, place: Place, name: str) -> Scheduler:
-    """Make the scheduler of this configuration for the destination ``name``."""
-    return _module(config.type).Scheduler(config, place, name)  # type: ignore[attr-defined,no-any-return]
+def create(config: BaseModel, surroundings: Surroundings) -> Scheduler:
+    """Make the scheduler of this configuration."""
+    return _module(config.type).Scheduler(config, surroundings)  # type: ignore[attr-defined,no-any-return]
 
 
 def _module(kind: str) -> Any:

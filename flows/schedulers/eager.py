@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from flows.local_scheduler import LocalConfig, LocalScheduler
-from flows.places import Place
+from flows.surroundings import Surroundings
 
 LOAD_CHECK_INTERVAL = 0.5
 
@@ -24,9 +24,12 @@ class Config(LocalConfig):
 class Scheduler(LocalScheduler):
     """No slots: a command waits only while the machine is overloaded, and is ended when it takes too long."""
 
-    def __init__(self, config: Config, place: Place, name: str) -> None:
+    def __init__(self, config: Config, surroundings: Surroundings) -> None:
         super().__init__(
-            place.commands / name, slots=math.inf, time_limit=config.timeout, environment=config.environment
+            surroundings.place.commands / surroundings.destination,
+            slots=math.inf,
+            time_limit=config.timeout,
+            environment=config.environment,
         )
         self._max_load = config.max_load * (os.cpu_count() or 1)
 

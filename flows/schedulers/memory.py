@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from flows.local_scheduler import LocalConfig, LocalScheduler
-from flows.places import Place
+from flows.surroundings import Surroundings
 
 
 class Config(LocalConfig):
@@ -18,5 +18,9 @@ class Config(LocalConfig):
 class Scheduler(LocalScheduler):
     """The name is the original's; the queue survives restarts all the same."""
 
-    def __init__(self, config: Config, place: Place, name: str) -> None:
-        super().__init__(place.commands / name, slots=config.slots, environment=config.environment)
+    def __init__(self, config: Config, surroundings: Surroundings) -> None:
+        super().__init__(
+            surroundings.place.commands / surroundings.destination,
+            slots=config.slots,
+            environment=config.environment,
+        )

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from flows import filesystems
+from flows.connections import Connections
 from flows.filesystems import Filesystem
 from flows.places import Place
+from flows.surroundings import Surroundings
 
 FILESYSTEMS: dict[str, dict[str, Any]] = {"local": {}}
 
@@ -18,7 +20,8 @@ TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
 def filesystem(request: pytest.FixtureRequest, tmp_path: Path) -> Filesystem:
     kind = str(request.param)
     config = filesystems.configuration(kind).model_validate({"type": kind, **FILESYSTEMS[kind]})
-    return filesystems.create(config, Place(tmp_path / "data", tmp_path / "jobs"))
+    place = Place(tmp_path / "data", tmp_path / "jobs")
+    return filesystems.create(config, Surroundings(place, "here", Connections()))
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ import pytest
 
 from blocks import CommandEnvironment
 from flows import schedulers
+from flows.connections import Connections
 from flows.errors import JobCancelled, TimeLimitExceeded
 from flows.places import Place
 from flows.schedulers import Scheduler, Status, Submission
+from flows.surroundings import Surroundings
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "memory": {"slots": 3},
@@ -45,7 +47,7 @@ async def make(kind: str, place: Place) -> AsyncIterator[Callable[..., Scheduler
 
     def make(**options: Any) -> Scheduler:
         config = schedulers.configuration(kind).model_validate({"type": kind, **SCHEDULERS[kind], **options})
-        made.append(schedulers.create(config, place, "here"))
+        made.append(schedulers.create(config, Surroundings(place, "here", Connections())))
         return made[-1]
 
     yield make

@@ -1,0 +1,15 @@
+"""What schedulers and filesystems are made with."""
+
+from dataclasses import dataclass
+
+from flows.connections import Connections
+from flows.places import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """``destination`` is the name of the one that the part is made for."""
+
+    place: Place
+    destination: str
+    connections: Connections
