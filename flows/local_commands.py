@@ -15,9 +15,7 @@ The wrapper leads a session of its own. Linux only: ends are learned from pidfds
 import asyncio
 import json
 import logging
-import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -28,12 +26,13 @@ from pathlib import Path
 from flows.environments import clean_environment
 from flows.errors import CommandFailed, InternalError, JobFailure
 from flows.schedulers import Submission
+from flows.sessions import end_session, exit_of, is_alive
 
 logger = logging.getLogger(__name__)
 
 SHELL = "/bin/sh"
-TERMINATION_GRACE = 3.0
-"""Seconds that a command has after SIGTERM before SIGKILL."""
+MARK = "BARTENDER_COMMAND"
+"""Variable that tells a command's processes wherever they went; its value is the token."""
 
 # $1 is the command's directory here, $2 the job's. The last line ends whatever the command left running.
 _WRAPPER = """
@@ -133,7 +132,7 @@ class LocalCommands:
         return subprocess.Popen(
             arguments,
             cwd="/",
-            env=clean_environment(environment),
+            env=clean_environment({**environment, MARK: submission.token}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -144,14 +143,14 @@ class LocalCommands:
         """Wait for the end of a command that has started, by whichever process."""
         child = self._children.get(token)
         if child is not None:
-            await _exit_of(child.pid, None)
+            await exit_of(child.pid, None)
             status = child.wait()  # returns at once: the process has ended
             del self._children[token]
             if status == _NOT_STARTED:
                 return End(None, InternalError("The command could not be started; submit it again later."))
             # A second wrapper gives way to the first one, which then is what to wait for.
         if (process := await self._process(token)) is not None and self._returncode(token) is None:
-            await _exit_of(*process)
+            await exit_of(*process)
         return End(self._returncode(token), self._failure(token))
 
     async def _process(self, token: str) -> tuple[int, int] | None:
@@ -181,7 +180,7 @@ class LocalCommands:
         return JobFailure.of_kind(kind, text)
 
     async def end(self, token: str, failure: JobFailure) -> None:
-        """End the command and all of its session; one that has not started never will."""
+        """End the command and all that it started; one that has not started never will."""
         directory = self._directory / token
         if not directory.is_dir() or self._returncode(token) is not None:
             return
@@ -190,8 +189,9 @@ class LocalCommands:
             (directory / "started").mkdir()
         except FileExistsError:
             process = await self._process(token)
-            if process is not None and _is_alive(*process):
-                await _end_session(process[0])
+            # The session of a wrapper that is gone may be somebody else's by now.
+            leader = process[0] if process is not None and is_alive(*process) else None
+            await end_session(leader, f"{MARK}={token}")
         else:
             (directory / "process").write_text("0 0")
 
@@ -201,49 +201,3 @@ class LocalCommands:
         with suppress(FileNotFoundError):
             (self._directory / token).rename(removed)
         shutil.rmtree(removed, ignore_errors=True)
-
-
-async def _exit_of(pid: int, start_time: int | None) -> None:
-    """Wait for the end of a process; return at once when it is not the one that started then."""
-    try:
-        descriptor = os.pidfd_open(pid) if pid else None
-    except ProcessLookupError:
-        return
-    if descriptor is None:
-        return
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    try:
-        # Only now: a pid that was reused before cannot be mistaken, and none is reused while we hold it.
-        if start_time is not None and not _is_alive(pid, start_time):
-            return
-        loop.add_reader(descriptor, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_alive(pid: int, start_time: int) -> bool:
-    try:
-        # The second field, the name in parentheses, may hold spaces.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return int(fields[19]) == start_time
-
-
-async def _end_session(pid: int) -> None:
-    for number, patience in ((signal.SIGTERM, TERMINATION_GRACE), (signal.SIGKILL, 10.0)):
-        try:
-            os.killpg(pid, number)
-            async with asyncio.timeout(patience):
-                while True:
-                    os.killpg(pid, 0)
-                    await asyncio.sleep(0.02)
-        except ProcessLookupError:
-            return
-        except TimeoutError:
-            continue

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -431,8 +432,11 @@ async def test_long_names_make_short_messages(site: Site, alice: httpx.AsyncClie
 
 def open_files(directory: Path) -> list[str]:
     """Return what this process, which is the server too, has open in the directory."""
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return [target for link in links if (target := str(link.readlink())).startswith(str(directory))]
+    targets = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            targets.append(str(link.readlink()))
+    return [target for target in targets if target.startswith(str(directory))]
 
 
 async def soon(condition: Callable[[], bool]) -> None:

@@ -1,0 +1,108 @@
+"""Processes of this machine, and the sessions that they lead. Linux only: ends are learned from pidfds."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+TERMINATION_GRACE = 3.0
+"""Seconds that a command has after SIGTERM before SIGKILL."""
+
+_KILLING_SECONDS = 10.0
+_LOOK_INTERVAL = 0.02
+
+
+async def exit_of(pid: int, start_time: int | None) -> None:
+    """Wait for the end of a process; return at once when it is not the one that started then.
+
+    ``start_time`` is in clock ticks since boot (proc(5), stat field 22); None for a child of ours.
+    """
+    try:
+        descriptor = os.pidfd_open(pid) if pid else None
+    except ProcessLookupError:
+        return
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    try:
+        # Only now: a pid that was reused before cannot be mistaken, and none is reused while we hold it.
+        if start_time is not None and not is_alive(pid, start_time):
+            return
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_alive(pid: int, start_time: int) -> bool:
+    """Whether the process that started then is there and has not ended."""
+    fields = _status(pid)
+    return bool(fields) and fields[0] not in "ZX" and int(fields[19]) == start_time
+
+
+def _status(pid: int) -> list[str]:
+    """Return the fields of proc(5)'s stat from the third on: state, parent, group, session, ..."""
+    try:
+        # The second field, the name in parentheses, may hold spaces.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+async def end_session(leader: int | None, mark: str) -> None:
+    """End the processes of a session, and those that left it: ``mark``, NAME=value, is in their environment.
+
+    Returns when none is left that still runs; one that has ended may still wait for its parent to notice.
+    """
+    for number, patience in ((signal.SIGTERM, TERMINATION_GRACE), (signal.SIGKILL, _KILLING_SECONDS)):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await _end_all(leader, mark, number)
+                return
+    logger.error("Processes of session %s do not end", leader)
+
+
+async def _end_all(leader: int | None, mark: str, number: signal.Signals) -> None:
+    told: set[int] = set()
+    while members := await asyncio.to_thread(_signal, leader, mark, number, told):
+        # Killed again and again: a process may fork while it is looked at. But it hears of its end once.
+        told = set() if number == signal.SIGKILL else told | members
+        await asyncio.sleep(_LOOK_INTERVAL)
+
+
+def _signal(leader: int | None, mark: str, number: signal.Signals, told: set[int]) -> set[int]:
+    """Send the signal to all members that were not told; return all that there are."""
+    members = set()
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):  # noqa: PTH208 - many, quickly
+        with suppress(OSError), _held(pid) as descriptor:
+            if _is_member(pid, leader, mark):
+                members.add(pid)
+                if pid not in told:
+                    signal.pidfd_send_signal(descriptor, number)
+    return members
+
+
+@contextmanager
+def _held(pid: int) -> Iterator[int]:
+    """Keep the pid from being used for another process."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_member(pid: int, leader: int | None, mark: str) -> bool:
+    fields = _status(pid)
+    if not fields or fields[0] in "ZX":
+        return False
+    return int(fields[3]) == leader or mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
