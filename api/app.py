@@ -24,7 +24,7 @@ from deployments.settings import Settings
 from flows import config as configuration
 from flows.config import Config
 from flows.errors import ConfigurationError
-from flows.jobs import JobStore
+from flows.store import JobStore
 
 _DISK_THREADS = 16
 _REFUSALS: dict[int | str, dict[str, Any]] = {

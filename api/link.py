@@ -11,8 +11,8 @@ from deployments import migrations
 from deployments.settings import Settings
 from flows import config as configuration
 from flows.errors import ConfigurationError, Unavailable
-from flows.jobs import JobStore
 from flows.places import Place
+from flows.store import JobStore
 
 _LONGEST_NAME = 200
 

@@ -12,8 +12,8 @@ from api.forms import Form
 from api.verification import Verifier
 from deployments.settings import Settings
 from flows.config import Config
-from flows.jobs import JobStore
 from flows.places import Place
+from flows.store import JobStore
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ from deployments.names import flow_run_name, idempotency_key
 from deployments.register import deployment_id
 from flows.config import Config
 from flows.errors import Unavailable
-from flows.jobs import Job, JobStore
+from flows.jobs import Job
+from flows.store import JobStore
 from flows.tags import flow_run_tags
 
 logger = logging.getLogger(__name__)

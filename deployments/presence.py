@@ -11,7 +11,7 @@ import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from flows.errors import ConfigurationError
-from flows.jobs import CHANNEL
+from flows.store import CHANNEL
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from flows import pickers
 from flows.config import Config
 from flows.destinations import Destinations
-from flows.jobs import JobStore
 from flows.places import Place
+from flows.store import JobStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from api.app import create_app
 from api.tokens import generate_key_pair, generate_token
 from deployments.postgres import EmbeddedPostgres
 from flows.config import Config
-from flows.jobs import Job, JobStore, State
+from flows.jobs import Job, State
+from flows.store import JobStore
 from tests.conftest import TEMPLATE, execute
 
 MAX_UPLOAD_SIZE = 8_000_000

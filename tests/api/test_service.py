@@ -18,7 +18,7 @@ from api.app import create_app
 from api.submissions import ARCHIVE_TYPES
 from flows.config import Config
 from flows.errors import ConfigurationError
-from flows.jobs import JobStore
+from flows.store import JobStore
 from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, Wakings, serving
 
 ZIP = {"Content-Type": "application/zip"}

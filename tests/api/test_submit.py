@@ -14,7 +14,8 @@ import sqlalchemy.exc
 from api import uploads
 from flows import archives
 from flows.errors import Unavailable
-from flows.jobs import Job, JobStore, State
+from flows.jobs import Job, State
+from flows.store import JobStore
 from tests.api.conftest import MAX_UPLOAD_SIZE, README_ZIP, Site, zip_of
 
 ZIP = {"Content-Type": "application/zip"}

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from deployments import migrations
 from deployments.postgres import EmbeddedPostgres
 from flows.errors import Unavailable
-from flows.jobs import JobStore
+from flows.store import JobStore
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])

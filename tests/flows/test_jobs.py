@@ -6,7 +6,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.errors import CommandFailed, JobNotFound
-from flows.jobs import TRANSITIONS, Job, JobStore, State, job_table
+from flows.jobs import TRANSITIONS, Job, State, job_table
+from flows.store import JobStore
 
 
 @pytest.fixture

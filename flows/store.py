@@ -1,0 +1,290 @@
+"""All SQL about jobs."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import sqlalchemy as sa
+import sqlalchemy.exc
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from flows.errors import JobFailure, JobNotFound, Unavailable
+from flows.jobs import TRANSITIONS, Job, JobFilter, Order, State, job_table
+
+CHANNEL = "bartender_job"
+"""PostgreSQL channel on which workers are told that flow runs wait for them."""
+
+
+def _is_away(sqlstate: str | None) -> bool:
+    """Whether the error is one of a server that starts, stops or is full: appendix A of its manual."""
+    return sqlstate is None or sqlstate[:2] in {"08", "53"} or sqlstate in {"57P01", "57P02", "57P03"}
+
+
+_job = job_table.c
+_ALL = JobFilter()
+_ACTIVE = _job.state.not_in([State.OK, State.ERROR])
+
+
+def _from_row(row: sa.Row[Any]) -> Job:
+    return Job(**{**row._mapping, "state": State(row.state)})
+
+
+def _next_id() -> sa.Select[Any]:
+    return sa.select(sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id"))
+
+
+def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:
+    if order is None:
+        return [_job.id.desc()]
+    columns = [_job[order.removeprefix("-")], _job.id]
+    return [column.desc() if order.startswith("-") else column.asc() for column in columns]
+
+
+class JobStore:
+    """All reads and writes of jobs. Every change is one statement, so it is a transaction by itself."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        # Without BEGIN and COMMIT, a third of the round trips is left.
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """Raise Unavailable when the database cannot be asked now."""
+        try:
+            async with self._autocommit.connect() as connection:
+                yield connection
+        except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
+            raise Unavailable("The database does not answer.") from error
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated or _is_away(getattr(error.orig, "sqlstate", None)):
+                raise Unavailable("The database does not answer.") from error
+            raise
+
+    async def _all(self, statement: sa.Executable) -> list[Job]:
+        async with self._connection() as connection:
+            return [_from_row(row) for row in await connection.execute(statement)]
+
+    async def _first(self, statement: sa.Executable) -> Job | None:
+        jobs = await self._all(statement)
+        return jobs[0] if jobs else None
+
+    # Submission and reading: what the API needs
+
+    async def create(
+        self,
+        *,
+        application: str,
+        submitter: str,
+        roles: Sequence[str],
+        command: str,
+        token: uuid.UUID,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Write down a new job; durable on return. Its name is ``job<id>`` until the visitor renames it.
+
+        Where the submitter has a job with this idempotency key already, that one is returned: its token is
+        another.
+        """
+        number = _next_id().subquery()
+        row = sa.select(
+            number.c.id,
+            sa.literal("job") + sa.cast(number.c.id, sa.Text),
+            sa.literal(application),
+            sa.literal(submitter),
+            sa.literal(list(roles), pg.ARRAY(sa.Text)),
+            sa.literal(State.NEW.value),
+            sa.literal(command),
+            sa.literal(token, sa.Uuid()),
+            sa.literal(idempotency_key, sa.Text()),
+        )
+        columns = ["id", "name", "application", "submitter", "roles", "state", "command", "token"]
+        statement = pg.insert(job_table).from_select([*columns, "idempotency_key"], row)
+        if idempotency_key is not None:
+            statement = statement.on_conflict_do_nothing(
+                index_elements=[_job.submitter, _job.idempotency_key],
+                index_where=_job.idempotency_key.is_not(None),
+            )
+        job = await self._first(statement.returning(job_table))
+        if job is None and idempotency_key is not None:
+            job = await self.by_idempotency_key(submitter, idempotency_key)
+        if job is None:
+            raise Unavailable("The job of this submission was deleted at the same moment; submit again.")
+        return job
+
+    async def by_idempotency_key(self, submitter: str, idempotency_key: str) -> Job | None:
+        """Return the job that the submitter gave this key, if any."""
+        return await self._first(
+            sa.select(job_table).where(_job.submitter == submitter, _job.idempotency_key == idempotency_key)
+        )
+
+    async def next_id(self) -> int:
+        """Return an id that no job has or will have, for ``add_completed``."""
+        async with self._connection() as connection:
+            job_id: int = (await connection.execute(_next_id())).scalar_one()
+            return job_id
+
+    async def add_completed(self, *, job_id: int, name: str, application: str, submitter: str) -> None:
+        """Write down a job that is ok and never was submitted; its directory has to be there already."""
+        statement = sa.insert(job_table).values(
+            id=job_id,
+            name=name,
+            application=application,
+            submitter=submitter,
+            roles=[],
+            state=State.OK,
+            command="",
+            token=uuid.uuid4(),
+        )
+        async with self._connection() as connection:
+            await connection.execute(statement)
+
+    async def get(self, job_id: int) -> Job:
+        """Raise JobNotFound when there is no such job."""
+        job = await self._first(sa.select(job_table).where(_job.id == job_id))
+        if job is None:
+            raise JobNotFound(f"There is no job {job_id}.")
+        return job
+
+    async def of_submitter(
+        self,
+        submitter: str,
+        *,
+        limit: int,
+        offset: int,
+        wanted: JobFilter = _ALL,
+        order: Order | None = None,
+    ) -> list[Job]:
+        """Return jobs of one submitter; without an order, newest first."""
+        statement = sa.select(job_table).where(_job.submitter == submitter, *wanted.conditions())
+        return await self._all(statement.order_by(*_sorted(order)).limit(limit).offset(offset))
+
+    async def count_of_submitter(self, submitter: str, wanted: JobFilter = _ALL) -> int:
+        """Return how many jobs of one submitter are wanted."""
+        statement = sa.select(sa.func.count()).select_from(job_table)
+        async with self._connection() as connection:
+            found = await connection.execute(
+                statement.where(_job.submitter == submitter, *wanted.conditions())
+            )
+            return found.scalar_one()
+
+    async def rename(self, job_id: int, name: str) -> None:
+        """Give the job another name."""
+        await self._update(_job.id == job_id, name=name)
+
+    # The outbox: jobs that still need a flow run, and who runs them
+
+    async def without_flow_run(self, *, limit: int) -> list[Job]:
+        """Return jobs under way that have no flow run yet, oldest first."""
+        statement = sa.select(job_table).where(_ACTIVE, _job.flow_run_id.is_(None))
+        return await self._all(statement.order_by(_job.id).limit(limit))
+
+    async def set_flow_run(self, flow_runs: dict[int, uuid.UUID]) -> None:
+        """Record the flow run of each job id and tell the workers.
+
+        A job that has one already keeps it: a job never has two.
+        """
+        given = sa.select(
+            sa.func.unnest(sa.literal(list(flow_runs), pg.ARRAY(sa.BigInteger))).label("job_id"),
+            sa.func.unnest(sa.literal(list(flow_runs.values()), pg.ARRAY(sa.Uuid()))).label("flow_run_id"),
+        ).cte("given")
+        statement = (
+            sa.update(job_table)
+            .where(_job.id == given.c.job_id, _job.flow_run_id.is_(None))
+            .values(flow_run_id=given.c.flow_run_id)
+        )
+        async with self._connection() as connection:
+            await connection.execute(statement)
+            await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+
+    async def claim(self, worker: str, *, job_id: int | None = None, limit: int = 100) -> list[Job]:
+        """Make ``worker`` the one that runs jobs that wait for somebody; return those it got."""
+        waiting = sa.select(_job.id).where(_ACTIVE, _job.flow_run_id.is_not(None), _job.worker.is_(None))
+        if job_id is not None:
+            waiting = waiting.where(_job.id == job_id)
+        ids = waiting.order_by(_job.id).limit(limit).with_for_update(skip_locked=True).cte("waiting")
+        statement = (
+            sa.update(job_table)
+            .where(_job.id.in_(sa.select(ids.c.id)))
+            .values(worker=worker)
+            .returning(job_table)
+        )
+        return sorted(await self._all(statement), key=lambda job: job.id)
+
+    async def claim_for_flow_run(self, job_id: int, flow_run_id: uuid.UUID, worker: str) -> bool:
+        """Make ``worker`` run the job by this flow run.
+
+        Returns False when the job has ended, or has another flow run or worker.
+        """
+        claimed = await self._update(
+            _job.id == job_id,
+            _ACTIVE,
+            sa.or_(_job.flow_run_id.is_(None), _job.flow_run_id == flow_run_id),
+            sa.or_(_job.worker.is_(None), _job.worker == worker),
+            flow_run_id=flow_run_id,
+            worker=worker,
+        )
+        return claimed is not None
+
+    async def release_flow_run(self, job_id: int) -> None:
+        """Put the job back among those that wait for a flow run."""
+        await self._update(_job.id == job_id, _ACTIVE, flow_run_id=None, worker=None)
+
+    async def of_worker(self, worker: str) -> list[Job]:
+        """Return the jobs that ``worker`` has claimed and not released, oldest first; ended ones too."""
+        return await self._all(sa.select(job_table).where(_job.worker == worker).order_by(_job.id))
+
+    async def release(self, job_id: int) -> None:
+        """Note that the worker has nothing more to do for a job that has ended."""
+        statement = sa.update(job_table).where(_job.id == job_id).values(worker=None)
+        async with self._connection() as connection:
+            await connection.execute(statement)
+
+    async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
+        """Return the job that this flow run runs, if any."""
+        return await self._first(sa.select(job_table).where(_job.flow_run_id == flow_run_id))
+
+    # A job's life: what the flow's tasks need
+
+    async def set_destination(self, job_id: int, destination: str) -> None:
+        """Write down where the job will run."""
+        await self._update(_job.id == job_id, _ACTIVE, destination=destination)
+
+    async def submitted(self, job_id: int, scheduler_id: str) -> None:
+        """Write down the id that the scheduler gave the job, which is then queued there."""
+        await self._move(job_id, State.QUEUED, scheduler_id=scheduler_id, reason=None)
+
+    async def advance(self, job_id: int, state: State, reason: str | None = None) -> None:
+        """Move the job to ``state`` where the table of transitions allows it; harmless when it is there.
+
+        ``reason`` says why the job does not get on from there.
+        """
+        if not await self._move(job_id, state, reason=reason):
+            await self.explain(job_id, reason)
+
+    async def complete(self, job_id: int) -> bool:
+        """End the job well; return whether it was this call that ended it."""
+        return await self._move(job_id, State.OK, reason=None, reason_kind=None)
+
+    async def fail(self, job_id: int, failure: JobFailure) -> bool:
+        """End the job with the reason that the visitor reads; return whether this call ended it."""
+        return await self._move(job_id, State.ERROR, reason=str(failure), reason_kind=failure.kind)
+
+    async def explain(self, job_id: int, reason: str | None) -> None:
+        """Say why a job that is under way does not get on, or that it does again (None)."""
+        await self._update(_job.id == job_id, _ACTIVE, _job.reason.is_distinct_from(reason), reason=reason)
+
+    async def _move(self, job_id: int, state: State, **values: object) -> bool:
+        sources = [source for source, targets in TRANSITIONS.items() if state in targets]
+        moved = await self._update(_job.id == job_id, _job.state.in_(sources), state=state, **values)
+        return moved is not None
+
+    async def _update(self, *where: sa.ColumnElement[bool], **values: object) -> int | None:
+        statement = (
+            sa.update(job_table).where(*where).values(**values, updated_on=sa.func.now()).returning(_job.id)
+        )
+        async with self._connection() as connection:
+            updated: int | None = (await connection.execute(statement)).scalar_one_or_none()
+            return updated
