@@ -16,6 +16,7 @@ from api.verification import TokenInvalid
 from flows.errors import (
     BartenderError,
     InvalidUpload,
+    JobEnded,
     JobNotCompleted,
     JobNotFound,
     NotAllowed,
@@ -30,6 +31,7 @@ STATUS: dict[type[BartenderError], int] = {
     TokenInvalid: 401,
     NotAllowed: 403,
     JobNotFound: 404,
+    JobEnded: 409,
     UploadStalled: 408,
     UploadTooLarge: 413,
     UnknownApplication: 422,

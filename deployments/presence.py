@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import asyncpg
@@ -11,7 +11,6 @@ import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from flows.errors import ConfigurationError
-from flows.store import CHANNEL
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +42,14 @@ class Presence:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._disconnect()
 
-    async def keep(self, on_job: Callable[[], None]) -> None:
-        """Call ``on_job`` whenever jobs wait; connect again whenever the connection is lost."""
+    async def keep(self, on_notice: Mapping[str, Callable[[], None]]) -> None:
+        """Call what belongs to a channel whenever there is notice on it, and all after being away.
+
+        Connects again whenever the connection is lost.
+        """
         while True:
             if self._connection is not None:
-                await self._listen(self._connection, on_job)
+                await self._listen(self._connection, on_notice)
                 await self._disconnect()
                 logger.warning("The connection to the database was lost; connecting again")
             await asyncio.sleep(RECONNECT_INTERVAL)
@@ -57,15 +59,17 @@ class Presence:
             except (OSError, sa.exc.SQLAlchemyError, asyncpg.PostgresError) as error:
                 logger.debug("The database is away: %r", error)
 
-    async def _listen(self, connection: AsyncConnection, on_job: Callable[[], None]) -> None:
+    async def _listen(self, connection: AsyncConnection, on_notice: Mapping[str, Callable[[], None]]) -> None:
         lost = asyncio.Event()
         driver: Any = (await connection.get_raw_connection()).driver_connection
         try:
             driver.add_termination_listener(lambda _: lost.set())
-            await driver.add_listener(CHANNEL, lambda *_: on_job())
+            for channel in on_notice:
+                await driver.add_listener(channel, lambda _c, _p, name, _t: on_notice[name]())
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return
-        on_job()  # for what came while nobody listened
+        for wake in on_notice.values():  # for what came while nobody listened
+            wake()
         await lost.wait()
 
     async def _connect(self) -> bool:

@@ -15,6 +15,7 @@ from prefect.states import AwaitingRetry, Pending, Scheduled
 
 from deployments.engine import LeanClient, run_in_loop
 from deployments.names import flow_run_name
+from flows.deletion import purge
 from flows.ending import cancel_job, clean_up, describe, patiently
 from flows.jobs import Job
 from flows.runtime import Runtime
@@ -75,6 +76,9 @@ class JobRuns:
         flow_run_id = job.flow_run_id
         if flow_run_id is None or flow_run_id in self._runs:
             return
+        if job.cancel_requested:
+            self._runtime.cancelled.add(job.id)
+            flow_run = None  # no step of it is to be taken
         task = asyncio.create_task(self._run(job, flow_run), name=f"flow run of job {job.id}")
         self._runs[flow_run_id] = _Run(job.id, task)
         task.add_done_callback(lambda _: self._forget(job.id, flow_run_id))
@@ -144,7 +148,9 @@ class JobRuns:
             with suppress(ObjectNotFound):  # an operator may have deleted it
                 await self._client.set_flow_run_state(_id(now), expected, force=True)
         await asyncio.to_thread(_remove_results, self._runtime.place.results / str(_id(now)))
-        await patiently(lambda: self._runtime.jobs.release(job.id))
+        released = await patiently(lambda: self._runtime.jobs.release(job.id))
+        if released is not None and released.deleted_on is not None:
+            await patiently(lambda: purge(released, self._runtime.place, self._runtime.jobs))
         return True
 
     async def _ready_again(self, job: Job) -> FlowRun | None:

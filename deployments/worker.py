@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -36,10 +36,12 @@ from deployments.runs import JobRuns
 from deployments.settings import Settings
 from flows import pickers
 from flows.config import Config
-from flows.ending import patiently
+from flows.deletion import purge
+from flows.ending import describe, patiently
 from flows.errors import ConfigurationError, Unavailable
 from flows.job import run_job
 from flows.runtime import Runtime, open_runtime
+from flows.store import CANCEL_CHANNEL, CHANNEL
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ _PREFECT_SETTINGS = {
 HEARTBEAT_INTERVAL = 10.0
 SWEEP_INTERVAL = 5.0
 """Seconds between looks for work that nobody told us of, and for what operators started."""
+
+PURGE_INTERVAL = 60.0
 
 CLAIMS = 100
 """Jobs taken at once, so that several workers share a burst."""
@@ -101,7 +105,8 @@ class Worker:
         self._config = config
         self._picker = picker
         self._name = settings.worker_name or f"worker-{socket.gethostname()}"
-        self._woken = asyncio.Event()
+        self._jobs_wait = asyncio.Event()
+        self._jobs_are_cancelled = asyncio.Event()
         self._capacity: float = 0  # until the work pool was read
         self._client: LeanClient
         self._runtime: Runtime
@@ -113,7 +118,9 @@ class Worker:
             await self._open(stack)
             background = [
                 _repeat(self._keep_presence, 1.0),
-                self._claim_when_woken(),
+                _when_woken(self._jobs_wait, self._claim),
+                _when_woken(self._jobs_are_cancelled, self._cancel_for_visitors),
+                _repeat(self._purge, PURGE_INTERVAL),
                 _repeat(self._beat, HEARTBEAT_INTERVAL),
                 _repeat(self._look_for_operators, SWEEP_INTERVAL),
                 _repeat(self._hear_of_cancellations, 1.0),
@@ -164,22 +171,9 @@ class Worker:
         await self._beat()
 
     async def _keep_presence(self) -> None:
-        await self._presence.keep(self._woken.set)
-
-    async def _claim_when_woken(self) -> None:
-        while True:
-            self._woken.clear()
-            try:
-                await self._claim()
-            except Unavailable as error:
-                logger.warning("%s No new jobs are started.", error)
-            except Exception:
-                logger.exception("No new jobs are started")
-            try:
-                async with asyncio.timeout(SWEEP_INTERVAL):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+        await self._presence.keep(
+            {CHANNEL: self._jobs_wait.set, CANCEL_CHANNEL: self._jobs_are_cancelled.set}
+        )
 
     async def _claim(self) -> None:
         while (free := self._capacity - len(self._runs)) > 0:
@@ -188,6 +182,16 @@ class Worker:
                 self._runs.start(job)
             if len(jobs) < CLAIMS:
                 return
+
+    async def _cancel_for_visitors(self) -> None:
+        for job in await self._runtime.jobs.to_cancel(self._name):
+            if job.flow_run_id is not None:
+                self._runs.cancel(job.flow_run_id)
+
+    async def _purge(self) -> None:
+        """Remove what is left of deleted jobs where whoever should have done it was interrupted."""
+        for job in await self._runtime.jobs.to_purge():
+            await purge(job, self._runtime.place, self._runtime.jobs)
 
     async def _beat(self) -> None:
         """Show as online in Prefect's UI, and heed what operators set for the work pool."""
@@ -221,9 +225,11 @@ class Worker:
             self._runs.resume(await jobs.get(job_id))
             return
         job = await jobs.by_flow_run(flow_run.id)
-        if job is None or job.state.is_final:
+        if job is None:
             message = f"Job {job_id} has ended, has another flow run, or is not there."
             await self._client.set_flow_run_state(flow_run.id, Failed(message=message), force=True)
+        elif job.state.is_final and not job.cancel_requested:  # else it is claimed
+            await self._client.set_flow_run_state(flow_run.id, describe(job), force=True)
 
     async def _hear_of_cancellations(self) -> None:
         names = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]))
@@ -234,13 +240,26 @@ class Worker:
 
 async def _repeat(function: Any, interval: float) -> None:
     while True:
-        try:
-            await function()
-        except (httpx.HTTPError, OSError, Unavailable) as error:
-            logger.warning("%s: %r", function.__name__.strip("_"), error)
-        except Exception:
-            logger.exception("%s failed; it is tried again", function.__name__.strip("_"))
+        await _try(function)
         await asyncio.sleep(interval)
+
+
+async def _when_woken(woken: asyncio.Event, function: Any) -> None:
+    while True:
+        woken.clear()
+        await _try(function)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SWEEP_INTERVAL):
+                await woken.wait()
+
+
+async def _try(function: Any) -> None:
+    try:
+        await function()
+    except (httpx.HTTPError, OSError, Unavailable) as error:
+        logger.warning("%s: %r", function.__name__.strip("_"), error)
+    except Exception:
+        logger.exception("%s failed; it is tried again", function.__name__.strip("_"))
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -12,12 +12,13 @@ from prefect.states import Cancelled, Completed, Failed
 from flows.errors import InternalError, JobCancelled, JobFailure, Unavailable
 from flows.jobs import Job, State
 from flows.runtime import Runtime, current
+from flows.store import CANCELLED_BY_VISITOR
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-CANCELLED = "The job was cancelled by an operator."
+CANCELLED_BY_OPERATOR = JobCancelled("The job was cancelled by an operator.")
 
 
 @asynccontextmanager
@@ -37,7 +38,7 @@ async def end_of_job(job_id: int) -> AsyncIterator[None]:
         if job_id not in runtime.cancelled or task is None:
             raise  # the worker stops: the job goes on where it was
         task.uncancel()
-        await _abandon(runtime, job_id, JobCancelled(CANCELLED))
+        await _cancel(runtime, job_id)
     except Exception:
         logger.exception("Job %s fails by a mistake of ours", job_id)
         text = "The job failed by a mistake in the service; the operator's log has the cause."
@@ -81,9 +82,14 @@ async def patiently(ask: Callable[[], Awaitable[R]]) -> R:
 
 
 async def cancel_job(job_id: int) -> None:
-    """End a job on an operator's word, wherever it is."""
-    await _abandon(current(), job_id, JobCancelled(CANCELLED))
+    """End a job on an operator's or its submitter's word, wherever it is."""
+    await _cancel(current(), job_id)
     await final_state(job_id)
+
+
+async def _cancel(runtime: Runtime, job_id: int) -> None:
+    job = await patiently(lambda: runtime.jobs.get(job_id))
+    await _abandon(runtime, job_id, CANCELLED_BY_VISITOR if job.cancel_requested else CANCELLED_BY_OPERATOR)
 
 
 async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> None:

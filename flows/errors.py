@@ -9,7 +9,8 @@
     │   ├── NotAllowed          the visitor lacks a role
     │   ├── InvalidUpload       the archive or the form fields
     │   ├── JobNotFound         not there or not theirs
-    │   └── JobNotCompleted     asked for outputs before the end
+    │   ├── JobNotCompleted     asked for outputs before the end
+    │   └── JobEnded            there is nothing left to cancel
     ├── JobFailure              ends one job; its text is the reason the visitor reads
     │   ├── CommandFailed       the command itself ended badly
     │   ├── TimeLimitExceeded
@@ -64,6 +65,10 @@ class JobNotFound(VisitorError):
 
 class JobNotCompleted(VisitorError):
     """Outputs were asked for before the job ended."""
+
+
+class JobEnded(VisitorError):
+    """The job was to be cancelled after its end."""
 
 
 class JobFailure(BartenderError):

@@ -63,6 +63,8 @@ job_table = sa.Table(
     sa.Column("destination", sa.Text),
     sa.Column("scheduler_id", sa.Text),
     sa.Column("idempotency_key", sa.Text),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("deleted_on", sa.DateTime(timezone=True)),
     sa.Column("created_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("updated_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.CheckConstraint(sa.column("state").in_([s.value for s in State]), name="state_is_known"),
@@ -74,8 +76,13 @@ job_table = sa.Table(
         unique=True,
         postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     ),
-    # The few jobs that are under way, among the many that have ended.
-    sa.Index("ix_job_active", "id", postgresql_where=sa.text("state NOT IN ('ok', 'error')")),
+    # The few jobs that somebody still has to do something for, among the many that have ended.
+    sa.Index(
+        "ix_job_unsettled",
+        "id",
+        postgresql_where=sa.text("state NOT IN ('ok', 'error') OR cancel_requested"),
+    ),
+    sa.Index("ix_job_deleted", "deleted_on", postgresql_where=sa.text("deleted_on IS NOT NULL")),
 )
 
 
@@ -84,6 +91,8 @@ class Job:
     """One row. ``token`` names the job's upload and its submission everywhere outside the database.
 
     ``idempotency_key`` is what its submitter called the submission, to send it again without making another.
+    ``cancel_requested`` until a worker has seen to it that nothing of the job goes on. From ``deleted_on`` on
+    there is no such job for its submitter.
     """
 
     id: int
@@ -101,6 +110,8 @@ class Job:
     destination: str | None
     scheduler_id: str | None
     idempotency_key: str | None
+    cancel_requested: bool
+    deleted_on: datetime | None
     created_on: datetime
     updated_on: datetime
 

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,7 @@ from blocks import CommandEnvironment
 from flows.errors import CommandFailed, InternalError, JobCancelled, JobFailure, TimeLimitExceeded
 from flows.local_commands import End, LocalCommands
 from flows.schedulers import Status, Submission
+from flows.threads import to_the_end
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class LocalScheduler:
     async def submit(self, submission: Submission) -> str:
         self._recover()
         if submission.token not in self._known:
-            await _to_the_end(asyncio.to_thread(self._commands.add, submission))
+            await to_the_end(lambda: self._commands.add(submission))
             self._admit(submission.token)
         return submission.token
 
@@ -202,13 +203,3 @@ class LocalScheduler:
             self._queue.remove(token)
             command.started.set()
             command.ended.set_result(End(None, failure))
-
-
-async def _to_the_end(work: Awaitable[None]) -> None:
-    """Await work that a cancellation cannot stop, and only then be cancelled."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise

@@ -10,11 +10,16 @@ import sqlalchemy.exc
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from flows.errors import JobFailure, JobNotFound, Unavailable
+from flows.errors import JobCancelled, JobFailure, JobNotFound, Unavailable
 from flows.jobs import TRANSITIONS, Job, JobFilter, Order, State, job_table
 
 CHANNEL = "bartender_job"
 """PostgreSQL channel on which workers are told that flow runs wait for them."""
+
+CANCEL_CHANNEL = "bartender_cancel"
+"""PostgreSQL channel on which workers are told that visitors want jobs to end."""
+
+CANCELLED_BY_VISITOR = JobCancelled("You cancelled the job.")
 
 
 def _is_away(sqlstate: str | None) -> bool:
@@ -25,6 +30,14 @@ def _is_away(sqlstate: str | None) -> bool:
 _job = job_table.c
 _ALL = JobFilter()
 _ACTIVE = _job.state.not_in([State.OK, State.ERROR])
+_ENDED = _job.state.in_([State.OK, State.ERROR])
+_VISIBLE = _job.deleted_on.is_(None)
+# Not to be settled: a worker that runs it, and a flow run that does not know yet that the job was cancelled.
+_SETTLED = sa.and_(
+    _ENDED, _job.worker.is_(None), sa.or_(sa.not_(_job.cancel_requested), _job.flow_run_id.is_(None))
+)
+# Nothing of the job is anywhere but in its row and its upload.
+_NOT_BEGUN = sa.and_(_job.state == State.NEW, _job.worker.is_(None), _job.destination.is_(None))
 
 
 def _from_row(row: sa.Row[Any]) -> Job:
@@ -158,7 +171,7 @@ class JobStore:
         order: Order | None = None,
     ) -> list[Job]:
         """Return jobs of one submitter; without an order, newest first."""
-        statement = sa.select(job_table).where(_job.submitter == submitter, *wanted.conditions())
+        statement = sa.select(job_table).where(_job.submitter == submitter, _VISIBLE, *wanted.conditions())
         return await self._all(statement.order_by(*_sorted(order)).limit(limit).offset(offset))
 
     async def count_of_submitter(self, submitter: str, wanted: JobFilter = _ALL) -> int:
@@ -166,7 +179,7 @@ class JobStore:
         statement = sa.select(sa.func.count()).select_from(job_table)
         async with self._connection() as connection:
             found = await connection.execute(
-                statement.where(_job.submitter == submitter, *wanted.conditions())
+                statement.where(_job.submitter == submitter, _VISIBLE, *wanted.conditions())
             )
             return found.scalar_one()
 
@@ -200,8 +213,13 @@ class JobStore:
             await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
 
     async def claim(self, worker: str, *, job_id: int | None = None, limit: int = 100) -> list[Job]:
-        """Make ``worker`` the one that runs jobs that wait for somebody; return those it got."""
-        waiting = sa.select(_job.id).where(_ACTIVE, _job.flow_run_id.is_not(None), _job.worker.is_(None))
+        """Make ``worker`` the one that runs jobs that wait for somebody; return those it got.
+
+        Among them are jobs that were cancelled before anybody ran them: their flow runs do not know yet.
+        """
+        waiting = sa.select(_job.id).where(
+            sa.or_(_ACTIVE, _job.cancel_requested), _job.flow_run_id.is_not(None), _job.worker.is_(None)
+        )
         if job_id is not None:
             waiting = waiting.where(_job.id == job_id)
         ids = waiting.order_by(_job.id).limit(limit).with_for_update(skip_locked=True).cte("waiting")
@@ -236,15 +254,62 @@ class JobStore:
         """Return the jobs that ``worker`` has claimed and not released, oldest first; ended ones too."""
         return await self._all(sa.select(job_table).where(_job.worker == worker).order_by(_job.id))
 
-    async def release(self, job_id: int) -> None:
-        """Note that the worker has nothing more to do for a job that has ended."""
-        statement = sa.update(job_table).where(_job.id == job_id).values(worker=None)
-        async with self._connection() as connection:
-            await connection.execute(statement)
+    async def release(self, job_id: int) -> Job | None:
+        """Note that the worker has nothing more to do for a job that has ended; return it, if it is there."""
+        statement = sa.update(job_table).where(_job.id == job_id, _ENDED)
+        return await self._first(statement.values(worker=None, cancel_requested=False).returning(job_table))
 
     async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
         """Return the job that this flow run runs, if any."""
         return await self._first(sa.select(job_table).where(_job.flow_run_id == flow_run_id))
+
+    # Ends that visitors ask for
+
+    async def request_cancel(self, job_id: int) -> Job | None:
+        """Have the job end, now or by its worker; return it, or None when it has ended already."""
+        return await self._request(sa.update(job_table).where(_job.id == job_id, _ACTIVE))
+
+    async def request_deletion(self, job_id: int) -> Job | None:
+        """Hide the job from its submitter and have it end; return it, or None when it is not there any more.
+
+        Its idempotency key is free again.
+        """
+        statement = sa.update(job_table).where(_job.id == job_id)
+        return await self._request(statement.values(deleted_on=sa.func.now(), idempotency_key=None))
+
+    async def _request(self, update: sa.Update) -> Job | None:
+        reason = str(CANCELLED_BY_VISITOR)
+        job = await self._first(
+            update.values(
+                cancel_requested=sa.or_(_job.cancel_requested, _ACTIVE),
+                state=sa.case((_NOT_BEGUN, State.ERROR.value), else_=_job.state),
+                reason=sa.case((_NOT_BEGUN, reason), else_=_job.reason),
+                reason_kind=sa.case((_NOT_BEGUN, JobCancelled.kind), else_=_job.reason_kind),
+                updated_on=sa.case((_ACTIVE, sa.func.now()), else_=_job.updated_on),
+            ).returning(job_table)
+        )
+        if job is not None and job.cancel_requested:
+            async with self._connection() as connection:
+                await connection.execute(sa.select(sa.func.pg_notify(CANCEL_CHANNEL, "")))
+        return job
+
+    async def to_cancel(self, worker: str) -> list[Job]:
+        """Return the worker's jobs under way that visitors want to end."""
+        return await self._all(
+            sa.select(job_table).where(_job.worker == worker, _ACTIVE, _job.cancel_requested)
+        )
+
+    async def to_purge(self) -> list[Job]:
+        """Return deleted jobs that nobody has anything to do for any more."""
+        return await self._all(sa.select(job_table).where(_job.deleted_on.is_not(None), _SETTLED))
+
+    async def purge(self, job_id: int) -> None:
+        """Remove the row of a deleted job that nobody has anything to do for any more."""
+        statement = sa.delete(job_table)
+        async with self._connection() as connection:
+            await connection.execute(
+                statement.where(_job.id == job_id, _job.deleted_on.is_not(None), _SETTLED)
+            )
 
     # A job's life: what the flow's tasks need
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ from flows.pickers import PickerContext
 from flows.runtime import Runtime, current
 from flows.schedulers import Submission
 from flows.tags import tag_destination
+from flows.threads import to_the_end
 from flows.users import User
 
 logger = logging.getLogger(__name__)
@@ -81,7 +83,8 @@ async def upload(job_id: int) -> None:
     runtime = current()
     job = await runtime.jobs.get(job_id)
     try:
-        await asyncio.to_thread(_unpack, runtime, job)
+        stop = threading.Event()
+        await to_the_end(lambda: _unpack(runtime, job, stop), stop=stop)
     except InvalidUpload as error:
         raise StagingFailed(str(error)) from error
     except OSError as error:
@@ -90,13 +93,13 @@ async def upload(job_id: int) -> None:
         ) from error
 
 
-def _unpack(runtime: Runtime, job: Job) -> None:
+def _unpack(runtime: Runtime, job: Job, stop: threading.Event) -> None:
     if job.state is not State.NEW:
         return  # submitted: its directory is in use
     job_dir = runtime.place.job_dir(job.id)
     # Under another name first, so that the job's directory is there as a whole or not at all.
     draft = job_dir.with_name(f".{job.id}")
-    archives.unpack(runtime.place.upload(str(job.token)), draft, runtime.config.uploads)
+    archives.unpack(runtime.place.upload(str(job.token)), draft, runtime.config.uploads, stop)
     if job_dir.exists():
         # Of an interrupted try of this step, or of another database's job of this id: not ours to destroy.
         aside = job_dir.with_name(f".{job.id}.{uuid.uuid4().hex}")

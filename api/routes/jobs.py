@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Query
 from fastapi.responses import Response
 
+from api import endings
 from api.auth import CurrentUser
 from api.files import NotThere, text_answer
 from api.schemas import JobModelDTO, Problem
@@ -31,7 +32,7 @@ async def own_job(jobid: Annotated[int, Path()], user: CurrentUser, services: Se
         job = await services.store.get(jobid)
     except JobNotFound as error:
         raise not_found from error
-    if job.submitter != user.username:
+    if job.submitter != user.username or job.deleted_on is not None:
         raise not_found
     return job
 
@@ -97,6 +98,27 @@ async def rename_job_name(
 ) -> None:
     """Give the job another name."""
     await services.store.rename(job.id, name)
+
+
+_GOING_ON: dict[int | str, dict[str, Any]] = {
+    202: {"model": JobModelDTO, "description": "The job will end, but has not yet"},
+    409: {"model": Problem, "description": "The job has ended already"},
+}
+
+
+@router.post("/{jobid}/cancel", response_model=JobModelDTO, responses=_NOT_FOUND | _GOING_ON)
+async def cancel_job(job: OwnJob, services: ServicesDep, response: Response) -> Job:
+    """End the job and keep it with its files."""
+    ended = await endings.cancel(job, services)
+    if not ended.state.is_final:
+        response.status_code = 202
+    return ended
+
+
+@router.delete("/{jobid}", status_code=204, responses=_NOT_FOUND)
+async def delete_job(job: OwnJob, services: ServicesDep) -> None:
+    """Remove the job and its files; one that is under way is ended first."""
+    await endings.delete(job, services)
 
 
 _OUTPUT: dict[int | str, dict[str, Any]] = {

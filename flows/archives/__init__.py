@@ -4,6 +4,7 @@ Nobody trusts them: what they hold is bounded and safe to create, or they are re
 """
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -59,10 +60,15 @@ def check(path: Path, needs: Collection[str], limits: UploadLimits) -> None:
     Room(path.parent, limits.min_free_bytes).check(contents.size)
 
 
-def unpack(path: Path, directory: Path, limits: UploadLimits) -> None:
+class Stopped(Exception):
+    """Somebody set the event that stops the unpacking."""
+
+
+def unpack(path: Path, directory: Path, limits: UploadLimits, stop: threading.Event | None = None) -> None:
     """Unpack into a directory that is made anew; after an error there is none.
 
-    Raises InvalidUpload when the archive is not what it promises, OSError when the disk is full.
+    Raises InvalidUpload when the archive is not what it promises, OSError when the disk is full, and Stopped
+    soon after ``stop`` was set.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o700, parents=True)
@@ -73,10 +79,17 @@ def unpack(path: Path, directory: Path, limits: UploadLimits) -> None:
         with path.open("rb") as file:
             for member, content in _members(file, Contents(limits, path.stat().st_size), None):
                 if member.name.partition("/")[0] not in OUTPUTS:
-                    tree.write(member, content)
+                    tree.write(member, _until(stop, content))
     except BaseException:
         shutil.rmtree(directory)
         raise
+
+
+def _until(stop: threading.Event | None, content: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in content:
+        if stop is not None and stop.is_set():
+            raise Stopped
+        yield piece
 
 
 def _members(file: BinaryIO, contents: Contents, deadline: float | None) -> Members:
