@@ -1,4 +1,4 @@
-"""A worker's presence in the database: the only one of its name, and told of jobs the moment they wait."""
+"""A worker's presence in the database: its number and lease, and notice of jobs the moment they wait."""
 
 import asyncio
 import logging
@@ -11,36 +11,69 @@ import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from flows.errors import ConfigurationError
+from flows.workers import Leases
 
 logger = logging.getLogger(__name__)
 
 RECONNECT_INTERVAL = 0.5
 
+# How pg_locks shows the one number of an advisory lock: in halves.
+_END_HOLDER = sa.text("""
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND ((classid::bigint << 32) | objid::bigint) = hashtext(:name)::bigint
+""")
+_DATABASE_ERRORS = (OSError, sa.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 
 class Presence:
-    """Holds an advisory lock on the name for as long as its connection lives.
+    """Holds the lease of this process, and an advisory lock on its name.
 
-    PostgreSQL lets go of it with the connection, so a worker that was killed does not keep its successor out.
+    PostgreSQL lets go of the lock with the connection: that is how the successor of a worker that was killed
+    knows at once that it was, and need not wait for the end of its lease.
     """
 
-    def __init__(self, engine: AsyncEngine, name: str) -> None:
+    number: int
+    """What fences the jobs of this process: see ``flows.workers``."""
+
+    def __init__(self, engine: AsyncEngine, name: str, host: str) -> None:
         self._engine = engine
+        self._leases = Leases(engine)
         self._name = name
+        self._host = host
+        self._lock_name = f"bartender worker {name}"
         self._connection: AsyncConnection | None = None
 
     async def __aenter__(self) -> Self:
-        """Raise ConfigurationError when a worker of this name is there."""
-        for _ in range(10):
-            if await self._connect():
-                return self
+        """Raise ConfigurationError when a worker of this name is there and alive."""
+        known_until = await self._leases.live_until(self._name)
+        until = known_until
+        while not await self._connect():
             # The server may still have to notice that the process before us is gone.
             await asyncio.sleep(RECONNECT_INTERVAL)
-        raise ConfigurationError(
-            f"a worker named {self._name} is running already: stop it or set another BARTENDER_WORKER_NAME"
-        )
+            until = await self._leases.live_until(self._name)
+            if until is None:
+                await self._end_session()
+            elif until != known_until:
+                raise ConfigurationError(
+                    f"a worker named {self._name} is running already: stop it or set another "
+                    "BARTENDER_WORKER_NAME"
+                )
+        self.number = await self._leases.begin(self._name, self._host)
+        return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        try:
+            async with asyncio.timeout(RECONNECT_INTERVAL):
+                await self._leases.end(self.number)
+        except Exception as error:  # it ends by itself a little later
+            logger.warning("The lease of worker %s was not given back: %r", self._name, error)
         await self._disconnect()
+
+    async def renew(self) -> bool:
+        """Prolong the lease; False when it was over: then others may run our jobs, and we must not."""
+        return await self._leases.renew(self.number)
 
     async def keep(self, on_notice: Mapping[str, Callable[[], None]]) -> None:
         """Call what belongs to a channel whenever there is notice on it, and all after being away.
@@ -56,7 +89,7 @@ class Presence:
             try:
                 if not await self._connect():
                     logger.warning("Another worker took the name %s", self._name)
-            except (OSError, sa.exc.SQLAlchemyError, asyncpg.PostgresError) as error:
+            except _DATABASE_ERRORS as error:
                 logger.debug("The database is away: %r", error)
 
     async def _listen(self, connection: AsyncConnection, on_notice: Mapping[str, Callable[[], None]]) -> None:
@@ -76,7 +109,7 @@ class Presence:
         connection = await self._engine.connect()
         try:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
-            lock = sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(f"bartender worker {self._name}")))
+            lock = sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(self._lock_name)))
             if (await connection.execute(lock)).scalar_one():
                 self._connection = connection
                 return True
@@ -86,6 +119,11 @@ class Presence:
             raise
         await connection.close()
         return False
+
+    async def _end_session(self) -> None:
+        """End the database session of a worker that still has the name, but is frozen: its lease is over."""
+        async with self._engine.connect() as connection:
+            await connection.execute(_END_HOLDER, {"name": self._lock_name})
 
     async def _disconnect(self) -> None:
         if self._connection is not None:

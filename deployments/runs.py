@@ -17,6 +17,7 @@ from deployments.engine import LeanClient, run_in_loop
 from deployments.names import flow_run_name
 from flows.deletion import purge
 from flows.ending import cancel_job, clean_up, describe, patiently
+from flows.errors import Superseded
 from flows.jobs import Job
 from flows.runtime import Runtime
 from flows.tags import flow_run_tags
@@ -104,6 +105,9 @@ class JobRuns:
                 if await self._attempt(job, flow_run):
                     return
                 await asyncio.sleep(RERUN_DELAY)
+            except Superseded:
+                self._runtime.superseded.set()
+                return
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if job.id not in self._runtime.cancelled or task is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import socket
@@ -27,6 +28,7 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.states import Failed
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from deployments.engine import LeanClient, LeanClientContext, LeanEvents
 from deployments.names import WORK_POOL
@@ -37,11 +39,15 @@ from deployments.settings import Settings
 from flows import pickers
 from flows.config import Config
 from flows.deletion import purge
-from flows.ending import describe, patiently
+from flows.ending import describe
 from flows.errors import ConfigurationError, Unavailable
 from flows.job import run_job
+from flows.local_scheduler import LocalConfig
+from flows.owned_jobs import OwnedJobs
+from flows.places import Place
 from flows.runtime import Runtime, open_runtime
 from flows.store import CANCEL_CHANNEL, CHANNEL
+from flows.workers import RENEWAL_INTERVAL
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +76,8 @@ def run(settings: Settings, config: Config) -> None:
     async def work() -> None:
         stop = asyncio.Event()
         loop_ready.set_result((asyncio.get_running_loop(), stop))
-        await Worker(settings, config, picker).work(stop)
+        while not stop.is_set():
+            await Worker(settings, config, picker).work(stop)
 
     def thread_body() -> None:
         try:
@@ -113,11 +120,13 @@ class Worker:
         self._runs: JobRuns
 
     async def work(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set."""
+        """Work until ``stop`` is set, or until this process has to begin anew because its lease was over."""
         async with AsyncExitStack() as stack:
             await self._open(stack)
             background = [
                 _repeat(self._keep_presence, 1.0),
+                _repeat(self._renew_lease, RENEWAL_INTERVAL),
+                _repeat(self._take_over, SWEEP_INTERVAL),
                 _when_woken(self._jobs_wait, self._claim),
                 _when_woken(self._jobs_are_cancelled, self._cancel_for_visitors),
                 _repeat(self._purge, PURGE_INTERVAL),
@@ -127,7 +136,7 @@ class Worker:
             ]
             tasks = [asyncio.create_task(coroutine) for coroutine in background]
             stack.push_async_callback(_cancel, tasks)
-            await stop.wait()
+            await _first(stop, self._runtime.superseded)
             self._client.muted = self._events.muted = True
             logging.getLogger("prefect").setLevel(logging.CRITICAL)  # each flow run would report a crash
             await self._runs.stop()
@@ -138,10 +147,13 @@ class Worker:
             raise ConfigurationError("environment: BARTENDER_DB_DSN is missing: name the server's database")
         stack.enter_context(temporary_settings(_PREFECT_SETTINGS))
         place = replace(self._settings.place(self._config), worker=self._name)
-        self._runtime = await stack.enter_async_context(
-            open_runtime(database, self._config, place, self._picker, echo=self._settings.db_echo)
-        )
-        self._presence = await stack.enter_async_context(Presence(self._runtime.jobs.engine, self._name))
+        # Enough connections for the bursts of short transactions that thousands of jobs make.
+        engine = create_async_engine(database, echo=self._settings.db_echo, pool_size=10, max_overflow=10)
+        stack.push_async_callback(engine.dispose)
+        self._host = _host(place)
+        self._presence = await stack.enter_async_context(Presence(engine, self._name, self._host))
+        jobs = OwnedJobs(engine, self._presence.number)
+        self._runtime = await stack.enter_async_context(open_runtime(jobs, self._config, place, self._picker))
         self._events = LeanEvents()
         # They log each failed step with a traceback, also where the visitor's archive is to blame; what is a
         # mistake of ours is logged by flows.ending.
@@ -151,8 +163,6 @@ class Worker:
         stack.enter_context(SyncClientContext())
         self._client = (await stack.enter_async_context(LeanClientContext())).client
         await self._register()
-        for job in await patiently(lambda: self._runtime.jobs.of_worker(self._name)):
-            self._runs.resume(job)
 
     async def _register(self) -> None:
         delay = 0.5
@@ -175,16 +185,30 @@ class Worker:
             {CHANNEL: self._jobs_wait.set, CANCEL_CHANNEL: self._jobs_are_cancelled.set}
         )
 
+    async def _renew_lease(self) -> None:
+        if not await self._presence.renew():
+            logger.error("The lease of this worker is over: others may run its jobs. It begins anew.")
+            self._runtime.superseded.set()
+
+    async def _take_over(self) -> None:
+        """Continue jobs of workers that are not heard of any more, those before us of our name included."""
+        destinations = self._config.destinations.items()
+        local = [name for name, part in destinations if isinstance(part.scheduler, LocalConfig)]
+        while jobs := await self._runtime.jobs.take_over(self._name, self._host, local, limit=CLAIMS):
+            logger.info("Continuing %s jobs of workers that are gone", len(jobs))
+            for job in jobs:
+                self._runs.resume(job)
+
     async def _claim(self) -> None:
         while (free := self._capacity - len(self._runs)) > 0:
-            jobs = await self._runtime.jobs.claim(self._name, limit=int(min(free, CLAIMS)))
+            jobs = await self._runtime.jobs.claim(limit=int(min(free, CLAIMS)))
             for job in jobs:
                 self._runs.start(job)
             if len(jobs) < CLAIMS:
                 return
 
     async def _cancel_for_visitors(self) -> None:
-        for job in await self._runtime.jobs.to_cancel(self._name):
+        for job in await self._runtime.jobs.to_cancel():
             if job.flow_run_id is not None:
                 self._runs.cancel(job.flow_run_id)
 
@@ -221,7 +245,7 @@ class Worker:
     async def _start_for_operator(self, flow_run: FlowRun) -> None:
         job_id = flow_run.parameters.get("job_id")
         jobs = self._runtime.jobs
-        if isinstance(job_id, int) and await jobs.claim_for_flow_run(job_id, flow_run.id, self._name):
+        if isinstance(job_id, int) and await jobs.claim_for_flow_run(job_id, flow_run.id):
             self._runs.resume(await jobs.get(job_id))
             return
         job = await jobs.by_flow_run(flow_run.id)
@@ -236,6 +260,22 @@ class Worker:
         async with get_events_subscriber(filter=names) as subscriber:
             async for event in subscriber:
                 self._runs.cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+
+
+def _host(place: Place) -> str:
+    """Return what is the same for workers that see each other's local commands."""
+    # Processes of another container of this machine are not seen.
+    return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')} {place.data_dir}"  # noqa: PTH115
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait for one of them."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 async def _repeat(function: Any, interval: float) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.errors import InternalError, JobCancelled, JobFailure, Unavailable
+from flows.errors import InternalError, JobCancelled, JobFailure, Superseded, Unavailable
 from flows.jobs import Job, State
 from flows.runtime import Runtime, current
 from flows.store import CANCELLED_BY_VISITOR
@@ -31,6 +31,10 @@ async def end_of_job(job_id: int) -> AsyncIterator[None]:
     runtime = current()
     try:
         yield
+    except Superseded as error:
+        logger.warning("%s", error)
+        runtime.superseded.set()
+        await asyncio.Event().wait()  # the worker lets go of the flow run, and says nothing of it to Prefect
     except JobFailure as failure:
         await _abandon(runtime, job_id, failure)
     except asyncio.CancelledError:
@@ -48,7 +52,9 @@ async def end_of_job(job_id: int) -> AsyncIterator[None]:
 
 async def clean_up(job: Job) -> None:
     """Remove what a job that has ended does not need any more, after an interruption in its last step."""
-    await _forget(current(), job)
+    runtime = current()
+    if job.destination is not None and job.destination in runtime.config.destinations:
+        await leave_destination(runtime, job)
     await final_state(job.id)
 
 
@@ -93,20 +99,31 @@ async def _cancel(runtime: Runtime, job_id: int) -> None:
 
 
 async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> None:
-    job = await patiently(lambda: runtime.jobs.get(job_id))
-    if job.destination is not None and job.destination in runtime.config.destinations:
-        destination = runtime.destinations[job.destination]
-        # By the token when the crash or cancellation came before the scheduler's id was written down.
-        scheduler_id = job.scheduler_id or str(job.token)
-        await patiently(lambda: destination.scheduler.cancel(scheduler_id))
-        job_dir = runtime.place.job_dir(job_id)
-        await patiently(lambda: destination.filesystem.remove(job_dir, str(job.token)))
+    job = await patiently(lambda: runtime.jobs.owned(job_id))
+    is_there = job.destination is not None and job.destination in runtime.config.destinations
+    if is_there:
+        scheduler = runtime.destinations[str(job.destination)].scheduler
+        await patiently(lambda: scheduler.cancel(_scheduler_id(job)))
     await patiently(lambda: runtime.jobs.fail(job_id, failure))
-    await _forget(runtime, job)
+    if is_there:
+        await leave_destination(runtime, job)
 
 
-async def _forget(runtime: Runtime, job: Job) -> None:
-    """Let the scheduler forget the job: last, since what it knows is the proof of the end until then."""
-    if job.destination is not None and job.destination in runtime.config.destinations:
-        scheduler = runtime.destinations[job.destination].scheduler
-        await patiently(lambda: scheduler.forget(job.scheduler_id or str(job.token)))
+async def leave_destination(runtime: Runtime, job: Job) -> None:
+    """Remove what a job that has ended left at its destination.
+
+    Only after the end was written down: by then nobody else runs the job, and until then what the scheduler
+    knows is the proof of the end.
+    """
+    destination = runtime.destinations[str(job.destination)]
+    job_dir = runtime.place.job_dir(job.id)
+    try:
+        await patiently(lambda: destination.filesystem.remove(job_dir, str(job.token)))
+    except JobFailure as failure:
+        logger.warning("Files of job %s stay at %s: %s", job.id, job.destination, failure)
+    await patiently(lambda: destination.scheduler.forget(_scheduler_id(job)))
+
+
+def _scheduler_id(job: Job) -> str:
+    # By the token when the crash or cancellation came before the scheduler's id was written down.
+    return job.scheduler_id or str(job.token)

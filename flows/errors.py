@@ -19,6 +19,7 @@
     │   ├── DestinationRefused  no destination, or it will never run this job
     │   ├── JobCancelled        somebody ended the job on purpose
     │   └── InternalError       our mistake
+    ├── Superseded              another worker runs the job by now
     └── Unavailable (transient) a part we need does not answer now
 
 ``str(error)`` is one sentence for whom it concerns; the cause is chained for the operator.
@@ -123,6 +124,10 @@ class InternalError(JobFailure):
     """Bartender's own mistake; the cause is in the operator's log."""
 
     kind = "internal"
+
+
+class Superseded(BartenderError):
+    """The job was taken over by another worker: this one must not touch it any more."""
 
 
 class Unavailable(BartenderError):

@@ -59,7 +59,7 @@ job_table = sa.Table(
     sa.Column("command", sa.Text, nullable=False),
     sa.Column("token", sa.Uuid, nullable=False, unique=True),
     sa.Column("flow_run_id", sa.Uuid, unique=True),
-    sa.Column("worker", sa.Text),
+    sa.Column("owner", sa.BigInteger),
     sa.Column("destination", sa.Text),
     sa.Column("scheduler_id", sa.Text),
     sa.Column("idempotency_key", sa.Text),
@@ -82,6 +82,7 @@ job_table = sa.Table(
         "id",
         postgresql_where=sa.text("state NOT IN ('ok', 'error') OR cancel_requested"),
     ),
+    sa.Index("ix_job_owner", "owner", postgresql_where=sa.text("owner IS NOT NULL")),
     sa.Index("ix_job_deleted", "deleted_on", postgresql_where=sa.text("deleted_on IS NOT NULL")),
 )
 
@@ -90,6 +91,7 @@ job_table = sa.Table(
 class Job:
     """One row. ``token`` names the job's upload and its submission everywhere outside the database.
 
+    ``owner`` is the number of the worker process that runs the job.
     ``idempotency_key`` is what its submitter called the submission, to send it again without making another.
     ``cancel_requested`` until a worker has seen to it that nothing of the job goes on. From ``deleted_on`` on
     there is no such job for its submitter.
@@ -106,7 +108,7 @@ class Job:
     command: str
     token: uuid.UUID
     flow_run_id: uuid.UUID | None
-    worker: str | None
+    owner: int | None
     destination: str | None
     scheduler_id: str | None
     idempotency_key: str | None

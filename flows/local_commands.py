@@ -64,7 +64,10 @@ class End:
 
 
 class LocalCommands:
-    """The commands of one destination."""
+    """The commands of one destination that this worker has.
+
+    Those of other workers of this machine, in the directories beside, can be followed and ended too.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -72,7 +75,7 @@ class LocalCommands:
 
     def add(self, submission: Submission) -> None:
         """Write the command down; a token that is there already is left as it is."""
-        directory = self._directory / submission.token
+        directory = self._at(submission.token)
         if directory.exists():
             return
         draft = self._directory / f".{submission.token}"
@@ -97,22 +100,29 @@ class LocalCommands:
                 logger.exception("%s holds no submission and is left alone", path)
         return sorted(found, key=lambda submission: submission.job_id)
 
+    def _at(self, token: str) -> Path:
+        own = self._directory / token
+        if own.is_dir():
+            return own
+        others = self._directory.parents[1].glob(f"*/{self._directory.name}/{token}")
+        return next(others, own)
+
     def _read(self, token: str) -> Submission:
-        content = json.loads((self._directory / token / "submission.json").read_text(encoding="utf-8"))
+        content = json.loads((self._at(token) / "submission.json").read_text(encoding="utf-8"))
         return Submission(**content | {"directory": Path(content["directory"])})
 
     def exists(self, token: str) -> bool:
         """Whether the command was added and not forgotten."""
-        return (self._directory / token).is_dir()
+        return self._at(token).is_dir()
 
     def has_started(self, token: str) -> bool:
         """Whether a wrapper has taken the command; it then never is started again."""
-        return (self._directory / token / "started").is_dir()
+        return (self._at(token) / "started").is_dir()
 
     def started_at(self, token: str) -> float:
         """Return when the command started, in seconds since the epoch."""
         try:
-            return (self._directory / token / "started").stat().st_mtime
+            return (self._at(token) / "started").stat().st_mtime
         except FileNotFoundError:  # its wrapper is about to make it
             return time.time()
 
@@ -126,7 +136,7 @@ class LocalCommands:
             "-c",
             _WRAPPER,
             SHELL,
-            self._directory / submission.token,
+            self._at(submission.token),
             submission.directory,
         ]
         return subprocess.Popen(
@@ -157,7 +167,7 @@ class LocalCommands:
         # The wrapper writes it right after it has made `started`; it was killed if it does not.
         for _ in range(40):
             try:
-                pid, start_time = (self._directory / token / "process").read_text().split()
+                pid, start_time = (self._at(token) / "process").read_text().split()
             except (FileNotFoundError, ValueError):
                 await asyncio.sleep(0.05)
             else:
@@ -166,13 +176,13 @@ class LocalCommands:
 
     def _returncode(self, token: str) -> int | None:
         try:
-            return int((self._directory / token / "returncode").read_text())
+            return int((self._at(token) / "returncode").read_text())
         except (FileNotFoundError, ValueError):
             return None
 
     def _failure(self, token: str) -> JobFailure | None:
         try:
-            kind, _, text = (self._directory / token / "failure").read_text().partition("\n")
+            kind, _, text = (self._at(token) / "failure").read_text().partition("\n")
         except FileNotFoundError:
             if self._returncode(token) is None:
                 return CommandFailed("The command was killed before it could end by itself.")
@@ -181,7 +191,7 @@ class LocalCommands:
 
     async def end(self, token: str, failure: JobFailure) -> None:
         """End the command and all that it started; one that has not started never will."""
-        directory = self._directory / token
+        directory = self._at(token)
         if not directory.is_dir() or self._returncode(token) is not None:
             return
         (directory / "failure").write_text(f"{failure.kind}\n{failure}")
@@ -197,7 +207,8 @@ class LocalCommands:
 
     def forget(self, token: str) -> None:
         """Remove the command's directory."""
-        removed = self._directory / f".{token}"
+        directory = self._at(token)
+        removed = directory.with_name(f".{token}")
         with suppress(FileNotFoundError):
-            (self._directory / token).rename(removed)
+            directory.rename(removed)
         shutil.rmtree(removed, ignore_errors=True)

@@ -86,6 +86,8 @@ class LocalScheduler:
 
     async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
         self._recover()
+        if self._commands.exists(scheduler_id):
+            self._admit(scheduler_id)  # another worker's, perhaps
         command = self._known.get(scheduler_id)
         if command is None:
             yield Status(state="ended", failure=CommandFailed("The command was lost; submit it again."))

@@ -1,29 +1,31 @@
 """What the tasks of all flow runs in this process share: they take plain values and find the rest here."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import create_async_engine
-
 from flows import pickers
 from flows.config import Config
 from flows.destinations import Destinations
+from flows.owned_jobs import OwnedJobs
 from flows.places import Place
-from flows.store import JobStore
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """``cancelled`` are the ids of jobs whose flow runs are being cancelled on purpose."""
+    """``cancelled`` are the ids of jobs whose flow runs are being cancelled on purpose.
 
-    jobs: JobStore
+    ``superseded`` is set when another worker runs jobs of this one, which then must let go of all.
+    """
+
+    jobs: OwnedJobs
     config: Config
     place: Place
     picker: pickers.Picker
     destinations: Destinations
     cancelled: set[int] = field(default_factory=set)
+    superseded: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 _current: Runtime | None = None
@@ -38,16 +40,13 @@ def current() -> Runtime:
 
 @asynccontextmanager
 async def open_runtime(
-    database: URL, config: Config, place: Place, picker: pickers.Picker, *, echo: bool = False
+    jobs: OwnedJobs, config: Config, place: Place, picker: pickers.Picker
 ) -> AsyncIterator[Runtime]:
     """Open the process's one runtime and close what it holds."""
     global _current
-    # Enough connections for the bursts of short transactions that thousands of jobs make.
-    engine = create_async_engine(database, echo=echo, pool_size=10, max_overflow=10)
     try:
         async with Destinations(config.destinations, place) as destinations:
-            _current = Runtime(JobStore(engine), config, place, picker, destinations)
+            _current = Runtime(jobs, config, place, picker, destinations)
             yield _current
     finally:
         _current = None
-        await engine.dispose()

@@ -1,17 +1,15 @@
 """All SQL about jobs."""
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-import sqlalchemy.exc
 from sqlalchemy.dialects import postgresql as pg
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from flows.errors import JobCancelled, JobFailure, JobNotFound, Unavailable
-from flows.jobs import TRANSITIONS, Job, JobFilter, Order, State, job_table
+from flows.database import Database
+from flows.errors import JobCancelled, JobNotFound, Unavailable
+from flows.jobs import Job, JobFilter, Order, State, job_table
 
 CHANNEL = "bartender_job"
 """PostgreSQL channel on which workers are told that flow runs wait for them."""
@@ -22,22 +20,17 @@ CANCEL_CHANNEL = "bartender_cancel"
 CANCELLED_BY_VISITOR = JobCancelled("You cancelled the job.")
 
 
-def _is_away(sqlstate: str | None) -> bool:
-    """Whether the error is one of a server that starts, stops or is full: appendix A of its manual."""
-    return sqlstate is None or sqlstate[:2] in {"08", "53"} or sqlstate in {"57P01", "57P02", "57P03"}
-
-
 _job = job_table.c
 _ALL = JobFilter()
-_ACTIVE = _job.state.not_in([State.OK, State.ERROR])
-_ENDED = _job.state.in_([State.OK, State.ERROR])
+ACTIVE = _job.state.not_in([State.OK, State.ERROR])
+ENDED = _job.state.in_([State.OK, State.ERROR])
 _VISIBLE = _job.deleted_on.is_(None)
 # Not to be settled: a worker that runs it, and a flow run that does not know yet that the job was cancelled.
 _SETTLED = sa.and_(
-    _ENDED, _job.worker.is_(None), sa.or_(sa.not_(_job.cancel_requested), _job.flow_run_id.is_(None))
+    ENDED, _job.owner.is_(None), sa.or_(sa.not_(_job.cancel_requested), _job.flow_run_id.is_(None))
 )
 # Nothing of the job is anywhere but in its row and its upload.
-_NOT_BEGUN = sa.and_(_job.state == State.NEW, _job.worker.is_(None), _job.destination.is_(None))
+_NOT_BEGUN = sa.and_(_job.state == State.NEW, _job.owner.is_(None), _job.destination.is_(None))
 
 
 def _from_row(row: sa.Row[Any]) -> Job:
@@ -55,29 +48,11 @@ def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:
     return [column.desc() if order.startswith("-") else column.asc() for column in columns]
 
 
-class JobStore:
-    """All reads and writes of jobs. Every change is one statement, so it is a transaction by itself."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        # Without BEGIN and COMMIT, a third of the round trips is left.
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        """Raise Unavailable when the database cannot be asked now."""
-        try:
-            async with self._autocommit.connect() as connection:
-                yield connection
-        except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
-            raise Unavailable("The database does not answer.") from error
-        except sa.exc.DBAPIError as error:
-            if error.connection_invalidated or _is_away(getattr(error.orig, "sqlstate", None)):
-                raise Unavailable("The database does not answer.") from error
-            raise
+class JobStore(Database):
+    """What everybody may do with jobs; ``flows.owned_jobs`` has what only the worker that runs them may."""
 
     async def _all(self, statement: sa.Executable) -> list[Job]:
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             return [_from_row(row) for row in await connection.execute(statement)]
 
     async def _first(self, statement: sa.Executable) -> Job | None:
@@ -135,7 +110,7 @@ class JobStore:
 
     async def next_id(self) -> int:
         """Return an id that no job has or will have, for ``add_completed``."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             job_id: int = (await connection.execute(_next_id())).scalar_one()
             return job_id
 
@@ -151,7 +126,7 @@ class JobStore:
             command="",
             token=uuid.uuid4(),
         )
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             await connection.execute(statement)
 
     async def get(self, job_id: int) -> Job:
@@ -177,7 +152,7 @@ class JobStore:
     async def count_of_submitter(self, submitter: str, wanted: JobFilter = _ALL) -> int:
         """Return how many jobs of one submitter are wanted."""
         statement = sa.select(sa.func.count()).select_from(job_table)
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             found = await connection.execute(
                 statement.where(_job.submitter == submitter, _VISIBLE, *wanted.conditions())
             )
@@ -191,7 +166,7 @@ class JobStore:
 
     async def without_flow_run(self, *, limit: int) -> list[Job]:
         """Return jobs under way that have no flow run yet, oldest first."""
-        statement = sa.select(job_table).where(_ACTIVE, _job.flow_run_id.is_(None))
+        statement = sa.select(job_table).where(ACTIVE, _job.flow_run_id.is_(None))
         return await self._all(statement.order_by(_job.id).limit(limit))
 
     async def set_flow_run(self, flow_runs: dict[int, uuid.UUID]) -> None:
@@ -208,56 +183,9 @@ class JobStore:
             .where(_job.id == given.c.job_id, _job.flow_run_id.is_(None))
             .values(flow_run_id=given.c.flow_run_id)
         )
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             await connection.execute(statement)
             await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
-
-    async def claim(self, worker: str, *, job_id: int | None = None, limit: int = 100) -> list[Job]:
-        """Make ``worker`` the one that runs jobs that wait for somebody; return those it got.
-
-        Among them are jobs that were cancelled before anybody ran them: their flow runs do not know yet.
-        """
-        waiting = sa.select(_job.id).where(
-            sa.or_(_ACTIVE, _job.cancel_requested), _job.flow_run_id.is_not(None), _job.worker.is_(None)
-        )
-        if job_id is not None:
-            waiting = waiting.where(_job.id == job_id)
-        ids = waiting.order_by(_job.id).limit(limit).with_for_update(skip_locked=True).cte("waiting")
-        statement = (
-            sa.update(job_table)
-            .where(_job.id.in_(sa.select(ids.c.id)))
-            .values(worker=worker)
-            .returning(job_table)
-        )
-        return sorted(await self._all(statement), key=lambda job: job.id)
-
-    async def claim_for_flow_run(self, job_id: int, flow_run_id: uuid.UUID, worker: str) -> bool:
-        """Make ``worker`` run the job by this flow run.
-
-        Returns False when the job has ended, or has another flow run or worker.
-        """
-        claimed = await self._update(
-            _job.id == job_id,
-            _ACTIVE,
-            sa.or_(_job.flow_run_id.is_(None), _job.flow_run_id == flow_run_id),
-            sa.or_(_job.worker.is_(None), _job.worker == worker),
-            flow_run_id=flow_run_id,
-            worker=worker,
-        )
-        return claimed is not None
-
-    async def release_flow_run(self, job_id: int) -> None:
-        """Put the job back among those that wait for a flow run."""
-        await self._update(_job.id == job_id, _ACTIVE, flow_run_id=None, worker=None)
-
-    async def of_worker(self, worker: str) -> list[Job]:
-        """Return the jobs that ``worker`` has claimed and not released, oldest first; ended ones too."""
-        return await self._all(sa.select(job_table).where(_job.worker == worker).order_by(_job.id))
-
-    async def release(self, job_id: int) -> Job | None:
-        """Note that the worker has nothing more to do for a job that has ended; return it, if it is there."""
-        statement = sa.update(job_table).where(_job.id == job_id, _ENDED)
-        return await self._first(statement.values(worker=None, cancel_requested=False).returning(job_table))
 
     async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
         """Return the job that this flow run runs, if any."""
@@ -267,7 +195,7 @@ class JobStore:
 
     async def request_cancel(self, job_id: int) -> Job | None:
         """Have the job end, now or by its worker; return it, or None when it has ended already."""
-        return await self._request(sa.update(job_table).where(_job.id == job_id, _ACTIVE))
+        return await self._request(sa.update(job_table).where(_job.id == job_id, ACTIVE))
 
     async def request_deletion(self, job_id: int) -> Job | None:
         """Hide the job from its submitter and have it end; return it, or None when it is not there any more.
@@ -281,23 +209,17 @@ class JobStore:
         reason = str(CANCELLED_BY_VISITOR)
         job = await self._first(
             update.values(
-                cancel_requested=sa.or_(_job.cancel_requested, _ACTIVE),
+                cancel_requested=sa.or_(_job.cancel_requested, ACTIVE),
                 state=sa.case((_NOT_BEGUN, State.ERROR.value), else_=_job.state),
                 reason=sa.case((_NOT_BEGUN, reason), else_=_job.reason),
                 reason_kind=sa.case((_NOT_BEGUN, JobCancelled.kind), else_=_job.reason_kind),
-                updated_on=sa.case((_ACTIVE, sa.func.now()), else_=_job.updated_on),
+                updated_on=sa.case((ACTIVE, sa.func.now()), else_=_job.updated_on),
             ).returning(job_table)
         )
         if job is not None and job.cancel_requested:
-            async with self._connection() as connection:
+            async with self.connection() as connection:
                 await connection.execute(sa.select(sa.func.pg_notify(CANCEL_CHANNEL, "")))
         return job
-
-    async def to_cancel(self, worker: str) -> list[Job]:
-        """Return the worker's jobs under way that visitors want to end."""
-        return await self._all(
-            sa.select(job_table).where(_job.worker == worker, _ACTIVE, _job.cancel_requested)
-        )
 
     async def to_purge(self) -> list[Job]:
         """Return deleted jobs that nobody has anything to do for any more."""
@@ -306,50 +228,15 @@ class JobStore:
     async def purge(self, job_id: int) -> None:
         """Remove the row of a deleted job that nobody has anything to do for any more."""
         statement = sa.delete(job_table)
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             await connection.execute(
                 statement.where(_job.id == job_id, _job.deleted_on.is_not(None), _SETTLED)
             )
-
-    # A job's life: what the flow's tasks need
-
-    async def set_destination(self, job_id: int, destination: str) -> None:
-        """Write down where the job will run."""
-        await self._update(_job.id == job_id, _ACTIVE, destination=destination)
-
-    async def submitted(self, job_id: int, scheduler_id: str) -> None:
-        """Write down the id that the scheduler gave the job, which is then queued there."""
-        await self._move(job_id, State.QUEUED, scheduler_id=scheduler_id, reason=None)
-
-    async def advance(self, job_id: int, state: State, reason: str | None = None) -> None:
-        """Move the job to ``state`` where the table of transitions allows it; harmless when it is there.
-
-        ``reason`` says why the job does not get on from there.
-        """
-        if not await self._move(job_id, state, reason=reason):
-            await self.explain(job_id, reason)
-
-    async def complete(self, job_id: int) -> bool:
-        """End the job well; return whether it was this call that ended it."""
-        return await self._move(job_id, State.OK, reason=None, reason_kind=None)
-
-    async def fail(self, job_id: int, failure: JobFailure) -> bool:
-        """End the job with the reason that the visitor reads; return whether this call ended it."""
-        return await self._move(job_id, State.ERROR, reason=str(failure), reason_kind=failure.kind)
-
-    async def explain(self, job_id: int, reason: str | None) -> None:
-        """Say why a job that is under way does not get on, or that it does again (None)."""
-        await self._update(_job.id == job_id, _ACTIVE, _job.reason.is_distinct_from(reason), reason=reason)
-
-    async def _move(self, job_id: int, state: State, **values: object) -> bool:
-        sources = [source for source, targets in TRANSITIONS.items() if state in targets]
-        moved = await self._update(_job.id == job_id, _job.state.in_(sources), state=state, **values)
-        return moved is not None
 
     async def _update(self, *where: sa.ColumnElement[bool], **values: object) -> int | None:
         statement = (
             sa.update(job_table).where(*where).values(**values, updated_on=sa.func.now()).returning(_job.id)
         )
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             updated: int | None = (await connection.execute(statement)).scalar_one_or_none()
             return updated

@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import Task
 
 from flows import archives
+from flows.ending import leave_destination
 from flows.errors import (
     BartenderError,
     CommandFailed,
@@ -178,19 +179,17 @@ async def poll(job_id: int, destination: str, scheduler_id: str) -> Outcome:
 
 @step
 async def collect(job_id: int, destination: str, scheduler_id: str, outcome: Outcome) -> None:
-    """Stage out, clean the destination, and end the job."""
+    """Stage out, end the job, and clean the destination."""
     runtime = current()
     job = await runtime.jobs.get(job_id)
     place = runtime.destinations[destination]
     await runtime.jobs.advance(job_id, State.STAGING_OUT)
     await place.filesystem.stage_out(runtime.place.job_dir(job_id), str(job.token))
-    await place.filesystem.remove(runtime.place.job_dir(job_id), str(job.token))
     if (failure := _failure(outcome)) is None:
         await runtime.jobs.complete(job_id)
     else:
         await runtime.jobs.fail(job_id, failure)
-    # Last: until the end is written down, what the scheduler knows is the proof of it.
-    await place.scheduler.forget(scheduler_id)
+    await leave_destination(runtime, job)
 
 
 def _failure(outcome: Outcome) -> JobFailure | None:

@@ -26,6 +26,7 @@ from api.tokens import generate_key_pair, generate_token
 from deployments.postgres import EmbeddedPostgres
 from flows.config import Config
 from flows.jobs import Job, State
+from flows.owned_jobs import OwnedJobs
 from flows.store import JobStore
 from tests.conftest import TEMPLATE, execute
 
@@ -82,7 +83,7 @@ class Site:
 
     stack: AsyncExitStack
 
-    def __init__(self, port: int, keys: Keys, store: JobStore, data_dir: Path, wakings: Wakings) -> None:
+    def __init__(self, port: int, keys: Keys, store: OwnedJobs, data_dir: Path, wakings: Wakings) -> None:
         self.port = port
         self.keys = keys
         self.store = store
@@ -191,7 +192,7 @@ async def running(
         app = create_app(open_dispatcher=open_dispatcher)
     engine = create_async_engine(postgres.url("api"))
     async with serving(app) as port:
-        yield Site(port, keys, JobStore(engine), directory / "data", wakings)
+        yield Site(port, keys, OwnedJobs(engine), directory / "data", wakings)
     await engine.dispose()
 
 

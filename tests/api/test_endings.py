@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from api import endings
 from flows.errors import CommandFailed
 from flows.jobs import Job, State, job_table
+from flows.owned_jobs import OwnedJobs
 from tests.api.conftest import README_ZIP, Site
 
 
@@ -21,11 +22,16 @@ async def submitted(site: Site, client: httpx.AsyncClient) -> Job:
     return await site.store.get(int(response.headers["Location"].rpartition("/")[2]))
 
 
+def worker(site: Site) -> OwnedJobs:
+    return OwnedJobs(site.store.engine, 7)
+
+
 async def begun(site: Site, state: State = State.RUNNING) -> Job:
     """Return a job that a worker runs, which is not there."""
     job = await site.new_job()
     await site.store.set_flow_run({job.id: uuid.uuid4()})
-    await site.store.claim("somebody", job_id=job.id)
+    [claimed] = await worker(site).claim()
+    assert claimed.id == job.id
     await site.store.set_destination(job.id, "local")
     for step in (State.QUEUED, State.RUNNING, State.STAGING_OUT):
         await site.store.advance(job.id, step)
@@ -65,12 +71,12 @@ async def test_a_cancelled_job_is_not_begun(site: Site, alice: httpx.AsyncClient
     assert await site.store.without_flow_run(limit=10) == []
     # Its flow run was being made at that moment: a worker has to tell Prefect, and nothing else.
     await site.store.set_flow_run({job.id: uuid.uuid4()})
-    [claimed] = await site.store.claim("worker")
+    [claimed] = await worker(site).claim()
     assert claimed.state is State.ERROR
     released = await site.store.release(job.id)
     assert released is not None
     assert not released.cancel_requested
-    assert await site.store.claim("worker") == []
+    assert await worker(site).claim() == []
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.STAGING_OUT])
@@ -80,7 +86,7 @@ async def test_cancel_leaves_the_ending_to_the_worker(
     job = await begun(site, state)
     request = asyncio.create_task(alice.post(f"/api/job/{job.id}/cancel"))
     async with asyncio.timeout(30):
-        while not await site.store.to_cancel("somebody"):
+        while not await worker(site).to_cancel():
             await asyncio.sleep(0.01)
     assert not request.done()
     await site.store.fail(job.id, CommandFailed("it ended"))
@@ -93,7 +99,7 @@ async def test_cancel_while_the_worker_is_away(site: Site, alice: httpx.AsyncCli
     job = await begun(site)
     response = await alice.post(f"/api/job/{job.id}/cancel")
     assert (response.status_code, response.json()["state"]) == (202, "running")
-    assert [waiting.id for waiting in await site.store.to_cancel("somebody")] == [job.id]
+    assert [waiting.id for waiting in await worker(site).to_cancel()] == [job.id]
 
 
 async def test_cancel_after_the_end(site: Site, alice: httpx.AsyncClient) -> None:
@@ -136,7 +142,7 @@ async def test_a_job_under_way_is_hidden_until_its_worker_ends_it(
     assert (listed.json(), listed.headers["X-Total-Count"]) == ([], "0")
     # The command may run among its files still.
     assert site.job_dir(job).is_dir()
-    assert [waiting.id for waiting in await site.store.to_cancel("somebody")] == [job.id]
+    assert [waiting.id for waiting in await worker(site).to_cancel()] == [job.id]
     assert await site.store.to_purge() == []
     await site.store.fail(job.id, CommandFailed("it ended"))
     await site.store.release(job.id)

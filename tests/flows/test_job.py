@@ -11,13 +11,14 @@ import pytest
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.filesystems import LocalFileSystem
 from prefect.testing.utilities import prefect_test_harness
-from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import config
 from flows.destinations import Destination
 from flows.errors import DestinationRefused, Unavailable
 from flows.job import run_job
 from flows.jobs import Job
+from flows.owned_jobs import OwnedJobs
 from flows.pickers import PickerContext, pick_first
 from flows.places import Place
 from flows.runtime import Runtime, open_runtime
@@ -86,13 +87,13 @@ def picker() -> Picker:
 
 @pytest.fixture
 async def runtime(
-    database_url: URL, tmp_path: Path, scheduler: Scheduler, picker: Picker
+    engine: AsyncEngine, tmp_path: Path, scheduler: Scheduler, picker: Picker
 ) -> AsyncIterator[Runtime]:
     configured = config.Config.model_validate(
         {"applications": {"a": {"command_template": "true"}}, "uploads": {"max_entries": 3}}
     )
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    async with open_runtime(database_url, configured, place, picker) as runtime:
+    async with open_runtime(OwnedJobs(engine), configured, place, picker) as runtime:
         local = runtime.destinations["local"]
         runtime.destinations._destinations["local"] = Destination(scheduler, local.filesystem)
         yield runtime

@@ -1,0 +1,146 @@
+"""SQL about jobs that only the worker that runs them executes: it owns them, by its number."""
+
+import uuid
+from collections.abc import Collection
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from flows.errors import JobFailure, Superseded
+from flows.jobs import TRANSITIONS, Job, State, job_table
+from flows.store import ACTIVE, ENDED, JobStore
+from flows.workers import IS_LIVE, worker_table
+
+_job = job_table.c
+_worker = worker_table.c
+_owners_lease = _worker.id == _job.owner
+
+
+class OwnedJobs(JobStore):
+    """The jobs of one worker process.
+
+    ``owner`` is its number (``flows.workers``). Changes of jobs of others raise Superseded: somebody took
+    them over, because this process was not heard of for long. With None, jobs are changed whoever owns them.
+    """
+
+    def __init__(self, engine: AsyncEngine, owner: int | None = None) -> None:
+        super().__init__(engine)
+        self.owner = owner
+        self._mine = sa.true() if owner is None else _job.owner == owner
+
+    # Who runs what
+
+    async def claim(self, *, limit: int = 100) -> list[Job]:
+        """Own jobs that nobody has begun to run, oldest first; return those it got.
+
+        Among them are jobs that were cancelled before anybody ran them: their flow runs do not know yet.
+        """
+        return await self._own(
+            sa.and_(
+                sa.or_(ACTIVE, _job.cancel_requested),
+                _job.flow_run_id.is_not(None),
+                _job.owner.is_(None),
+            ),
+            limit,
+        )
+
+    async def take_over(
+        self, name: str, host: str, local_destinations: Collection[str], *, limit: int = 100
+    ) -> list[Job]:
+        """Own jobs whose owner is not heard of any more, ended ones too; return those it got.
+
+        Commands of local destinations are only seen on the host that runs them, or by a worker of that name.
+        """
+        live = sa.select(_worker.id).where(_owners_lease, IS_LIVE).exists()
+        here = (
+            sa.select(_worker.id)
+            .where(_owners_lease, sa.or_(_worker.host == host, _worker.name == name))
+            .exists()
+        )
+        elsewhere = sa.func.coalesce(_job.destination, "").not_in(local_destinations)
+        return await self._own(
+            sa.and_(_job.owner.is_not(None), sa.not_(live), sa.or_(elsewhere, here)), limit
+        )
+
+    async def _own(self, wanted: sa.ColumnElement[bool], limit: int) -> list[Job]:
+        waiting = sa.select(_job.id).where(wanted).order_by(_job.id).limit(limit)
+        ids = waiting.with_for_update(skip_locked=True, of=job_table).cte("waiting")
+        statement = sa.update(job_table).where(_job.id.in_(sa.select(ids.c.id)), wanted)
+        jobs = await self._all(statement.values(owner=self.owner).returning(job_table))
+        return sorted(jobs, key=lambda job: job.id)
+
+    async def claim_for_flow_run(self, job_id: int, flow_run_id: uuid.UUID) -> bool:
+        """Own the job to run it by this flow run.
+
+        Returns False when the job has ended, or has another flow run or owner.
+        """
+        claimed = await self._update(
+            _job.id == job_id,
+            ACTIVE,
+            sa.or_(_job.flow_run_id.is_(None), _job.flow_run_id == flow_run_id),
+            sa.or_(_job.owner.is_(None), self._mine),
+            flow_run_id=flow_run_id,
+            owner=self.owner,
+        )
+        return claimed is not None
+
+    async def release_flow_run(self, job_id: int) -> None:
+        """Put the job back among those that wait for a flow run."""
+        await self._change(job_id, ACTIVE, flow_run_id=None, owner=None)
+
+    async def release(self, job_id: int) -> Job | None:
+        """Note that there is nothing more to do for a job that has ended; return it, if it is there."""
+        statement = sa.update(job_table).where(_job.id == job_id, self._mine, ENDED)
+        return await self._first(statement.values(owner=None, cancel_requested=False).returning(job_table))
+
+    async def owned(self, job_id: int) -> Job:
+        """Return the job; raise Superseded when it is somebody else's by now, JobNotFound when it is gone."""
+        job = await self.get(job_id)
+        if self.owner is not None and job.owner != self.owner:
+            raise Superseded(f"Job {job_id} was taken over by another worker.")
+        return job
+
+    async def to_cancel(self) -> list[Job]:
+        """Return jobs under way that visitors want to end."""
+        return await self._all(sa.select(job_table).where(self._mine, ACTIVE, _job.cancel_requested))
+
+    # A job's life: what the flow's tasks need
+
+    async def set_destination(self, job_id: int, destination: str) -> None:
+        """Write down where the job will run."""
+        await self._change(job_id, ACTIVE, destination=destination)
+
+    async def submitted(self, job_id: int, scheduler_id: str) -> None:
+        """Write down the id that the scheduler gave the job, which is then queued there."""
+        await self._move(job_id, State.QUEUED, scheduler_id=scheduler_id, reason=None)
+
+    async def advance(self, job_id: int, state: State, reason: str | None = None) -> None:
+        """Move the job to ``state`` where the table of transitions allows it; harmless when it is there.
+
+        ``reason`` says why the job does not get on from there.
+        """
+        if not await self._move(job_id, state, reason=reason):
+            await self.explain(job_id, reason)
+
+    async def complete(self, job_id: int) -> bool:
+        """End the job well; return whether it was this call that ended it."""
+        return await self._move(job_id, State.OK, reason=None, reason_kind=None)
+
+    async def fail(self, job_id: int, failure: JobFailure) -> bool:
+        """End the job with the reason that the visitor reads; return whether this call ended it."""
+        return await self._move(job_id, State.ERROR, reason=str(failure), reason_kind=failure.kind)
+
+    async def explain(self, job_id: int, reason: str | None) -> None:
+        """Say why a job that is under way does not get on, or that it does again (None)."""
+        await self._change(job_id, ACTIVE, _job.reason.is_distinct_from(reason), reason=reason)
+
+    async def _move(self, job_id: int, state: State, **values: object) -> bool:
+        sources = [source for source, targets in TRANSITIONS.items() if state in targets]
+        return await self._change(job_id, _job.state.in_(sources), state=state, **values)
+
+    async def _change(self, job_id: int, *where: sa.ColumnElement[bool], **values: object) -> bool:
+        if await self._update(_job.id == job_id, self._mine, *where, **values) is not None:
+            return True
+        if self.owner is not None:
+            await self.owned(job_id)
+        return False

@@ -1,0 +1,87 @@
+"""Workers in the database: each process that runs jobs has a number of its own and a lease that it renews.
+
+The number is what fences: jobs keep the number of the process that runs them, and a process changes only jobs
+that have its own. So one that was frozen, and whose jobs others took over, changes nothing any more.
+"""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from flows.database import Database
+from flows.jobs import metadata as metadata
+
+LEASE_SECONDS = 20.0
+"""How long a worker that is not heard of keeps its jobs."""
+
+RENEWAL_INTERVAL = 5.0
+
+worker_table = sa.Table(
+    "worker",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
+    sa.Index(None, "name"),
+)
+
+_worker = worker_table.c
+
+
+def _from_now(seconds: float) -> sa.ColumnElement[object]:
+    # The statement's own time: a transaction's may be long past.
+    return sa.func.clock_timestamp() + sa.cast(sa.text(f"'{seconds:g} seconds'"), sa.Interval)
+
+
+IS_LIVE = _worker.lease_until > sa.func.clock_timestamp()
+
+
+class Leases(Database):
+    """All SQL about workers. Raises Unavailable when the database is away."""
+
+    async def begin(self, name: str, host: str) -> int:
+        """Return the number of a new process of this name, with a lease; those before it lose theirs.
+
+        ``host`` tells which local commands the process can see.
+        """
+        async with self.connection() as connection:
+            await connection.execute(
+                sa.update(worker_table)
+                .where(_worker.name == name, IS_LIVE)
+                .values(lease_until=sa.func.clock_timestamp())
+            )
+            number: int = (
+                await connection.execute(
+                    sa.insert(worker_table)
+                    .values(name=name, host=host, lease_until=_from_now(LEASE_SECONDS))
+                    .returning(_worker.id)
+                )
+            ).scalar_one()
+            return number
+
+    async def renew(self, number: int) -> bool:
+        """Prolong the lease; False when it is over: then others may run the jobs."""
+        async with self.connection() as connection:
+            renewed = await connection.execute(
+                sa.update(worker_table)
+                .where(_worker.id == number, IS_LIVE)
+                .values(lease_until=_from_now(LEASE_SECONDS))
+            )
+            return renewed.rowcount == 1
+
+    async def end(self, number: int) -> None:
+        """End the lease now."""
+        async with self.connection() as connection:
+            await connection.execute(
+                sa.update(worker_table)
+                .where(_worker.id == number, IS_LIVE)
+                .values(lease_until=sa.func.clock_timestamp())
+            )
+
+    async def live_until(self, name: str) -> datetime | None:
+        """Return when the newest lease of a name ends, None when there is none that lasts."""
+        async with self.connection() as connection:
+            newest = sa.select(sa.func.max(_worker.lease_until)).where(_worker.name == name, IS_LIVE)
+            until: datetime | None = (await connection.execute(newest)).scalar_one_or_none()
+            return until
