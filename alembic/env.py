@@ -11,7 +11,7 @@ from alembic import context
 from deployments.migrations import explained
 from deployments.settings import Settings
 from flows.errors import ConfigurationError
-from flows.workers import metadata
+from flows.reports import metadata
 
 
 def migrate(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import URL
 from api import access_log, errors, openapi
 from api.database import open_engine
 from api.forms import Form
-from api.routes import applications, files, health, jobs, whoami
+from api.routes import applications, destinations, files, health, jobs, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
 from api.unread import CloseUnread
@@ -65,7 +65,7 @@ def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
 
 def _add_routes(app: FastAPI) -> None:
     app.include_router(_with_head(health.router))
-    for router in (jobs.router, files.router, applications.router, whoami.router):
+    for router in (jobs.router, files.router, applications.router, destinations.router, whoami.router):
         app.include_router(_with_head(router), responses=_REFUSALS)
 
 

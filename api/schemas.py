@@ -33,6 +33,23 @@ class ApplicationDTO(BaseModel):
     upload_needs: list[str]
 
 
+class DestinationDTO(BaseModel):
+    """Where jobs run. ``latency`` in seconds.
+
+    ``reachable`` is null while no worker says anything. ``last_error`` may be of a time that is over.
+    """
+
+    name: str
+    scheduler: str
+    filesystem: str
+    reachable: bool | None
+    latency: float | None
+    checked_on: datetime | None
+    jobs: dict[State, int]
+    last_error: str | None
+    last_error_on: datetime | None
+
+
 class JobModelDTO(BaseModel):
     """A job. ``reason`` tells why it failed, or why it does not get on."""
 

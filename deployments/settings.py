@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".bartender")
     prefect_port: int = Field(default=4200, ge=0, le=65535)
     worker_name: str | None = Field(default=None, pattern=r"^[\w-][\w.-]*$")
+    operator_role: str = Field(default="operator", min_length=1)
     max_upload_size: int = Field(default=1_000_000_000, gt=0)
 
     @classmethod

@@ -8,9 +8,8 @@ import signal
 import socket
 import threading
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -30,17 +29,19 @@ from prefect.settings import (
 from prefect.states import Failed
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from deployments.background import cancel, first, repeat, when_woken
 from deployments.engine import LeanClient, LeanClientContext, LeanEvents
 from deployments.names import WORK_POOL
 from deployments.presence import Presence
 from deployments.register import deployment_id, ensure_work_pool, register_blocks, result_storage
+from deployments.reporter import REPORT_INTERVAL, Reporter
 from deployments.runs import JobRuns
 from deployments.settings import Settings
 from flows import pickers
 from flows.config import Config
 from flows.deletion import purge
 from flows.ending import describe
-from flows.errors import ConfigurationError, Unavailable
+from flows.errors import ConfigurationError
 from flows.job import run_job
 from flows.local_scheduler import LocalConfig
 from flows.owned_jobs import OwnedJobs
@@ -123,20 +124,22 @@ class Worker:
         """Work until ``stop`` is set, or until this process has to begin anew because its lease was over."""
         async with AsyncExitStack() as stack:
             await self._open(stack)
+            reporter = Reporter(self._runtime, self._name)
             background = [
-                _repeat(self._keep_presence, 1.0),
-                _repeat(self._renew_lease, RENEWAL_INTERVAL),
-                _repeat(self._take_over, SWEEP_INTERVAL),
-                _when_woken(self._jobs_wait, self._claim),
-                _when_woken(self._jobs_are_cancelled, self._cancel_for_visitors),
-                _repeat(self._purge, PURGE_INTERVAL),
-                _repeat(self._beat, HEARTBEAT_INTERVAL),
-                _repeat(self._look_for_operators, SWEEP_INTERVAL),
-                _repeat(self._hear_of_cancellations, 1.0),
+                repeat(self._keep_presence, 1.0),
+                repeat(self._renew_lease, RENEWAL_INTERVAL),
+                repeat(self._take_over, SWEEP_INTERVAL),
+                when_woken(self._jobs_wait, self._claim, SWEEP_INTERVAL),
+                when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
+                repeat(self._purge, PURGE_INTERVAL),
+                repeat(reporter.report, REPORT_INTERVAL),
+                repeat(self._beat, HEARTBEAT_INTERVAL),
+                repeat(self._look_for_operators, SWEEP_INTERVAL),
+                repeat(self._hear_of_cancellations, 1.0),
             ]
             tasks = [asyncio.create_task(coroutine) for coroutine in background]
-            stack.push_async_callback(_cancel, tasks)
-            await _first(stop, self._runtime.superseded)
+            stack.push_async_callback(cancel, tasks)
+            await first(stop, self._runtime.superseded)
             self._client.muted = self._events.muted = True
             logging.getLogger("prefect").setLevel(logging.CRITICAL)  # each flow run would report a crash
             await self._runs.stop()
@@ -266,43 +269,3 @@ def _host(place: Place) -> str:
     """Return what is the same for workers that see each other's local commands."""
     # Processes of another container of this machine are not seen.
     return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')} {place.data_dir}"  # noqa: PTH115
-
-
-async def _first(*events: asyncio.Event) -> None:
-    """Wait for one of them."""
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-
-
-async def _repeat(function: Any, interval: float) -> None:
-    while True:
-        await _try(function)
-        await asyncio.sleep(interval)
-
-
-async def _when_woken(woken: asyncio.Event, function: Any) -> None:
-    while True:
-        woken.clear()
-        await _try(function)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SWEEP_INTERVAL):
-                await woken.wait()
-
-
-async def _try(function: Any) -> None:
-    try:
-        await function()
-    except (httpx.HTTPError, OSError, Unavailable) as error:
-        logger.warning("%s: %r", function.__name__.strip("_"), error)
-    except Exception:
-        logger.exception("%s failed; it is tried again", function.__name__.strip("_"))
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -43,6 +43,11 @@ class Destinations:
         except KeyError:
             raise DestinationRefused(f"There is no destination {name}; tell the operator.") from None
 
+    async def check(self, name: str) -> None:
+        """Raise Unavailable with what is wrong with a destination."""
+        destination = self[name]
+        await asyncio.gather(destination.scheduler.check(), destination.filesystem.check())
+
     async def __aenter__(self) -> Self:
         return self
 

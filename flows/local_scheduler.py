@@ -111,6 +111,9 @@ class LocalScheduler:
             await asyncio.gather(command.runner, return_exceptions=True)
         await asyncio.to_thread(self._commands.forget, scheduler_id)
 
+    async def check(self) -> None:
+        """Nothing is between us and this machine."""
+
     async def close(self) -> None:
         """Stop looking after the commands, which go on."""
         self._closed = True

@@ -41,6 +41,10 @@ class Filesystem(Protocol):
         """Remove what was brought to the destination, and the guard; never ``job_dir`` itself."""
         ...
 
+    async def check(self) -> None:
+        """Reach the far side; raise Unavailable with what is wrong, for operators."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections."""
         ...

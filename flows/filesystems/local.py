@@ -34,5 +34,8 @@ class Filesystem:
     async def remove(self, job_dir: Path, token: str) -> None:
         await asyncio.to_thread(shutil.rmtree, guard(job_dir, token), ignore_errors=True)
 
+    async def check(self) -> None:
+        pass
+
     async def close(self) -> None:
         pass

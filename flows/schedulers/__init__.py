@@ -69,6 +69,10 @@ class Scheduler(Protocol):
         """Remove what the scheduler keeps of a command that has ended."""
         ...
 
+    async def check(self) -> None:
+        """Ask the scheduler something cheap; raise Unavailable with what is wrong, for operators."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections. Commands go on."""
         ...

@@ -200,7 +200,7 @@ async def running(
 async def site(running: Site) -> AsyncIterator[Site]:
     """The server, with nothing in its database and on its disk."""
     async with running.store.engine.begin() as connection:
-        await connection.execute(sa.text("TRUNCATE job"))
+        await connection.execute(sa.text("TRUNCATE job, worker, destination_report"))
     for name in ("jobs", "uploads"):
         shutil.rmtree(running.data_dir / name, ignore_errors=True)
         (running.data_dir / name).mkdir()

@@ -60,6 +60,9 @@ class Scheduler:
     async def forget(self, scheduler_id: str) -> None:
         self.forgotten.append(scheduler_id)
 
+    async def check(self) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 

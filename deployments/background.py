@@ -1,0 +1,61 @@
+"""Things that a process does over and over while it does others."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import httpx
+
+from flows.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[], Awaitable[None]]
+
+
+async def first(*events: asyncio.Event) -> None:
+    """Wait for one of them."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def repeat(function: Work, interval: float) -> None:
+    """Call the function again and again, ``interval`` seconds after each end, whatever becomes of it."""
+    while True:
+        await _try(function)
+        await asyncio.sleep(interval)
+
+
+async def when_woken(woken: asyncio.Event, function: Work, interval: float) -> None:
+    """Call the function when the event is set, and after ``interval`` seconds without it."""
+    while True:
+        woken.clear()
+        await _try(function)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(interval):
+                await woken.wait()
+
+
+async def _try(function: Work) -> None:
+    try:
+        await function()
+    except (httpx.HTTPError, OSError, Unavailable) as error:
+        logger.warning("%s: %r", _name(function), error)
+    except Exception:
+        logger.exception("%s failed; it is tried again", _name(function))
+
+
+async def cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End tasks and wait for that."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _name(function: Work) -> str:
+    return getattr(function, "__name__", repr(function)).strip("_")
