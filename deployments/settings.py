@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     prefect_port: int = Field(default=4200, ge=0, le=65535)
     worker_name: str | None = Field(default=None, pattern=r"^[\w-][\w.-]*$")
     max_upload_size: int = Field(default=1_000_000_000, gt=0)
+    interactive_slots: int = Field(default=4, ge=1)
+    interactive_max_size: int = Field(default=10_000_000, gt=0)
 
     @classmethod
     def load(cls) -> "Settings":
