@@ -65,6 +65,17 @@ CONFIG: dict[str, Any] = {
             "timeout": 0.5,
             "input_schema": {"type": "object", "properties": {"script": {"type": "string"}}},
         },
+        "file": {
+            "command_template": "test -e {{ file }}; {{ script|unquoted }}",
+            "timeout": 60,
+            "input_schema": {
+                "type": "object",
+                "properties": {
+                    "script": {"type": "string"},
+                    "file": {"type": "string", "contentMediaType": "text/plain"},
+                },
+            },
+        },
         "show": {
             "summary": "Show values",
             "description": "Writes what it got",

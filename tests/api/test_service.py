@@ -164,6 +164,7 @@ async def test_operations(site: Site) -> None:
         ("post", "/api/job/{jobid}/interactive/hasty"): "interactive_application_hasty",
         ("post", "/api/job/{jobid}/interactive/show"): "interactive_application_show",
         ("post", "/api/job/{jobid}/interactive/embedded"): "interactive_application_embedded",
+        ("post", "/api/job/{jobid}/interactive/file"): "interactive_application_file",
         ("post", "/api/job/{jobid}/interactive/typed"): "interactive_application_typed",
         ("get", "/api/application/"): "list_applications",
         ("put", "/api/application/wc"): "application_wc",
