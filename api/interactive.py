@@ -25,6 +25,8 @@ from flows.places import Place
 from flows.quick_commands import Result
 from flows.threads import to_the_end
 
+_STOPPING = "The server is stopping; try again in a few seconds."
+
 
 class NotForThisJob(VisitorError):
     """The interactive application is for jobs of another application."""
@@ -127,6 +129,8 @@ async def _attended(command: asyncio.Task[Result], request: Request) -> Result:
     try:
         await asyncio.wait({command, leaving}, return_when=asyncio.FIRST_COMPLETED)
         left = not command.done()
+    except asyncio.CancelledError as error:  # nobody but the server cancels requests
+        raise Unavailable(_STOPPING) from error
     finally:
         leaving.cancel()
         await _end({command})
@@ -135,7 +139,7 @@ async def _attended(command: asyncio.Task[Result], request: Request) -> Result:
     try:
         return command.result()
     except asyncio.CancelledError as error:
-        raise Unavailable("The server is stopping; try again in a few seconds.") from error
+        raise Unavailable(_STOPPING) from error
 
 
 async def _leave(request: Request) -> None:

@@ -54,7 +54,8 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     try:
         command = parse(template).render(values)
     except Exception as error:  # whatever a template does with values that its author did not think of
-        raise InvalidUpload(f"The command cannot be made from what was sent: {error}.") from error
+        problem = str(error) or type(error).__name__
+        raise InvalidUpload(f"The command cannot be made from what was sent: {problem}.") from error
     if "\0" in command:
         raise InvalidUpload("A field has a NUL character; leave it out.")
     return command

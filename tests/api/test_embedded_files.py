@@ -104,10 +104,10 @@ def test_files_are_private_and_named_by_their_type(tmp_path: Path) -> None:
 
 
 def temporary(site: Site) -> list[Path]:
-    """Return what is in the directories for temporary files."""
-    processes = [path for path in (site.data_dir / "interactive" / "files").iterdir() if path.is_dir()]
-    assert len(processes) == 1
-    return [path for path in processes[0].iterdir() if path.name != "lock"]
+    """Return what is in the directories that processes have for temporary files."""
+    found = list((site.data_dir / "interactive" / "files").glob("*/*"))
+    assert "lock" in {path.name for path in found}
+    return [path for path in found if path.name != "lock"]
 
 
 async def test_a_command_reads_them(alice: httpx.AsyncClient, site: Site) -> None:

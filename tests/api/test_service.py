@@ -153,6 +153,8 @@ async def test_operations(site: Site) -> None:
         ("get", "/api/job/"): "retrieve_jobs",
         ("get", "/api/job/{jobid}"): "retrieve_job",
         ("post", "/api/job/{jobid}/name"): "rename_job_name",
+        ("post", "/api/job/{jobid}/cancel"): "cancel_job",
+        ("delete", "/api/job/{jobid}"): "delete_job",
         ("get", "/api/job/{jobid}/stdout"): "retrieve_job_stdout",
         ("get", "/api/job/{jobid}/stderr"): "retrieve_job_stderr",
         ("get", "/api/job/{jobid}/files/{path}"): "retrieve_job_file",
