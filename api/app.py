@@ -14,7 +14,8 @@ from sqlalchemy import URL
 from api import access_log, errors, openapi
 from api.database import open_engine
 from api.forms import Form
-from api.routes import applications, destinations, files, health, jobs, whoami
+from api.interactive import Interactive
+from api.routes import applications, destinations, files, health, interactive, jobs, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
 from api.unread import CloseUnread
@@ -65,7 +66,15 @@ def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
 
 def _add_routes(app: FastAPI) -> None:
     app.include_router(_with_head(health.router))
-    for router in (jobs.router, files.router, applications.router, destinations.router, whoami.router):
+    routers = (
+        jobs.router,
+        files.router,
+        interactive.router,
+        applications.router,
+        destinations.router,
+        whoami.router,
+    )
+    for router in routers:
         app.include_router(_with_head(router), responses=_REFUSALS)
 
 
@@ -104,6 +113,7 @@ def _lifespan(
             store = JobStore(engine)
             await stack.enter_async_context(verifier.keys.running())
             dispatcher = await stack.enter_async_context(open_dispatcher(store, config))
+            quick = await stack.enter_async_context(Interactive(config, settings, place).running())
             place.upload("any").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             app.state.services = Services(
                 settings=settings,
@@ -113,6 +123,7 @@ def _lifespan(
                 verifier=verifier,
                 store=store,
                 dispatcher=dispatcher,
+                interactive=quick,
                 disk=disk,
             )
             yield

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api.auth import TokenMissing
+from api.interactive import CommandTooSlow, NotForThisJob
 from api.submissions import KeyReused
 from api.uploads import StorageFull, UploadStalled, UploadTooLarge
 from api.verification import TokenInvalid
@@ -37,8 +38,10 @@ STATUS: dict[type[BartenderError], int] = {
     UnknownApplication: 422,
     InvalidUpload: 422,
     KeyReused: 422,
+    NotForThisJob: 422,
     JobNotCompleted: 425,
     Unavailable: 503,
+    CommandTooSlow: 504,
     StorageFull: 507,
 }
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}, 507: {"Retry-After": "60"}}

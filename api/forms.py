@@ -1,16 +1,12 @@
 """The text fields of a submission: from text to the values of the application's schema, to its command."""
 
-import copy
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import jsonschema
-from referencing import Registry
-
-from flows import templates
+from api.input_schema import InputSchema, rendered, shortened
 from flows.config import Application
 from flows.errors import InvalidUpload
 
@@ -26,8 +22,6 @@ _BOOLEANS = {
     "no": False,
     "0": False,
 }
-_MAX_ERRORS = 5
-_MAX_MESSAGE = 300
 
 
 class Form:
@@ -37,42 +31,26 @@ class Form:
         self.application = application
         schema = application.input_schema or {}
         self._properties: Mapping[str, Any] = schema.get("properties", {})
-        # An empty registry: a reference to a URL in the schema is never fetched.
-        self._validator = jsonschema.Draft202012Validator(schema, registry=Registry())
+        self._schema = InputSchema(schema)
 
     def command(self, fields: Iterable[tuple[str, str]]) -> str:
         """Return the command that the fields make; raise InvalidUpload that names those that are wrong."""
-        command = templates.render(self.application.command_template, self.values(fields))
-        try:
-            command.encode()
-        except UnicodeEncodeError as error:  # JSON in a field can hold half of a surrogate pair
-            raise InvalidUpload("A field has a character that is not in Unicode; leave it out.") from error
-        return command
+        return rendered(self.application.command_template, self.values(fields))
 
     def values(self, fields: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """Return the fields as values of the schema's types, defaults filled in."""
         texts: dict[str, list[str]] = {}
         for name, text in fields:
             texts.setdefault(name, []).append(text)
-        values = {name: self._value(name, several) for name, several in texts.items()}
-        for name, schema in self._properties.items():
-            if isinstance(schema, dict) and "default" in schema:
-                values.setdefault(name, copy.deepcopy(schema["default"]))
-        self._validate(values)
-        return values
+        return self._schema.completed({name: self._value(name, several) for name, several in texts.items()})
 
     def _value(self, name: str, texts: list[str]) -> Any:
         schema = self._properties.get(name, {})
         if len(texts) == 1:
             return from_text(texts[0], schema)
         if "array" not in _types(schema):
-            raise InvalidUpload(f"Field {_shortened(name)} was sent {len(texts)} times; send it once.")
+            raise InvalidUpload(f"Field {shortened(name)} was sent {len(texts)} times; send it once.")
         return [from_text(text, schema.get("items")) for text in texts]
-
-    def _validate(self, values: dict[str, Any]) -> None:
-        errors = sorted(self._validator.iter_errors(values), key=lambda error: error.json_path)
-        if errors:
-            raise InvalidUpload("; ".join(_describe(error) for error in errors[:_MAX_ERRORS]) + ".")
 
 
 def from_text(text: str, schema: Any) -> Any:
@@ -147,17 +125,3 @@ _CONVERSIONS: dict[str, Callable[[str], Any]] = {
     "object": _json_of(dict),
     "array": _json_of(list),
 }
-
-
-def _describe(error: jsonschema.ValidationError) -> str:
-    field = ".".join(str(part) for part in error.absolute_path)
-    message = _shortened(error.message)
-    return (
-        f"Field {_shortened(field)}: {message}"
-        if field
-        else f"The fields are not complete or correct: {message}"
-    )
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from flows.jobs import State
 
@@ -21,6 +21,17 @@ class User(BaseModel):
 
     username: str
     roles: list[str]
+
+
+class InteractiveAppResult(BaseModel):
+    """What an interactive application's command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    truncated: bool = Field(
+        default=False, description="Only there where the command wrote more than is returned."
+    )
 
 
 class ApplicationDTO(BaseModel):

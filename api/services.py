@@ -9,6 +9,7 @@ from typing import Annotated, Protocol, TypeVar, cast
 from fastapi import Depends, Request
 
 from api.forms import Form
+from api.interactive import Interactive
 from api.verification import Verifier
 from deployments.settings import Settings
 from flows.config import Config
@@ -36,6 +37,7 @@ class Services:
     verifier: Verifier
     store: JobStore
     dispatcher: Wakeable
+    interactive: Interactive
     disk: ThreadPoolExecutor
 
     async def on_disk(self, function: Callable[..., T], *arguments: object) -> T:

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     worker_name: str | None = Field(default=None, pattern=r"^[\w-][\w.-]*$")
     operator_role: str = Field(default="operator", min_length=1)
     max_upload_size: int = Field(default=1_000_000_000, gt=0)
+    interactive_slots: int = Field(default=4, ge=1)
+    interactive_max_size: int = Field(default=10_000_000, gt=0)
 
     @classmethod
     def load(cls) -> "Settings":

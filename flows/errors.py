@@ -57,7 +57,7 @@ class NotAllowed(VisitorError):
 
 
 class InvalidUpload(VisitorError):
-    """The archive or the form fields are not what the application takes."""
+    """The archive, the form fields or the values are not what the application takes."""
 
 
 class JobNotFound(VisitorError):

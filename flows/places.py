@@ -32,6 +32,11 @@ class Place:
         return self.data_dir / "commands" / self.worker
 
     @property
+    def interactive(self) -> Path:
+        """Temporary files of interactive applications, and locks of the jobs that they run on."""
+        return self.data_dir / "interactive"
+
+    @property
     def results(self) -> Path:
         """What the tasks of flow runs returned, to continue after a restart."""
         return self.data_dir / "results"

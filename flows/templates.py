@@ -1,11 +1,12 @@
 """Commands of applications: Jinja templates whose variables come out quoted for the shell."""
 
 import functools
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from flows.errors import ConfigurationError, InvalidUpload
@@ -25,6 +26,8 @@ def _as_text(value: object) -> str:
     # As JSON writes them: what a template of a JSON schema's values expects.
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
     return "" if value is None else str(value)
 
 
@@ -50,8 +53,9 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     """
     try:
         command = parse(template).render(values)
-    except TemplateError as error:
-        raise InvalidUpload(f"The command cannot be made from what was sent: {error}.") from error
+    except Exception as error:  # whatever a template does with values that its author did not think of
+        problem = str(error) or type(error).__name__
+        raise InvalidUpload(f"The command cannot be made from what was sent: {problem}.") from error
     if "\0" in command:
         raise InvalidUpload("A field has a NUL character; leave it out.")
     return command

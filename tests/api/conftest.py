@@ -53,6 +53,72 @@ CONFIG: dict[str, Any] = {
         },
         "members": {"command_template": "true", "allowed_roles": ["member", "staff"]},
     },
+    "interactive_applications": {
+        # Runs whatever a test wants to see run.
+        "sh": {
+            "command_template": "{{ script|unquoted }}",
+            "timeout": 60,
+            "input_schema": {"type": "object", "properties": {"script": {"type": "string"}}},
+        },
+        "hasty": {
+            "command_template": "{{ script|unquoted }}",
+            "timeout": 0.5,
+            "input_schema": {"type": "object", "properties": {"script": {"type": "string"}}},
+        },
+        "file": {
+            "command_template": "test -e {{ file }}; {{ script|unquoted }}",
+            "timeout": 60,
+            "input_schema": {
+                "type": "object",
+                "properties": {
+                    "script": {"type": "string"},
+                    "file": {"type": "string", "contentMediaType": "text/plain"},
+                },
+            },
+        },
+        "show": {
+            "summary": "Show values",
+            "description": "Writes what it got",
+            "command_template": "printf '%s\\n' {{ text }} {{ count }} {{ fast }} {{ inner }}",
+            "job_application": "wc",
+            "input_schema": {
+                "type": "object",
+                "properties": {
+                    "text": {"type": "string"},
+                    "count": {"$ref": "#/$defs/count"},
+                    "fast": {"type": "boolean", "default": True},
+                    "inner": {"type": "object", "default": {"n": [1, None]}},
+                },
+                "required": ["text", "count"],
+                "additionalProperties": False,
+                "$defs": {"count": {"type": "number", "maximum": 1e300}},
+            },
+        },
+        "embedded": {
+            "command_template": "cat {% for file in files %}{{ file.content }} {% endfor %}{{ note }}; "
+            "printf '%s\\n' {% for file in files %}{{ file.content }} {% endfor %}{{ note }} >&2",
+            "input_schema": {
+                "type": "object",
+                "properties": {
+                    "note": {"type": "string", "contentMediaType": "text/plain"},
+                    "files": {"type": "array", "items": {"$ref": "#/$defs/file"}},
+                },
+                "$defs": {
+                    "file": {
+                        "type": "object",
+                        "properties": {
+                            "content": {
+                                "type": "string",
+                                "contentEncoding": "base64",
+                                "contentMediaType": "application/octet-stream",
+                            }
+                        },
+                    }
+                },
+            },
+        },
+        "typed": {"command_template": "true", "job_application": "typed", "input_schema": {"type": "object"}},
+    },
 }
 
 

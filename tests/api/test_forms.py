@@ -67,6 +67,12 @@ def test_defaults_are_not_shared() -> None:
     assert shared.values([]) == {"names": []}
 
 
+def test_defaults_of_an_object_that_was_sent() -> None:
+    inner = {"type": "object", "properties": {"a": {"default": 1}, "b": {"default": 2}}}
+    assert form(n=inner).values([("n", '{"a": 3}')]) == {"n": {"a": 3, "b": 2}}
+    assert form(n=inner).values([]) == {}
+
+
 def test_defaults_are_validated_too() -> None:
     with pytest.raises(InvalidUpload, match="count"):
         form(count={"type": "integer", "default": "none"}).values([])

@@ -153,6 +153,9 @@ async def test_operations(site: Site) -> None:
         ("get", "/api/job/"): "retrieve_jobs",
         ("get", "/api/job/{jobid}"): "retrieve_job",
         ("post", "/api/job/{jobid}/name"): "rename_job_name",
+        ("post", "/api/job/{jobid}/cancel"): "cancel_job",
+        ("get", "/api/destinations"): "list_destinations",
+        ("delete", "/api/job/{jobid}"): "delete_job",
         ("get", "/api/job/{jobid}/stdout"): "retrieve_job_stdout",
         ("get", "/api/job/{jobid}/stderr"): "retrieve_job_stderr",
         ("get", "/api/job/{jobid}/files/{path}"): "retrieve_job_file",
@@ -160,6 +163,12 @@ async def test_operations(site: Site) -> None:
         ("get", "/api/job/{jobid}/directories/{path}"): "retrieve_job_directories_from_path",
         ("get", "/api/job/{jobid}/archive"): "retrieve_job_directory_as_archive",
         ("get", "/api/job/{jobid}/archive/{path}"): "retrieve_job_subdirectory_as_archive",
+        ("post", "/api/job/{jobid}/interactive/sh"): "interactive_application_sh",
+        ("post", "/api/job/{jobid}/interactive/hasty"): "interactive_application_hasty",
+        ("post", "/api/job/{jobid}/interactive/show"): "interactive_application_show",
+        ("post", "/api/job/{jobid}/interactive/embedded"): "interactive_application_embedded",
+        ("post", "/api/job/{jobid}/interactive/file"): "interactive_application_file",
+        ("post", "/api/job/{jobid}/interactive/typed"): "interactive_application_typed",
         ("get", "/api/application/"): "list_applications",
         ("put", "/api/application/wc"): "application_wc",
         ("put", "/api/application/wc/job"): "application_wc_job",
@@ -185,6 +194,24 @@ async def test_applications_in_the_document(site: Site) -> None:
     assert schema == {name: value for name, value in configured.items() if name != "required"}
     bare = paths["/api/application/typed/job"]["put"]["requestBody"]["content"]
     assert list(bare) == ["multipart/form-data", *ARCHIVE_TYPES]
+
+
+async def test_interactive_applications_in_the_document(site: Site) -> None:
+    schema = await document(site)
+    operation = schema["paths"]["/api/job/{jobid}/interactive/show"]["post"]
+    assert (operation["summary"], operation["description"]) == ("Show values", "Writes what it got")
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["jobid"]
+    assert set(operation["responses"]) >= {"200", "401", "403", "404", "413", "422", "425", "503", "504"}
+    content = operation["requestBody"]["content"]
+    assert list(content) == ["application/json"]
+    shown = content["application/json"]["schema"]
+    configured = CONFIG["interactive_applications"]["show"]["input_schema"]
+    assert shown["properties"].keys() == configured["properties"].keys()
+    reference = shown["properties"]["count"]["$ref"]
+    found = Registry().with_resource("", DRAFT202012.create_resource(schema)).resolver().lookup(reference)
+    assert found.contents == configured["$defs"]["count"]
+    result = schema["components"]["schemas"]["InteractiveAppResult"]
+    assert result["required"] == ["returncode", "stdout", "stderr"]
 
 
 async def test_security_in_the_document(site: Site) -> None:

@@ -32,6 +32,18 @@ def test_a_missing_value_is_the_visitors_mistake() -> None:
         templates.render("echo {{ x }}", {})
 
 
+@pytest.mark.parametrize(
+    "template", ["{{ x + 1 }}", "{{ x * 10 ** 18 }}", "{{ x[1:2:0] }}", "{{ 1 / (x|length - 1) }}"]
+)
+def test_values_that_a_template_cannot_work_with(template: str) -> None:
+    with pytest.raises(InvalidUpload, match=r"cannot be made from what was sent: .+"):
+        templates.render(template, {"x": "a"})
+
+
+def test_objects_and_arrays_are_written_as_json_does() -> None:
+    assert templates.render("{{ x|unquoted }}", {"x": {"a": [True, None, "ü"]}}) == '{"a": [true, null, "ü"]}'
+
+
 def test_nul_is_refused() -> None:
     with pytest.raises(InvalidUpload, match="NUL"):
         templates.render("echo {{ x }}", {"x": "a\0b"})

@@ -1,0 +1,70 @@
+"""An application's ``input_schema``: whether values are as it says, and the command that they make."""
+
+import copy
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import jsonschema
+from referencing import Registry
+
+from flows import templates
+from flows.errors import InvalidUpload
+
+_ERRORS_LOOKED_AT = 100  # there may be one for each value
+_MAX_ERRORS = 5
+_MAX_MESSAGE = 300
+
+
+class InputSchema:
+    """The schema of the values for a command."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self.schema = schema
+        # An empty registry: a reference to a URL in the schema is never fetched.
+        self.validator = jsonschema.Draft202012Validator(schema, registry=Registry())
+
+    def completed(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values with the schema's defaults; raise InvalidUpload naming those that are wrong."""
+        _fill_in(self.schema, values)
+        found = islice(self.validator.iter_errors(values), _ERRORS_LOOKED_AT)
+        errors = sorted(found, key=lambda error: error.json_path)
+        if errors:
+            raise InvalidUpload("; ".join(_describe(error) for error in errors[:_MAX_ERRORS]) + ".")
+        return values
+
+
+def _fill_in(schema: Mapping[str, Any], values: dict[str, Any]) -> None:
+    for name, part in schema.get("properties", {}).items():
+        if not isinstance(part, dict):
+            continue
+        if "default" in part:
+            values.setdefault(name, copy.deepcopy(part["default"]))
+        if isinstance(values.get(name), dict):
+            _fill_in(part, values[name])
+
+
+def rendered(template: str, values: Mapping[str, Any]) -> str:
+    """Return the command; raise InvalidUpload for what no command can carry."""
+    command = templates.render(template, values)
+    try:
+        command.encode()
+    except UnicodeEncodeError as error:  # JSON in a field can hold half of a surrogate pair
+        raise InvalidUpload("A field has a character that is not in Unicode; leave it out.") from error
+    return command
+
+
+def place(path: list[str | int]) -> str:
+    """Return the name of a field, one in another with a dot between."""
+    return shortened(".".join(str(part) for part in path))
+
+
+def _describe(error: jsonschema.ValidationError) -> str:
+    field = place(list(error.absolute_path))
+    message = shortened(error.message)
+    return f"Field {field}: {message}" if field else f"The fields are not complete or correct: {message}"
+
+
+def shortened(text: str) -> str:
+    """Return the text, or its beginning, for a message."""
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"

@@ -1,0 +1,80 @@
+"""A directory for temporary files that does not outlast its process by much.
+
+Each process has one, with a lock that the kernel lets go of when the process dies. The next one to start
+removes what nobody holds the lock of.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from deployments import private_files
+
+logger = logging.getLogger(__name__)
+
+_LOCK = "lock"
+
+
+@asynccontextmanager
+async def scratch(parent: Path) -> AsyncIterator[Path]:
+    """Yield a new private directory below ``parent``; remove it at the end."""
+    directory = parent / uuid.uuid4().hex
+    lock = await asyncio.to_thread(_make, parent, directory)
+    try:
+        yield directory
+    finally:
+        await asyncio.to_thread(remove_directory, directory)
+        os.close(lock)
+
+
+def _make(parent: Path, directory: Path) -> int:
+    private_files.make_directory(parent)
+    # One at a time: a directory that is not locked yet is not one that was left.
+    with _held(parent / _LOCK):
+        for path in parent.iterdir():
+            if path.is_dir() and not _is_in_use(path):
+                remove_directory(path)
+        directory.mkdir(mode=0o700)
+        lock = _open(directory / _LOCK)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def _is_in_use(directory: Path) -> bool:
+    lock = _open(directory / _LOCK)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove the directory and what is in it, as far as that goes now."""
+    try:
+        shutil.rmtree(directory)
+    except OSError:  # a command has shut us out of what it made there
+        logger.warning("%s cannot be removed; the next start tries again", directory, exc_info=True)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    lock = _open(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
