@@ -159,12 +159,16 @@ class Service:
         if number == signal.SIGKILL:
             await until(lambda: _is_other(self, part, pid))
 
-    async def submit(self, files: dict[str, str], application: str = "script") -> int:
+    @staticmethod
+    def archive(files: dict[str, str]) -> bytes:
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
             for name, text in files.items():
                 archive.writestr(name, text)
-        return await self.submit_archive(content.getvalue(), application)
+        return content.getvalue()
+
+    async def submit(self, files: dict[str, str], application: str = "script") -> int:
+        return await self.submit_archive(self.archive(files), application)
 
     async def submit_archive(self, content: bytes, application: str = "script") -> int:
         response = await self.client.put(

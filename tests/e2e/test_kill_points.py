@@ -1,0 +1,239 @@
+"""SIGKILL right after each statement that changes something outside of the process.
+
+Nothing is lost, and nothing runs twice.
+"""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.e2e.service import Service, until
+from tests.flows.test_schedulers import has_ended
+
+CONFIG = """
+applications:
+  script: {command_template: sh script.sh}
+destinations:
+  first: {scheduler: {type: memory, slots: 10}, filesystem: {type: local}}
+  second: {scheduler: {type: memory, slots: 10}, filesystem: {type: local}}
+"""
+
+# In the order in which a job meets them.
+RUN = [
+    "flows.owned_jobs:OwnedJobs.claim",
+    "deployments.engine:LeanClient.set_flow_run_state",
+    "flows.archives:unpack",
+    "flows.tasks:_unpack",
+    "flows.owned_jobs:OwnedJobs.set_destination",
+    "flows.tags:tag_destination",
+    "flows.filesystems.local:Filesystem.stage_in",
+    "flows.local_commands:LocalCommands.add",
+    "flows.local_commands:LocalCommands.launch",
+    "flows.local_scheduler:LocalScheduler.submit",
+    "flows.owned_jobs:OwnedJobs.submitted",
+    "flows.owned_jobs:OwnedJobs.advance",
+    "flows.local_commands:LocalCommands.wait",
+    "flows.filesystems.local:Filesystem.stage_out",
+    "flows.owned_jobs:OwnedJobs.complete",
+    "flows.filesystems.local:Filesystem.remove",
+    "flows.local_commands:LocalCommands.forget",
+    "flows.local_scheduler:LocalScheduler.forget",
+    "flows.ending:final_state",
+    "deployments.runs:_remove_results",
+    "flows.owned_jobs:OwnedJobs.release",
+]
+CANCEL = [
+    "flows.sessions:end_session",
+    "flows.local_commands:LocalCommands.end",
+    "flows.owned_jobs:OwnedJobs.fail",
+    "flows.ending:leave_destination",
+]
+DELETE = ["flows.deletion:remove_files", "flows.store:JobStore.purge"]
+
+LEDGER = "echo ran >>ledger; echo $$ >pid; "
+
+
+class Place:
+    """A server without a worker, and one worker at a time that dies at a point once it is told to."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.armed = service.directory / "armed"
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    def start(self, point: str) -> None:
+        self._worker = subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.killed", point, "worker"],
+            cwd=self.service.directory,
+            env={
+                **self.service.operators_environment(),
+                "KILLED_WHEN": str(self.armed),
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+            },
+        )
+
+    async def killed(self) -> None:
+        assert self._worker is not None
+        assert await asyncio.to_thread(self._worker.wait, 60) == -9
+        self.armed.unlink()
+
+    def end(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.wait()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    service = Service(tmp_path_factory.mktemp("killed"), CONFIG)
+    await service.start("--no-worker")
+    place = Place(service)
+    yield place
+    place.end()
+    await service.stop()
+
+
+@pytest.fixture
+def service(place: Place) -> Iterator[Service]:
+    yield place.service
+    place.end()
+    place.armed.unlink(missing_ok=True)
+
+
+async def assert_nothing_is_left(service: Service) -> None:
+    async def clean() -> bool:
+        left = [path for path in service.data_dir.glob("commands/*/*/*") if len(path.name) >= 36]
+        return not left and not list((service.data_dir / "uploads").iterdir()) and not results(service)
+
+    await until(clean)
+
+
+def results(service: Service) -> list[Path]:
+    return list((service.data_dir / "results").glob("*/*"))
+
+
+async def test_a_worker_at_each_step_of_a_job(place: Place, service: Service) -> None:
+    """Each worker ends the job of the one that was killed before it, and is killed at the next point."""
+    jobs: list[int] = []
+    for point in RUN:
+        place.start(point)
+        for job_id in jobs:
+            assert (await service.ended(job_id))["state"] == "ok", point
+        place.armed.touch()
+        jobs.append(await service.run(LEDGER + "echo out"))
+        await place.killed()
+    worker = service.command("worker")
+    try:
+        for job_id in jobs:
+            assert (await service.ended(job_id))["state"] == "ok"
+            assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+            assert (service.job_dir(job_id) / "stdout.txt").read_text() == "out\n"
+        await assert_nothing_is_left(service)
+    finally:
+        worker.terminate()
+        await asyncio.to_thread(worker.wait, 10)
+
+
+async def test_a_worker_at_each_step_of_a_cancelled_job(place: Place, service: Service) -> None:
+    cancelled = []
+    for point in CANCEL:
+        place.start(point)
+        job_id = await service.run(LEDGER + "sleep 1000")
+        await service.state_is(job_id, "running")
+        await written(service.job_dir(job_id) / "pid")
+        place.armed.touch()
+        request = asyncio.create_task(service.client.post(f"/api/job/{job_id}/cancel"))
+        await place.killed()
+        place.end()
+        await request
+        cancelled.append(job_id)
+    worker = service.command("worker")
+    try:
+        for job_id in cancelled:
+            assert (await service.ended(job_id))["reason"] == "You cancelled the job."
+            assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+            assert has_ended(int((service.job_dir(job_id) / "pid").read_text()))
+        await assert_nothing_is_left(service)
+    finally:
+        worker.terminate()
+        await asyncio.to_thread(worker.wait, 10)
+
+
+async def written(path: Path) -> None:
+    async def is_written() -> bool:
+        return path.exists() and path.read_text().endswith("\n")
+
+    await until(is_written)
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["flows.store:JobStore.create", "deployments.dispatcher:Dispatcher._create", *DELETE],
+)
+async def test_the_api(place: Place, service: Service, point: str) -> None:
+    """Beside the server's own API, which is there to look at what became of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        api = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.e2e.killed", point),
+                *("asgi", "api.app:create_app", str(listener.fileno())),
+            ],
+            cwd=service.directory,
+            env={
+                **service.operators_environment(),
+                **service.environment,
+                "KILLED_WHEN": str(place.armed),
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+            },
+            pass_fds=[listener.fileno()],
+        )
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    worker = service.command("worker")
+    try:
+        async with httpx.AsyncClient(base_url=url, headers=service.client.headers, timeout=60) as client:
+            before = {job["id"] for job in (await service.client.get("/api/job/?limit=1000")).json()}
+            if point in DELETE:
+                job_id = await service.run(LEDGER)
+                await service.ended(job_id)
+                place.armed.touch()
+                with pytest.raises(httpx.HTTPError):
+                    await client.delete(f"/api/job/{job_id}")
+            else:
+                place.armed.touch()
+                await submit_to(client)
+            assert await asyncio.to_thread(api.wait, 60) == -9
+            place.armed.unlink()
+            if point in DELETE:
+                assert (await service.client.get(f"/api/job/{job_id}")).status_code == 404
+                assert not service.job_dir(job_id).exists()
+                return
+
+            async def there() -> set[int]:
+                jobs = (await service.client.get("/api/job/?limit=1000")).json()
+                return {job["id"] for job in jobs} - before
+
+            [job_id] = await until(there)
+            assert (await service.ended(job_id))["state"] == "ok"
+            assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+    finally:
+        api.kill()
+        api.wait()
+        worker.terminate()
+        await asyncio.to_thread(worker.wait, 10)
+
+
+async def submit_to(client: httpx.AsyncClient) -> None:
+    """Submit a job; whether there is an answer before the end of the server is not known."""
+    headers = {"Content-Type": "application/zip"}
+    with suppress(httpx.HTTPError):
+        await client.put(
+            "/api/application/script/job", content=Service.archive({"script.sh": LEDGER}), headers=headers
+        )
