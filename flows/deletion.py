@@ -1,6 +1,7 @@
 """Removal of deleted jobs: their files, then their rows."""
 
 import asyncio
+import errno
 import logging
 import os
 import shutil
@@ -14,6 +15,8 @@ from flows.places import Place
 from flows.store import JobStore
 
 logger = logging.getLogger(__name__)
+
+_TRIES = 10
 
 
 async def purge(job: Job, place: Place, store: JobStore) -> None:
@@ -46,8 +49,16 @@ def remove_files(job: Job, place: Place) -> None:
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory, also where its owner has denied himself that."""
-    shutil.rmtree(directory, onerror=_allow)
+    """Remove a directory, where its owner has denied himself that and while somebody writes there, too."""
+    for _ in range(_TRIES):
+        try:
+            shutil.rmtree(directory, onerror=_allow)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        else:
+            return
+    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(directory))
 
 
 def _allow(_function: Any, path: str, error: Any) -> None:

@@ -1,5 +1,7 @@
 import os
 import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 from flows.deletion import remove_tree
@@ -37,3 +39,21 @@ def _make_and_remove(place: Path) -> None:
     (job / "unreadable").chmod(0)
     (job / "unwritable").chmod(0o500)
     remove_tree(job)
+
+
+def test_while_somebody_writes_there(tmp_path: Path) -> None:
+    (tmp_path / "job/deep").mkdir(parents=True)
+    writing = threading.Event()
+
+    def write() -> None:
+        for number in range(300):
+            with suppress(FileNotFoundError):
+                (tmp_path / f"job/deep/{number}").touch()
+            writing.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    writing.wait()
+    remove_tree(tmp_path / "job")
+    writer.join()
+    assert not (tmp_path / "job").exists()
