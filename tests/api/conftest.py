@@ -225,7 +225,9 @@ def settings(directory: Path, database: URL, keys: Keys) -> dict[str, str]:
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[int]:
     """Serve the application as `bartender serve` does; yields the port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    # With its protocol, for asyncio to send small answers at once: uvloop does so for any.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, http="httptools", lifespan="on", log_config=None)
     server = uvicorn.Server(config)
     # Not serve(): it would take the signal handlers of pytest away.
