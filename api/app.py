@@ -15,7 +15,7 @@ from api import access_log, errors, openapi
 from api.database import open_engine
 from api.forms import Form
 from api.interactive import Interactive
-from api.routes import applications, destinations, files, health, interactive, jobs, whoami
+from api.routes import applications, destinations, files, health, interactive, jobs, output, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
 from api.unread import CloseUnread
@@ -68,6 +68,7 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(_with_head(health.router))
     routers = (
         jobs.router,
+        output.router,
         files.router,
         interactive.router,
         applications.router,
