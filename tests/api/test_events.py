@@ -224,7 +224,8 @@ async def test_a_writer_that_never_stops_does_not_hold_the_end_up(
         await stream.next()
         monkeypatch.setattr(files.OpenFile, "read_at_most", writing_read)
         await end(site, job)
-        assert (await stream.all())[-1].data["state"] == "ok"
+        async with asyncio.timeout(LONGEST):
+            assert (await stream.all())[-1].data["state"] == "ok"
 
 
 async def test_a_job_that_is_deleted(site: Site, alice: httpx.AsyncClient) -> None:
