@@ -22,6 +22,11 @@ class Written:
     name: str
     content: bytes
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more: only the beginning of a character can have been left away."""
+        return len(self.content) > MOST - 4
+
 
 def runs_here(job: Job, config: Config) -> bool:
     """Whether the job's destination works in the job's own directory, so that output is there at once."""
@@ -109,12 +114,13 @@ async def follow(watched: Watched, output: Output, config: Config) -> AsyncGener
         if job is not seen:
             yield job
             seen = job
-        idle = True
+        more = False
         if is_written_here(job, config):
             async with aclosing(output.next()) as news:
                 async for written in news:
                     yield written
-                    idle = False
-        if idle:
+                    more = more or written.is_full
+        # After less than a piece too: a command that writes without pause is to cost one read for each wait.
+        if not more:
             await watched.wait(INTERVAL)
             yield None

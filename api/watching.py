@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from api.schemas import JobModelDTO
 from flows.errors import Unavailable, VisitorError
 from flows.jobs import Job
 from flows.store import JobStore
@@ -16,6 +17,8 @@ INTERVAL = 0.3
 """Seconds between two looks."""
 
 _AFTER_ERROR = 2.0
+# The time of the last change alone, also of what visitors do not see, is no change to tell.
+_VISIBLE = tuple(JobModelDTO.model_fields.keys() - {"updated_on"})
 
 
 class TooManyOfUser(VisitorError):
@@ -48,7 +51,7 @@ class Watched:
 
 
 def _visible(job: Job) -> tuple[object, ...]:
-    return job.state, job.reason, job.reason_kind, job.destination, job.name
+    return tuple(getattr(job, name) for name in _VISIBLE)
 
 
 class JobWatcher:

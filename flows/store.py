@@ -137,9 +137,9 @@ class JobStore(Database):
         return job
 
     async def by_ids(self, job_ids: Collection[int]) -> list[Job]:
-        """Return those of the jobs that there are."""
+        """Return those of the jobs that there are and that are not deleted."""
         wanted = sa.literal(list(job_ids), pg.ARRAY(sa.BigInteger))
-        return await self._all(sa.select(job_table).where(_job.id == sa.any_(wanted)))
+        return await self._all(sa.select(job_table).where(_job.id == sa.any_(wanted), _VISIBLE))
 
     async def of_submitter(
         self,

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.app import create_app
 from flows.jobs import Job, State
-from flows.store import JobStore
+from flows.owned_jobs import OwnedJobs
 from tests.api.conftest import Keys, Site, Wakings, serving
 from tests.api.test_service import no_dispatcher
 
@@ -31,7 +31,7 @@ async def own_site(
         stack.push_async_callback(engine.dispose)
         clients = await stack.enter_async_context(AsyncExitStack())
         port = await stack.enter_async_context(serving(app, **options))
-        site = Site(port, keys, JobStore(engine), data, Wakings())
+        site = Site(port, keys, OwnedJobs(engine), data, Wakings())
         site.stack = clients
         yield site
 

@@ -232,8 +232,7 @@ async def test_a_job_that_is_deleted(site: Site, alice: httpx.AsyncClient) -> No
     job, _ = await running_job(site)
     async with events_of(alice, job) as stream:
         await stream.next()
-        async with site.store.engine.begin() as connection:
-            await connection.execute(sa.text("DELETE FROM job"))
+        assert (await alice.delete(f"/api/job/{job.id}")).status_code == 204
         [last] = await stream.all()
     assert (last.name, last.data) == ("deleted", {"detail": f"Job {job.id} was deleted."})
 
@@ -451,3 +450,25 @@ async def test_in_the_document(site: Site) -> None:
     assert set(operation["responses"]) >= {"200", "204", "401", "403", "404", "422", "429", "503"}
     assert {p["name"] for p in operation["parameters"]} == {"jobid", "tail", "Last-Event-ID"}
     assert json.dumps(operation).count("deleted")
+
+
+async def test_a_command_that_writes_without_pause_is_read_in_pieces(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, directory = await running_job(site, stdout=b"", stderr=b"")
+    reads = 0
+    read = files.OpenFile.read_at_most
+
+    def writing_read(file: files.OpenFile, position: int, length: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        append(directory / "stdout.txt", b"x")
+        return read(file, position, length)
+
+    monkeypatch.setattr(files.OpenFile, "read_at_most", writing_read)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    async with events_of(alice, job) as stream:
+        while reads < 6:
+            await stream.next()
+    assert loop.time() - started >= INTERVAL  # without the waits it would be a few milliseconds

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy as sa
 from sqlalchemy import URL
 
 from api import growing
@@ -126,8 +125,7 @@ async def test_a_job_that_is_deleted(site: Site, alice: httpx.AsyncClient) -> No
     job, _ = await running_job(site, stdout=b"begun")
     async with followed(alice, job) as text:
         await text.next(b"begun")
-        async with site.store.engine.begin() as connection:
-            await connection.execute(sa.text("DELETE FROM job"))
+        assert (await alice.delete(f"/api/job/{job.id}")).status_code == 204
         assert await text.rest() == b""
 
 
