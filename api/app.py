@@ -15,11 +15,12 @@ from api import access_log, errors, openapi
 from api.database import open_engine
 from api.forms import Form
 from api.interactive import Interactive
-from api.routes import applications, destinations, files, health, interactive, jobs, whoami
+from api.routes import applications, destinations, events, files, health, interactive, jobs, output, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
 from api.unread import CloseUnread
 from api.verification import Verifier
+from api.watching import JobWatcher
 from deployments.dispatcher import Dispatcher
 from deployments.settings import Settings
 from flows import config as configuration
@@ -68,6 +69,8 @@ def _add_routes(app: FastAPI) -> None:
     app.include_router(_with_head(health.router))
     routers = (
         jobs.router,
+        output.router,
+        events.router,
         files.router,
         interactive.router,
         applications.router,
@@ -112,6 +115,8 @@ def _lifespan(
             stack.push_async_callback(engine.dispose)
             store = JobStore(engine)
             await stack.enter_async_context(verifier.keys.running())
+            watcher = JobWatcher(store, most=settings.max_streams, most_of_user=settings.max_streams_per_user)
+            await stack.enter_async_context(watcher.running())
             dispatcher = await stack.enter_async_context(open_dispatcher(store, config))
             quick = await stack.enter_async_context(Interactive(config, settings, place).running())
             place.upload("any").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,6 +127,7 @@ def _lifespan(
                 place=place,
                 verifier=verifier,
                 store=store,
+                watcher=watcher,
                 dispatcher=dispatcher,
                 interactive=quick,
                 disk=disk,

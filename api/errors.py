@@ -14,6 +14,7 @@ from api.interactive import CommandTooSlow, NotForThisJob
 from api.submissions import KeyReused
 from api.uploads import StorageFull, UploadStalled, UploadTooLarge
 from api.verification import TokenInvalid
+from api.watching import TooManyOfUser
 from flows.errors import (
     BartenderError,
     InvalidUpload,
@@ -40,11 +41,17 @@ STATUS: dict[type[BartenderError], int] = {
     KeyReused: 422,
     NotForThisJob: 422,
     JobNotCompleted: 425,
+    TooManyOfUser: 429,
     Unavailable: 503,
     CommandTooSlow: 504,
     StorageFull: 507,
 }
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}, 507: {"Retry-After": "60"}}
+_HEADERS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "5"},
+    503: {"Retry-After": "5"},
+    507: {"Retry-After": "60"},
+}
 
 
 def install(app: FastAPI) -> None:

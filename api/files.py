@@ -31,11 +31,16 @@ class OpenFile:
             self.close()
             raise NotThere(name)
         self.size = status.st_size
+        self.inode = status.st_ino
+
+    def read_at_most(self, position: int, length: int) -> bytes:
+        """Return what is there, which at the end is nothing."""
+        with self._lock:
+            return os.pread(self._descriptor, length, position)
 
     def read(self, position: int, length: int) -> bytes:
         """Raise OSError at the end: the file became shorter while it was read."""
-        with self._lock:
-            content = os.pread(self._descriptor, length, position)
+        content = self.read_at_most(position, length)
         if not content:
             raise OSError("A file became shorter while it was sent.")
         return content

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from api.forms import Form
 from api.interactive import Interactive
 from api.verification import Verifier
+from api.watching import JobWatcher
 from deployments.settings import Settings
 from flows.config import Config
 from flows.places import Place
@@ -36,6 +37,7 @@ class Services:
     place: Place
     verifier: Verifier
     store: JobStore
+    watcher: JobWatcher
     dispatcher: Wakeable
     interactive: Interactive
     disk: ThreadPoolExecutor

@@ -1,6 +1,7 @@
 """Serve a web application on a socket that our parent has opened: ``python -m deployments.asgi``."""
 
 import argparse
+import asyncio
 import socket
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,28 @@ from flows.errors import ConfigurationError
 
 LONGEST_GOODBYE = 1
 """Seconds that requests under way have to end when the server is stopped."""
+
+STOPPING = "stopping"
+"""Where in the ``state`` of a request's scope is an asyncio.Event, set when the server begins to stop.
+
+An answer that has no end of its own ends then.
+"""
+
+
+class Server(uvicorn.Server):
+    """Tells requests that it stops: uvicorn waits for them, and its lifespan ends after them only."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.lifespan.state[STOPPING] = self._stopping
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
 
 
 def command(factory: str, listener: socket.socket, *options: str) -> list[str]:
@@ -37,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     log.to_terminal(options.log_level.upper())
     try:
-        uvicorn.Server(config).run(sockets=[socket.socket(fileno=options.descriptor)])
+        Server(config).run(sockets=[socket.socket(fileno=options.descriptor)])
     except ConfigurationError as error:
         print(f"bartender: {error}", file=sys.stderr)
         sys.exit(2)

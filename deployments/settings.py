@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     max_upload_size: int = Field(default=1_000_000_000, gt=0)
     interactive_slots: int = Field(default=4, ge=1)
     interactive_max_size: int = Field(default=10_000_000, gt=0)
+    max_streams: int = Field(default=300, gt=0)
+    max_streams_per_user: int = Field(default=20, gt=0)
 
     @classmethod
     def load(cls) -> "Settings":

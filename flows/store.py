@@ -1,7 +1,7 @@
 """All SQL about jobs."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -135,6 +135,11 @@ class JobStore(Database):
         if job is None:
             raise JobNotFound(f"There is no job {job_id}.")
         return job
+
+    async def by_ids(self, job_ids: Collection[int]) -> list[Job]:
+        """Return those of the jobs that there are and that are not deleted."""
+        wanted = sa.literal(list(job_ids), pg.ARRAY(sa.BigInteger))
+        return await self._all(sa.select(job_table).where(_job.id == sa.any_(wanted), _VISIBLE))
 
     async def of_submitter(
         self,

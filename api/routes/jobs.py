@@ -7,10 +7,9 @@ from fastapi.responses import Response
 
 from api import endings
 from api.auth import CurrentUser
-from api.files import NotThere, text_answer
 from api.schemas import JobModelDTO, Problem
-from api.services import Services, ServicesDep
-from flows.errors import JobNotCompleted, JobNotFound
+from api.services import ServicesDep
+from flows.errors import JobNotFound
 from flows.jobs import Job, JobFilter, Order, State
 
 router = APIRouter(prefix="/api/job", tags=["job"])
@@ -119,35 +118,3 @@ async def cancel_job(job: OwnJob, services: ServicesDep, response: Response) -> 
 async def delete_job(job: OwnJob, services: ServicesDep) -> None:
     """Remove the job and its files; one that is under way is ended first."""
     await endings.delete(job, services)
-
-
-_OUTPUT: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The output"},
-    404: {
-        "model": Problem,
-        "description": "There is no such job, it is somebody else's, or it has no output",
-    },
-    425: {"model": Problem, "description": "The job has not ended yet"},
-}
-
-
-@router.get("/{jobid}/stdout", response_class=Response, responses=_OUTPUT)
-async def retrieve_job_stdout(job: OwnJob, services: ServicesDep) -> Response:
-    """Return what the completed job's command wrote to its standard output."""
-    return await _output(job, "stdout.txt", services)
-
-
-@router.get("/{jobid}/stderr", response_class=Response, responses=_OUTPUT)
-async def retrieve_job_stderr(job: OwnJob, services: ServicesDep) -> Response:
-    """Return what the completed job's command wrote to its standard error."""
-    return await _output(job, "stderr.txt", services)
-
-
-async def _output(job: Job, name: str, services: Services) -> Response:
-    if not job.state.is_final:
-        raise JobNotCompleted(f"Job {job.id} is {job.state}; its output can be read once it has ended.")
-    try:
-        directory = services.place.job_dir(job.id)
-        return await text_answer(directory, name, services)
-    except NotThere as error:
-        raise JobNotFound(f"Job {job.id} has no {name}.") from error

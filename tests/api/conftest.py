@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.app import create_app
 from api.tokens import generate_key_pair, generate_token
+from deployments import asgi
 from deployments.postgres import EmbeddedPostgres
 from flows.config import Config
 from flows.jobs import Job, State
@@ -223,13 +224,13 @@ def settings(directory: Path, database: URL, keys: Keys) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[int]:
+async def serving(app: FastAPI, **options: Any) -> AsyncIterator[int]:
     """Serve the application as `bartender serve` does; yields the port."""
     # With its protocol, for asyncio to send small answers at once: uvloop does so for any.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="httptools", lifespan="on", log_config=None)
-    server = uvicorn.Server(config)
+    config = uvicorn.Config(app, http="httptools", lifespan="on", log_config=None, **options)
+    server = asgi.Server(config)
     # Not serve(): it would take the signal handlers of pytest away.
     task = asyncio.create_task(server._serve([listener]))
     while not server.started and not task.done():

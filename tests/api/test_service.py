@@ -158,6 +158,7 @@ async def test_operations(site: Site) -> None:
         ("delete", "/api/job/{jobid}"): "delete_job",
         ("get", "/api/job/{jobid}/stdout"): "retrieve_job_stdout",
         ("get", "/api/job/{jobid}/stderr"): "retrieve_job_stderr",
+        ("get", "/api/job/{jobid}/events"): "retrieve_job_events",
         ("get", "/api/job/{jobid}/files/{path}"): "retrieve_job_file",
         ("get", "/api/job/{jobid}/directories"): "retrieve_job_directories",
         ("get", "/api/job/{jobid}/directories/{path}"): "retrieve_job_directories_from_path",

@@ -1,0 +1,474 @@
+"""Server-sent events of a job."""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import uuid
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api import events, files
+from api.watching import INTERVAL, JobWatcher, TooManyOfUser, TooManyStreams
+from deployments import migrations
+from deployments.postgres import EmbeddedPostgres
+from flows.errors import CommandFailed
+from flows.jobs import Job, State
+from flows.store import JobStore
+from tests.api.conftest import Keys, Site
+from tests.api.following import Events, append, end, events_of, open_files, own_site, running_job
+
+LONGEST = 60
+
+
+async def new_jobs(store: JobStore, *users: str) -> list[Job]:
+    return [
+        await store.create(application="a", submitter=user, roles=[], command="x", token=uuid.uuid4())
+        for user in users
+    ]
+
+
+async def test_the_states_of_a_job(site: Site, alice: httpx.AsyncClient) -> None:
+    job = await site.new_job()
+    async with events_of(alice, job) as stream:
+        first = await stream.next()
+        assert (first.name, first.id) == ("job", None)
+        assert first.data == (await alice.get(f"/api/job/{job.id}")).json()
+        await site.store.set_destination(job.id, "local")
+        assert (await stream.next()).data["destination"] == "local"
+        await site.store.advance(job.id, State.QUEUED, "Waiting for a free slot.")
+        told = (await stream.next()).data
+        assert (told["state"], told["reason"]) == ("queued", "Waiting for a free slot.")
+        await site.store.explain(job.id, None)
+        assert (await stream.next()).data["reason"] is None
+        await site.store.rename(job.id, "Größe\n\n1")
+        assert (await stream.next()).data["name"] == "Größe\n\n1"
+        await site.store.fail(job.id, CommandFailed("It ended with exit code 3."))
+        [last] = await stream.all()
+        assert last.id == events.END
+        assert last.data == (await alice.get(f"/api/job/{job.id}")).json()
+        assert last.data["reason_kind"] == "user error"
+
+
+async def test_changes_that_visitors_do_not_see_are_no_events(site: Site, alice: httpx.AsyncClient) -> None:
+    job, _ = await running_job(site)
+    async with events_of(alice, job) as stream:
+        await stream.next()
+        await site.store.explain(job.id, job.reason)
+        await site.store.rename(job.id, job.name)
+        await site.store.rename(job.id, "other")
+        assert (await stream.next()).data["name"] == "other"
+
+
+async def test_a_job_that_has_ended(site: Site, alice: httpx.AsyncClient) -> None:
+    job = await site.ended_job({"stdout.txt": b"output"})
+    for headers in ({}, {"Last-Event-ID": "x"}, {"Last-Event-ID": ""}, {"Last-Event-ID": "1.2-3"}):
+        async with events_of(alice, job, headers=headers) as stream:
+            [event] = await stream.all()
+        assert (event.name, event.data["state"], event.id) == ("job", "ok", events.END)
+    # Browsers connect again until they get this.
+    again = await alice.get(f"/api/job/{job.id}/events", headers={"Last-Event-ID": events.END})
+    assert (again.status_code, again.content) == (204, b"")
+
+
+async def test_jobs_of_others(site: Site, alice: httpx.AsyncClient) -> None:
+    job, _ = await running_job(site)
+    for user, status in ((await site.client("bob"), 404), (await site.anonymous(), 403)):
+        assert (await user.get(f"/api/job/{job.id}/events")).status_code == status
+    assert (await alice.get("/api/job/999999/events")).status_code == 404
+    url = f"/api/job/{job.id}/events?token={site.keys.token()}"
+    async with (await site.anonymous()).stream("GET", url) as response:
+        assert (await Events(response).next()).data["id"] == job.id
+
+
+async def test_head(site: Site, alice: httpx.AsyncClient) -> None:
+    job, _ = await running_job(site)
+    response = await alice.head(f"/api/job/{job.id}/events")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_output(site: Site, alice: httpx.AsyncClient) -> None:
+    job, directory = await running_job(site, stdout=b"begun\n", stderr=b"")
+    async with events_of(alice, job) as stream:
+        assert (await stream.next()).data["state"] == "running"
+        await stream.text("begun\n")
+        append(directory / "stderr.txt", b"\r\n\xff\0\n")
+        await stream.text("\r\n\ufffd\0\n", "stderr")
+        append(directory / "stdout.txt", "one\ntwo \U0001f4c8".encode()[:-1])
+        await stream.text("one\ntwo ")
+        append(directory / "stdout.txt", "\U0001f4c8".encode()[-1:] + b"three")
+        await stream.text("\U0001f4c8three")
+        append(directory / "stdout.txt", b"last \xe2\x82")
+        await end(site, job)
+        rest = await stream.all()
+    text = "".join(event.data for event in rest if event.name == "stdout")
+    assert text == "last \ufffd"
+    assert rest[-1].data["state"] == "ok"
+    assert not open_files(directory)
+
+
+async def test_nothing_is_lost_of_much_output(site: Site, alice: httpx.AsyncClient) -> None:
+    job, directory = await running_job(site, stderr=b"")
+    text = "€uro\n" * 60_000
+    (directory / "stdout.txt").write_text(text)
+    async with events_of(alice, job) as stream:
+        await stream.text(text)
+        (directory / "stderr.txt").write_text(text)
+        await end(site, job)
+        rest = await stream.all()
+    assert "".join(event.data for event in rest if event.name == "stderr") == text
+    assert rest[-1].data["state"] == "ok"
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_going_on_after_an_event(site: Site, alice: httpx.AsyncClient, ended: bool) -> None:
+    job, directory = await running_job(site, stdout="één ".encode(), stderr=b"a")
+    async with events_of(alice, job) as stream:
+        both = {event.name: event for event in [await stream.next() for _ in range(3)]}
+    assert [event.data for event in both.values()][1:] == ["één ", "a"]
+    append(directory / "stdout.txt", b"two")
+    append(directory / "stderr.txt", b"b")
+    if ended:
+        await end(site, job)
+    # After the event of stdout, that of stderr was not seen.
+    for last, expected in ((both["stdout"], ["two", "ab"]), (both["stderr"], ["two", "b"])):
+        async with events_of(alice, job, headers={"Last-Event-ID": str(last.id)}) as stream:
+            news = [await stream.next() for _ in range(2 if ended else 3)]
+            assert [event.data for event in news if event.name != "job"] == expected
+            if ended:
+                assert [event.name for event in await stream.all()] == ["job"]
+
+
+async def test_only_the_last_lines(site: Site, alice: httpx.AsyncClient) -> None:
+    job, directory = await running_job(site, stdout=b"1\n2\n3\n", stderr=b"4\n5")
+    async with events_of(alice, job, params={"tail": 1}) as stream:
+        first = [await stream.next() for _ in range(3)]
+        assert [event.data for event in first[1:]] == ["3\n", "5"]
+        append(directory / "stdout.txt", b"6")
+        await stream.text("6")
+
+
+async def test_output_before_the_command_runs_is_the_visitors(site: Site, alice: httpx.AsyncClient) -> None:
+    job = await site.new_job()
+    await site.store.set_destination(job.id, "local")
+    directory = site.job_dir(job)
+    directory.mkdir()
+    (directory / "stdout.txt").write_text("came with the upload")
+    async with events_of(alice, job) as stream:
+        await site.store.advance(job.id, State.QUEUED)
+        assert [(await stream.next()).name for _ in range(2)] == ["job", "job"]
+        (directory / "stdout.txt").write_text("of the command")
+        await site.store.advance(job.id, State.RUNNING)
+        await stream.next("job")
+        await stream.text("of the command")
+
+
+async def test_output_of_a_job_elsewhere_comes_at_its_end(site: Site, alice: httpx.AsyncClient) -> None:
+    job, directory = await running_job(site, "elsewhere", stdout=b"half")
+    async with events_of(alice, job) as stream:
+        await site.store.rename(job.id, "other")
+        assert [(await stream.next()).name for _ in range(2)] == ["job", "job"]
+        append(directory / "stdout.txt", b" whole")
+        await end(site, job)
+        rest = await stream.all()
+    assert [event.data for event in rest if event.name == "stdout"] == ["half whole"]
+    assert rest[-1].name == "job"
+
+
+async def test_files_that_are_replaced_emptied_and_moved_away(site: Site, alice: httpx.AsyncClient) -> None:
+    job, directory = await running_job(site, stdout=b"a long first text")
+    stdout = directory / "stdout.txt"
+    async with events_of(alice, job) as stream:
+        await stream.text("a long first text")
+        os.truncate(stdout, 0)
+        append(stdout, b"second")
+        await stream.text("second")
+        (directory / "new").write_bytes(b"the third is another file")
+        (directory / "new").rename(stdout)
+        await stream.text("the third is another file")
+        (directory / "output").mkdir()
+        stdout.rename(directory / "output/stdout.txt")
+        await site.store.rename(job.id, "moved")
+        assert (await stream.next()).data["name"] == "moved"
+        stdout.mkdir()
+        await site.store.rename(job.id, "directory")
+        assert (await stream.next()).data["name"] == "directory"
+        stdout.rmdir()
+        stdout.symlink_to("output/stdout.txt")
+        os.mkfifo(directory / "stderr.txt")
+        await site.store.rename(job.id, "link")
+        assert (await stream.next()).data["name"] == "link"
+        await end(site, job)
+        assert {event.name for event in await stream.all()} == {"job"}
+
+
+async def test_a_writer_that_never_stops_does_not_hold_the_end_up(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, directory = await running_job(site, stdout=b"x" * 100_000)
+    read = files.OpenFile.read_at_most
+
+    def writing_read(file: files.OpenFile, position: int, length: int) -> bytes:
+        append(directory / "stdout.txt", b"y" * (length + 1))
+        return read(file, position, length)
+
+    async with events_of(alice, job) as stream:
+        await stream.next()
+        monkeypatch.setattr(files.OpenFile, "read_at_most", writing_read)
+        await end(site, job)
+        async with asyncio.timeout(LONGEST):
+            assert (await stream.all())[-1].data["state"] == "ok"
+
+
+async def test_a_job_that_is_deleted(site: Site, alice: httpx.AsyncClient) -> None:
+    job, _ = await running_job(site)
+    async with events_of(alice, job) as stream:
+        await stream.next()
+        assert (await alice.delete(f"/api/job/{job.id}")).status_code == 204
+        [last] = await stream.all()
+    assert (last.name, last.data) == ("deleted", {"detail": f"Job {job.id} was deleted."})
+
+
+async def test_comments_keep_the_connection(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "KEEP_ALIVE", 0.0)
+    job, _ = await running_job(site)
+    async with events_of(alice, job) as stream:
+        await stream.next()
+        await stream.comment()
+        await end(site, job)
+        assert [event.name for event in await stream.all()][-1] == "job"
+
+
+# Many followers
+
+
+async def test_limits(environment: pytest.MonkeyPatch, database_url: URL, keys: Keys, tmp_path: Path) -> None:
+    environment.setenv("BARTENDER_MAX_STREAMS", "3")
+    environment.setenv("BARTENDER_MAX_STREAMS_PER_USER", "2")
+    async with own_site(environment, database_url, keys, tmp_path / "data") as site:
+        job, bobs = await site.new_job(), await site.new_job("bob")
+        alice, bob = await site.client("alice"), await site.client("bob")
+        url = f"/api/job/{job.id}/events"
+        async with AsyncExitStack() as held:
+            for route in (url, f"/api/job/{job.id}/stdout?follow=true"):
+                await held.enter_async_context(alice.stream("GET", route))
+            for route in (url, f"/api/job/{job.id}/stderr?follow=true"):
+                response = await alice.get(route)
+                assert response.status_code == 429
+                assert response.headers["Retry-After"]
+                assert "2 jobs" in response.json()["detail"]
+            async with bob.stream("GET", f"/api/job/{bobs.id}/events") as response:
+                assert response.status_code == 200
+                refused = await bob.get(f"/api/job/{bobs.id}/events")
+                assert refused.status_code == 503
+                assert "Too many" in refused.json()["detail"]
+                assert (await bob.get(f"/api/job/{bobs.id}")).status_code == 200
+        # Those who went away make room.
+        async with asyncio.timeout(LONGEST):
+            status = 0
+            while status != 200:
+                async with alice.stream("GET", url) as response:
+                    status = response.status_code
+
+
+async def test_one_query_for_all(engine: AsyncEngine) -> None:
+    store = JobStore(engine)
+    watcher = JobWatcher(store, most=100, most_of_user=100)
+    statements = 0
+
+    def count(*_: object) -> None:
+        nonlocal statements
+        statements += 1
+
+    jobs = await new_jobs(store, *["me"] * 10)
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", count)
+    followed = [watcher.open(job) for job in jobs * 5]
+    await watcher._look()
+    assert statements == 1
+    await store.rename(jobs[3].id, "new name")
+    statements = 0
+    await watcher._look()
+    assert statements == 1
+    names = {watched.job.name for watched in followed if watched.job and watched.job.id == jobs[3].id}
+    assert names == {"new name"}
+    # Nobody holds a connection between two looks.
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    for watched in followed:
+        watcher.close(watched)
+        watcher.close(watched)
+    await watcher._look()
+    assert statements == 1
+
+
+async def test_nobody_is_asked_while_nobody_follows(engine: AsyncEngine) -> None:
+    store = JobStore(engine)
+    [job] = await new_jobs(store, "me")
+    asked = asyncio.Event()
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", lambda *_: asked.set())
+    async with JobWatcher(store, most=1, most_of_user=1).running() as watcher:
+        for _ in range(2):
+            watched = watcher.open(job)
+            with pytest.raises(TooManyOfUser):
+                watcher.open(job)
+            await asyncio.wait_for(asked.wait(), LONGEST)
+            watcher.close(watched)
+            await asyncio.sleep(2 * INTERVAL)  # a look may be under way
+            asked.clear()
+            await asyncio.sleep(3 * INTERVAL)
+            assert not asked.is_set()
+
+
+async def test_the_process_has_a_limit(engine: AsyncEngine) -> None:
+    store = JobStore(engine)
+    jobs = await new_jobs(store, "one", "two", "three")
+    watcher = JobWatcher(store, most=2, most_of_user=2)
+    first = watcher.open(jobs[0])
+    watcher.open(jobs[1])
+    with pytest.raises(TooManyStreams):
+        watcher.open(jobs[2])
+    watcher.close(first)
+    watcher.open(jobs[2])
+
+
+async def stopped_reader(site: Site, path: str) -> socket.socket:
+    """Ask, and read nothing of the answer but that there is one."""
+    reader = socket.create_connection(("127.0.0.1", site.port))
+    reader.sendall(f"GET {path}?token={site.keys.token()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert (await asyncio.to_thread(reader.recv, 12)) == b"HTTP/1.1 200"
+    return reader
+
+
+async def test_a_stopped_reader_costs_little(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 30_000_000
+    job, _ = await running_job(site, stdout=b"x" * size)
+    given = 0
+    read = files.OpenFile.read_at_most
+
+    def counting_read(file: files.OpenFile, position: int, length: int) -> bytes:
+        nonlocal given
+        content = read(file, position, length)
+        given += len(content)
+        return content
+
+    monkeypatch.setattr(files.OpenFile, "read_at_most", counting_read)
+    stopped = await stopped_reader(site, f"/api/job/{job.id}/events")
+    assert (await alice.get(f"/api/job/{job.id}")).status_code == 200
+    read_by_alice = 0
+    async with events_of(alice, job) as stream:
+        while read_by_alice < size:
+            read_by_alice += len((await stream.next("stdout")).data)
+    assert given < 2 * size
+    stopped.close()
+
+
+async def test_slow_readers_hold_no_connection_to_the_database(site: Site, alice: httpx.AsyncClient) -> None:
+    job, _ = await running_job(site, stdout=b"x" * 30_000_000)
+    stopped = [await stopped_reader(site, f"/api/job/{job.id}/events") for _ in range(15)]
+    for _ in range(5):
+        assert (await alice.get(f"/api/job/{job.id}")).status_code == 200
+    for reader in stopped:
+        reader.close()
+
+
+async def test_the_server_stops_all_the_same(
+    environment: pytest.MonkeyPatch, database_url: URL, keys: Keys, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as after, asyncio.timeout(LONGEST):
+        # It would wait for streams for ever.
+        async with own_site(environment, database_url, keys, tmp_path / "data") as site:
+            job, _ = await running_job(site, stdout=b"begun")
+            client = await after.enter_async_context(httpx.AsyncClient(timeout=30))
+            url = f"http://127.0.0.1:{site.port}/api/job/{job.id}/events?token={keys.token()}"
+            stream = Events(await after.enter_async_context(client.stream("GET", url)))
+            await stream.text("begun")
+        # A clean end: browsers then connect again, and go on after the last id.
+        assert await stream.all() == []
+
+
+async def test_a_stopped_reader_does_not_keep_the_server(
+    environment: pytest.MonkeyPatch,
+    database_url: URL,
+    keys: Keys,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with asyncio.timeout(LONGEST):
+        data = tmp_path / "data"
+        async with own_site(environment, database_url, keys, data, timeout_graceful_shutdown=1) as site:
+            job, _ = await running_job(site, stdout=b"x" * 30_000_000)
+            reader = await stopped_reader(site, f"/api/job/{job.id}/events")
+    reader.close()
+    assert "Exception" not in caplog.text
+    assert not re.search(r"Cancel [1-9]", caplog.text)  # nothing was left to do, only the connection
+
+
+async def test_followers_wait_for_the_database(
+    environment: pytest.MonkeyPatch, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = EmbeddedPostgres(tmp_path / "postgres", {"fsync": "off"})
+    await server.start()
+    try:
+        await server.create_database("jobs")
+        await migrations.upgrade(server.url("jobs"))
+        async with own_site(environment, server.url("jobs"), keys, tmp_path / "data") as site:
+            job, directory = await running_job(site, stdout=b"")
+            async with events_of(await site.client(), job) as stream:
+                await stream.next()
+                await server.stop()
+                async with asyncio.timeout(LONGEST):
+                    while "Whoever follows a job waits" not in caplog.text:
+                        await asyncio.sleep(0.05)
+                append(directory / "stdout.txt", b"goes on")
+                await stream.text("goes on")
+                await server.start()
+                await site.store.engine.dispose()
+                await end(site, job)
+                [last] = await stream.all()
+                assert last.data["state"] == "ok"
+                assert caplog.text.count("Whoever follows a job waits") == 1
+    finally:
+        await server.stop()
+
+
+async def test_in_the_document(site: Site) -> None:
+    document = (await (await site.anonymous()).get("/api/openapi.json")).json()
+    operation = document["paths"]["/api/job/{jobid}/events"]["get"]
+    assert operation["operationId"] == "retrieve_job_events"
+    assert list(operation["responses"]["200"]["content"]) == ["text/event-stream"]
+    assert set(operation["responses"]) >= {"200", "204", "401", "403", "404", "422", "429", "503"}
+    assert {p["name"] for p in operation["parameters"]} == {"jobid", "tail", "Last-Event-ID"}
+    assert json.dumps(operation).count("deleted")
+
+
+async def test_a_command_that_writes_without_pause_is_read_in_pieces(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, directory = await running_job(site, stdout=b"", stderr=b"")
+    reads = 0
+    read = files.OpenFile.read_at_most
+
+    def writing_read(file: files.OpenFile, position: int, length: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        append(directory / "stdout.txt", b"x")
+        return read(file, position, length)
+
+    monkeypatch.setattr(files.OpenFile, "read_at_most", writing_read)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    async with events_of(alice, job) as stream:
+        while reads < 6:
+            await stream.next()
+    assert loop.time() - started >= INTERVAL  # without the waits it would be a few milliseconds
