@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from deployments import migrations
 from deployments.postgres import EmbeddedPostgres
 
+pytest_plugins = ["tests.services.fixtures"]
+
 TEMPLATE = "template_of_tests"
 
 # Nothing here has to outlive a power cut.

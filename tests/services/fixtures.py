@@ -1,0 +1,88 @@
+"""The servers as fixtures, and what happens to tests where they cannot be had."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.services.packages import Missing
+from tests.services.processes import identity, read_stat
+from tests.services.slurm import SlurmCluster
+from tests.services.sshd import SshServer
+from tests.services.state import State
+
+PREFIX = "bartender-tests-"
+MISSING = pytest.StashKey[set[str]]()
+
+
+@pytest.fixture(scope="session")
+def services_state() -> Iterator[State]:
+    """Of this session's servers. Other users have to reach it, so it is not below pytest's directory."""
+    clear_leftovers()
+    pid, started = identity(read_stat(os.getpid()) or "")
+    state = State(Path(tempfile.gettempdir()) / f"{PREFIX}{pid}-{started}")
+    yield state
+    remove(state)
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(services_state: State, request: pytest.FixtureRequest) -> SlurmCluster:
+    """A cluster with accounting."""
+    return started(SlurmCluster(services_state), request.config)
+
+
+@pytest.fixture(scope="session")
+def slurm_without_accounting(services_state: State, request: pytest.FixtureRequest) -> SlurmCluster:
+    """A cluster without."""
+    return started(SlurmCluster(services_state, "plain", accounting=False), request.config)
+
+
+@pytest.fixture(scope="session")
+def ssh_server(services_state: State, request: pytest.FixtureRequest) -> SshServer:
+    """Commands run over it find the cluster ``slurm_cluster``, if a test has that too."""
+    return started(SshServer(services_state, SlurmCluster(services_state).environment), request.config)
+
+
+Server = TypeVar("Server", SlurmCluster, SshServer)
+
+
+def started(server: Server, config: pytest.Config) -> Server:
+    try:
+        server.up()
+    except Missing as missing:
+        if required():
+            pytest.fail(f"{missing}. All tests have to run here.", pytrace=False)
+        config.stash.setdefault(MISSING, set()).add(str(missing))
+        pytest.skip(str(missing))
+    return server
+
+
+def required() -> bool:
+    return bool(os.environ.get("CI") or os.environ.get("BARTENDER_TESTS_REQUIRE_ALL"))
+
+
+def clear_leftovers() -> None:
+    """Of sessions that were killed: their directories are named by their process."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid, _, began = directory.name.removeprefix(PREFIX).partition("-")
+        stat = read_stat(int(pid))
+        lives = stat is not None and identity(stat) == (int(pid), int(began))
+        if not lives and directory.stat().st_uid == os.geteuid():
+            remove(State(directory))
+
+
+def remove(state: State) -> None:
+    if state.directory.exists():
+        for server in (SshServer(state), SlurmCluster(state), SlurmCluster(state, "plain", accounting=False)):
+            server.down()
+        state.remove()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """One line that is not overlooked for each thing that was missing."""
+    missing = config.stash.get(MISSING, None) or set()
+    for what in sorted(missing):
+        terminalreporter.write_line(f"NOT ALL TESTS WERE RUN: {what}.", red=True, bold=True)

@@ -1,0 +1,151 @@
+"""OpenSSH on three ports of 127.0.0.1."""
+
+import subprocess
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from tests.services.daemon import Daemon
+from tests.services.packages import need
+from tests.services.processes import connection_sockets, holders, send, wait_until
+from tests.services.state import State, listens
+
+# What differs between the three.
+ROOMY = "MaxStartups 1000\nMaxSessions 1000\n"
+STOCK = "MaxStartups 10:30:100\nMaxSessions 10\n"
+SFTP_ONLY = ROOMY + "ForceCommand internal-sftp\nAllowTcpForwarding no\n"
+# From OpenSSH 9.8 on, an address is kept out for a while after its connections were killed.
+NO_PENALTIES = "PerSourcePenalties=no"
+
+
+class Sshd(Daemon):
+    """One of the servers, with a port, host key and log of its own."""
+
+    def __init__(self, name: str, state: State, directory: Path, limits: str, common: str) -> None:
+        self.port = state.port(name)
+        self._config = directory / f"{name}.conf"
+        self._text = f"ListenAddress 127.0.0.1:{self.port}\n{limits}{common}"
+        command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self._config)]
+        super().__init__(name, directory, command, lambda: listens(self.port))
+
+    def start(self) -> None:
+        self._config.write_text(self._text)
+        super().start()
+
+    def connections(self) -> set[int]:
+        """The processes behind established connections; they outlive a listener that is killed."""
+        return holders(connection_sockets(self.port)) - {self.pid or 0}
+
+    def drop_connections(self) -> None:
+        """Kill them; the listener goes on."""
+        send(self.connections())
+        wait_until(lambda: not self.connections(), f"connections of {self.name} end")
+
+    def crash(self) -> None:
+        """The listener and all connections at once, as when the machine goes down."""
+        self.kill()
+        self.drop_connections()
+
+
+class SshServer:
+    """Three servers with one account: ``roomy``, ``stock`` (the usual limits), ``sftp_only`` (no shell)."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, state: State, environment: Mapping[str, str] | None = None) -> None:
+        """``environment`` is for the commands that are run over SSH."""
+        self.state = state
+        self.directory = state.directory / "ssh"
+        self.key = self.directory / "id_ed25519"
+        self.host_key = self.directory / "host_key"
+        self.known_hosts = self.directory / "known_hosts"
+        self._environment = environment or {}
+
+    @property
+    def user(self) -> str:
+        return self.state.account.name
+
+    @property
+    def password(self) -> str:
+        return self.state.account.password
+
+    @property
+    def home(self) -> Path:
+        return self.state.account.home
+
+    @cached_property
+    def roomy(self) -> Sshd:
+        return self._sshd("ssh-roomy", ROOMY)
+
+    @cached_property
+    def stock(self) -> Sshd:
+        return self._sshd("ssh-stock", STOCK)
+
+    @cached_property
+    def sftp_only(self) -> Sshd:
+        return self._sshd("ssh-sftp-only", SFTP_ONLY)
+
+    @property
+    def daemons(self) -> list[Sshd]:
+        return [self.roomy, self.stock, self.sftp_only]
+
+    @property
+    def is_up(self) -> bool:
+        return all(daemon.is_ready for daemon in self.daemons)
+
+    def up(self) -> None:
+        need("OpenSSH", ["/usr/sbin/sshd", "ssh-keygen"], ["openssh-server", "openssh-client"])
+        self.state.prepare()
+        with self.state.locked():
+            self.directory.mkdir(exist_ok=True)
+            Path("/run/sshd").mkdir(exist_ok=True)  # sshd does not start without
+            for key in (self.host_key, self.key):
+                make_key(key)
+            (self.directory / "authorized_keys").write_bytes(self.key.with_suffix(".pub").read_bytes())
+            host_key = self.host_key.with_suffix(".pub").read_text()
+            hosts = ",".join(f"[{self.host}]:{daemon.port}" for daemon in self.daemons)
+            self.known_hosts.write_text(f"{hosts} {host_key}")
+            for daemon in self.daemons:
+                daemon.start()
+
+    def down(self) -> None:
+        if self.directory.exists():
+            with self.state.locked():
+                for daemon in self.daemons:
+                    daemon.stop()
+                    daemon.drop_connections()
+
+    def _sshd(self, name: str, limits: str) -> Sshd:
+        common = [
+            f"HostKey {self.host_key}",
+            f"AuthorizedKeysFile {self.directory / 'authorized_keys'}",
+            f"AllowUsers {self.user}",
+            "PidFile none",
+            "StrictModes no",
+            "UsePAM no",
+            "UseDNS no",
+            "PasswordAuthentication yes",
+            "Subsystem sftp internal-sftp",
+        ]
+        if knows(NO_PENALTIES):
+            common.append(NO_PENALTIES.replace("=", " "))
+        if self._environment:
+            common.append(
+                "SetEnv " + " ".join(f'"{name}={value}"' for name, value in self._environment.items())
+            )
+        return Sshd(name, self.state, self.directory, limits, "\n".join(common) + "\n")
+
+
+def make_key(path: Path) -> None:
+    if not path.exists():
+        new = path.with_suffix(".new")
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", path.name, "-f", str(new)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        Path(f"{new}.pub").replace(path.with_suffix(".pub"))
+        new.replace(path)
+
+
+def knows(option: str) -> bool:
+    command = ["/usr/sbin/sshd", "-f", "/dev/null", "-T", "-o", option]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return "Bad configuration option" not in result.stdout
