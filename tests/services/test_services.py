@@ -1,4 +1,3 @@
-
 import asyncssh
 
 from tests.services.processes import wait_until
