@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -20,10 +21,17 @@ MISSING = pytest.StashKey[set[str]]()
 
 @pytest.fixture(scope="session")
 def services_state() -> Iterator[State]:
-    """Of this session's servers. Other users have to reach it, so it is not below pytest's directory."""
+    """Of the servers that tests share."""
     clear_leftovers()
-    pid, started = identity(read_stat(os.getpid()) or "")
-    state = State(Path(tempfile.gettempdir()) / f"{PREFIX}{pid}-{started}")
+    state = new_state("shared")
+    yield state
+    remove(state)
+
+
+@pytest.fixture
+def own_services_state() -> Iterator[State]:
+    """For servers of a test's own; the test need not stop them."""
+    state = new_state(uuid.uuid4().hex[:8])
     yield state
     remove(state)
 
@@ -64,10 +72,16 @@ def required() -> bool:
     return bool(os.environ.get("CI") or os.environ.get("BARTENDER_TESTS_REQUIRE_ALL"))
 
 
+def new_state(name: str) -> State:
+    """Other users have to reach it, so it is not in pytest's directory. Its name says whose process it is."""
+    pid, began = identity(read_stat(os.getpid()) or "")
+    return State(Path(tempfile.gettempdir()) / f"{PREFIX}{pid}-{began}-{name}")
+
+
 def clear_leftovers() -> None:
-    """Of sessions that were killed: their directories are named by their process."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        pid, _, began = directory.name.removeprefix(PREFIX).partition("-")
+    """Of sessions that were killed."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*-*"):
+        pid, began, _ = directory.name.removeprefix(PREFIX).split("-")
         stat = read_stat(int(pid))
         lives = stat is not None and identity(stat) == (int(pid), int(began))
         if not lives and directory.stat().st_uid == os.geteuid():

@@ -19,7 +19,7 @@ class MariaDb(Daemon):
         self._data = directory / "mariadb"
         self._options = ["--no-defaults", "--user=root", f"--datadir={self._data}"]
         command = ["mariadbd", *self._options, f"--socket={self.socket}", "--skip-networking"]
-        command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"]
+        command += ["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M"]
         command += ["--innodb-lock-wait-timeout=900"]
         super().__init__("mariadbd", directory, command, lambda: listens_at(self.socket))
 

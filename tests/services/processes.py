@@ -92,6 +92,21 @@ def unix_sockets(below: Path) -> set[str]:
     return {row[6] for row in rows if len(row) == 8 and row[7].startswith(f"{below}/")}
 
 
+def members(group: Path) -> set[int]:
+    """Processes in a control group and those below it."""
+    return {int(pid) for file in group.rglob("cgroup.procs") for pid in file.read_text().split()}
+
+
+def remove_group(group: Path) -> bool:
+    """Whether it could be done; it cannot while a process in it is ending."""
+    try:
+        for directory, _, _ in os.walk(group, topdown=False):
+            Path(directory).rmdir()
+    except OSError:
+        return False
+    return True
+
+
 def send(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
     for pid in pids:
         try:

@@ -12,7 +12,15 @@ from tests.services import slurm_config
 from tests.services.daemon import Daemon
 from tests.services.mariadb import MariaDb
 from tests.services.packages import SYSTEM_PATH, Missing, need
-from tests.services.processes import descendants, holders, send, unix_sockets, wait_until
+from tests.services.processes import (
+    descendants,
+    holders,
+    members,
+    remove_group,
+    send,
+    unix_sockets,
+    wait_until,
+)
 from tests.services.slurm_config import Layout
 from tests.services.state import State, listens, listens_at
 
@@ -136,8 +144,9 @@ class SlurmCluster:
     @property
     def daemons(self) -> list[Daemon]:
         """In the order in which they need each other."""
-        accounting = [self.mariadbd, self.slurmdbd] if self.accounting else []
-        return [self.munged, *accounting, self.slurmctld, self.slurmd, self.slurmrestd]
+        if not self.accounting:  # without it slurmrestd does not start either
+            return [self.munged, self.slurmctld, self.slurmd]
+        return [self.munged, self.mariadbd, self.slurmdbd, self.slurmctld, self.slurmd, self.slurmrestd]
 
     @property
     def is_up(self) -> bool:
@@ -223,12 +232,16 @@ class SlurmCluster:
             return  # what is left is killed
 
     def _kill_steps(self) -> None:
-        """What slurmd started outlives it; each has a socket in its directory."""
-        for step in holders(unix_sockets(self.directory / "slurmd")):
-            send(descendants(step) | {step})
-        for group in Path("/sys/fs/cgroup").glob(f"*/slurm_{self.node}"):
-            for directory, _, _ in os.walk(group, topdown=False):
-                Path(directory).rmdir()
+        """What slurmd started outlives it; each step has a socket in its directory."""
+
+        def ended() -> bool:
+            steps = holders(unix_sockets(self.directory / "slurmd"))
+            groups = list(Path("/sys/fs/cgroup").glob(f"*/slurm_{self.node}"))
+            found = steps.union(*map(descendants, steps), *map(members, groups))
+            send(found)
+            return not found and all(map(remove_group, groups))
+
+        wait_until(ended, f"steps of {self.node} end")
 
 
 LOCALHOST = "localhost"
