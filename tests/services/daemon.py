@@ -30,6 +30,7 @@ class Daemon:
         self._command = command
         self._ready = ready
         self._environment = environment or {}
+        self.on_start: Callable[[], None] = lambda: None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,23 +50,29 @@ class Daemon:
 
     def start(self) -> None:
         """Return when it answers; if it runs already, wait for that only."""
-        if self.pid is None:
-            self._stat.unlink(missing_ok=True)
-            with self.log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    ["/bin/sh", "-c", INTRODUCTION, str(self._stat), *self._command],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd="/",
-                    env={**os.environ, "PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", **self._environment},
-                    start_new_session=True,
-                )
-            wait_until(lambda: self._stat.exists() or self.pid is None, f"{self.name} has a process")
+        is_new = self.pid is None
+        if is_new:
+            self._spawn()
         wait_until(self._ready_or_dead, f"{self.name} answers, see {self.log}")
+        if is_new:
+            self.on_start()
+
+    def _spawn(self) -> None:
+        self._stat.unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", INTRODUCTION, str(self._stat), *self._command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env={**os.environ, "PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", **self._environment},
+                start_new_session=True,
+            )
+        wait_until(self._stat.exists, f"{self.name} has a process")
 
     def _ready_or_dead(self) -> bool:
-        if self.pid is None and self._stat.exists():
+        if self.pid is None:
             last = self.log.read_text(errors="replace")[-1000:]
             raise RuntimeError(f"{self.name} ended while it started: {last}")
         return self.is_ready

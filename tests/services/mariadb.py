@@ -1,12 +1,12 @@
 """MariaDB for slurmdbd, behind a Unix socket of root's."""
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
 from tests.services.daemon import Daemon
 from tests.services.packages import SYSTEM_PATH
-from tests.services.state import listens_at
 
 TABLES = Path("/usr/share/mysql")
 
@@ -21,7 +21,7 @@ class MariaDb(Daemon):
         command = ["mariadbd", *self._options, f"--socket={self.socket}", "--skip-networking"]
         command += ["--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M"]
         command += ["--innodb-lock-wait-timeout=900"]
-        super().__init__("mariadbd", directory, command, lambda: listens_at(self.socket))
+        super().__init__("mariadbd", directory, command, self._greets)
 
     def start(self) -> None:
         done = self._data / "made"
@@ -31,6 +31,16 @@ class MariaDb(Daemon):
             self._make_tables()
             done.touch()
         super().start()
+
+    def _greets(self) -> bool:
+        """Only then it minds a signal to end; a connection is possible before."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            try:
+                connection.connect(str(self.socket))
+                return connection.recv(1) != b""
+            except OSError:
+                return False
 
     def _make_tables(self) -> None:
         """What mariadb-install-db would do, which is in a package that brings a service along."""

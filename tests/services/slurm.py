@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
@@ -124,9 +125,12 @@ class SlurmCluster:
 
     @cached_property
     def slurmctld(self) -> Daemon:
-        return self._daemon(
-            "slurmctld", ["slurmctld", "-D"], self._answers("scontrol", "show", "partition", "main")
+        answers = self._answers("scontrol", "show", "partition", "main")
+        daemon = self._daemon(
+            "slurmctld", ["slurmctld", "-D"], lambda: listens(self._layout.slurmctld) and answers()
         )
+        daemon.on_start = self._announce_node
+        return daemon
 
     @cached_property
     def slurmd(self) -> Daemon:
@@ -202,6 +206,10 @@ class SlurmCluster:
 
     def _answers(self, *command: str) -> Callable[[], bool]:
         return lambda: self.succeeds(*command)
+
+    def _announce_node(self) -> None:
+        """A slurmctld that was started looks for its node after 10 s only."""
+        send([pid] if (pid := self.slurmd.pid) else [], signal.SIGHUP)
 
     def _node_is_up(self) -> bool:
         """After a crash it has to be told so."""

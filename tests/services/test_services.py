@@ -120,9 +120,8 @@ def test_tests_without_their_server_are_skipped_aloud(tmp_path: Path) -> None:
     assert "NOT ALL TESTS WERE RUN: " in result.stdout
 
 
-@pytest.mark.parametrize("variable", REQUIRING)
-def test_tests_without_their_server_fail_where_all_are_required(tmp_path: Path, variable: str) -> None:
-    result = pytest_in(tmp_path, **{variable: "1"})
+def test_tests_without_their_server_fail_where_all_are_required(tmp_path: Path) -> None:
+    result = pytest_in(tmp_path, BARTENDER_TESTS_REQUIRE_ALL="1")
     assert result.returncode == 1, result.stdout
     assert "All tests have to run here" in result.stdout
 
