@@ -95,8 +95,12 @@ def remove(state: State) -> None:
         state.remove()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """One line that is not overlooked for each thing that was missing."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Iterator[None]:
+    """Below everything else, where it is not overlooked, one line for each thing that was missing."""
+    yield
     missing = config.stash.get(MISSING, None) or set()
     for what in sorted(missing):
         terminalreporter.write_line(f"NOT ALL TESTS WERE RUN: {what}.", red=True, bold=True)

@@ -160,7 +160,7 @@ class SlurmCluster:
         need("Slurm", FILES, PACKAGES)
         self.state.prepare()
         with self.state.locked():
-            _ = self.state.account
+            _ = self._layout, self.state.account  # before there is anything to stop
             for name in ("", "munge", "slurmctld", "slurmd"):
                 (self.directory / name).mkdir(exist_ok=True)
             make_key(self.directory / "munge/key", 1024)
@@ -187,7 +187,7 @@ class SlurmCluster:
     def _layout(self) -> Layout:
         return Layout(
             self.directory,
-            host_name(),
+            self.state.keep("host", host_name),
             slurmctld=self._port("slurmctld"),
             slurmd=self._port("slurmd"),
             slurmdbd=self._port("slurmdbd"),

@@ -10,7 +10,7 @@ import shutil
 import socket
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +21,7 @@ from tests.services.processes import of_user, send, wait_until
 
 # Below the ports that connections are given, so that nobody takes the port of a server that is down.
 PORTS = range(20000, 32000)
+KEPT = "kept.json"
 
 
 @dataclass(frozen=True)
@@ -60,31 +61,36 @@ class State:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def keep(self, name: str, choose: Callable[[], str]) -> str:
+        """What was chosen when this was first asked for."""
+        kept = self._kept()
+        if name not in kept:
+            kept[name] = choose()
+            write(self.directory / KEPT, json.dumps(kept))
+        return kept[name]
+
+    def _kept(self) -> dict[str, str]:
+        file = self.directory / KEPT
+        return json.loads(file.read_text()) if file.exists() else {}
+
     def port(self, name: str) -> int:
         """A free port, the same one for the same name."""
-        file = self.directory / "ports.json"
-        ports: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
-        if name not in ports:
-            ports[name] = free_port(set(ports.values()))
-            write(file, json.dumps(ports))
-        return ports[name]
+        return int(self.keep(name, lambda: free_port(taken=self._kept().values())))
 
     @cached_property
     def account(self) -> Account:
         """Made at the first use, with a name and a password of its own."""
-        file = self.directory / "account.json"
-        if not file.exists():
-            write(file, json.dumps({"name": f"bt-{secrets.token_hex(4)}", "password": secrets.token_hex(8)}))
-        account = Account(**json.loads(file.read_text()), home=self.directory / "home")
+        name = self.keep("account", lambda: f"bt-{secrets.token_hex(4)}")
+        account = Account(name, self.keep("password", lambda: secrets.token_hex(8)), self.directory / "home")
         try:
-            pwd.getpwnam(account.name)
+            pwd.getpwnam(name)
         except KeyError:
             create(account)
         return account
 
     def remove(self) -> None:
         """For when the servers are down: end what the account still runs, forget it, delete everything."""
-        if (self.directory / "account.json").exists():
+        if "account" in self._kept():
             uid, name = self.account.uid, self.account.name
             wait_until(lambda: not kill_all_of(uid), f"processes of {name} end")
             subprocess.run(["/usr/sbin/userdel", name], check=True, stdin=subprocess.DEVNULL)
@@ -99,7 +105,7 @@ def write(file: Path, text: str) -> None:
     new.replace(file)
 
 
-def free_port(taken: set[int]) -> int:
+def free_port(taken: Collection[str]) -> str:
     while True:
         port = random.choice(PORTS)
         with socket.socket() as probe:
@@ -108,8 +114,8 @@ def free_port(taken: set[int]) -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in taken:
-            return port
+        if str(port) not in taken:
+            return str(port)
 
 
 def listens(port: int) -> bool:
