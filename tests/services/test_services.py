@@ -4,6 +4,8 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,20 @@ def mentioning(word: str) -> set[int]:
     return found
 
 
+@contextmanager
+def session_with_strays(ssh: SshServer) -> Iterator[None]:
+    known = f"UserKnownHostsFile={ssh.known_hosts}"
+    login = ["ssh", "-F", "none", "-i", str(ssh.key), "-o", known, "-p", str(ssh.stock.port)]
+    command = [*login, f"{ssh.user}@{ssh.host}", f"echo in; {STRAY}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as client:
+        try:
+            assert client.stdout
+            assert client.stdout.readline() == b"in\n"
+            yield
+        finally:
+            client.kill()
+
+
 def test_up_twice_is_the_same_and_down_leaves_nothing(
     own_services_state: State, request: pytest.FixtureRequest
 ) -> None:
@@ -54,23 +70,14 @@ def test_up_twice_is_the_same_and_down_leaves_nothing(
     of_root = cluster.run("sbatch", "--parsable", "--output=/dev/null", input=STRAY).strip()
     for job in (submit(cluster, STRAY), of_root):
         wait_for(cluster, job, "RUNNING")
-    where = [
-        "-o",
-        f"UserKnownHostsFile={ssh.known_hosts}",
-        "-p",
-        str(ssh.stock.port),
-        f"{ssh.user}@{ssh.host}",
-    ]
-    login = ["ssh", "-F", "none", "-i", str(ssh.key), *where, f"echo in; {STRAY}"]
-    with subprocess.Popen(login, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as client:
-        assert client.stdout
-        assert client.stdout.readline() == b"in\n"
+    with session_with_strays(ssh):
         ports, name, uid = ports_of(state), state.account.name, state.account.uid
         assert all(map(listens, ports))
         cluster.slurmctld.kill()  # so that jobs cannot be cancelled
         cluster.slurmd.freeze()
         for server in again:
             server.down()
+        assert not ssh.stock.connections()
         state.remove()
     assert not any(map(listens, ports))
     assert not of_user(uid)

@@ -23,7 +23,11 @@ def seen(cluster: SlurmCluster, job: str, field: str = "%T") -> str:
 
 
 def wait_for(cluster: SlurmCluster, job: str, state: str) -> None:
-    wait_until(lambda: seen(cluster, job) == state, f"job {job} is {state}")
+    try:
+        wait_until(lambda: seen(cluster, job) == state, f"job {job} is {state}")
+    except TimeoutError as error:
+        error.add_note(cluster.run("scontrol", "show", "job", job))
+        raise
 
 
 def accounted(cluster: SlurmCluster, job: str) -> str:
@@ -89,7 +93,7 @@ def test_partitions(slurm_cluster: SlurmCluster) -> None:
 def test_memory_is_limited_where_control_groups_allow_it(slurm_cluster: SlurmCluster) -> None:
     if not slurm_cluster.cgroups:
         pytest.skip("this machine has no control groups of version 1 that can be written to")
-    job = submit(slurm_cluster, "#!/bin/sh\nhead -c 200M /dev/zero | tail -c 200M | wc -c\n", "--mem=20")
+    job = submit(slurm_cluster, "#!/bin/sh\nhead -c 300M /dev/zero | tail -c 300M | wc -c\n", "--mem=100")
     wait_for(slurm_cluster, job, "OUT_OF_MEMORY")
 
 
