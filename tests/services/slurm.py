@@ -3,16 +3,15 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from tests.services import slurm_config
+from tests.services import host, slurm_config
 from tests.services.daemon import Daemon
 from tests.services.mariadb import MariaDb
-from tests.services.packages import SYSTEM_PATH, Missing, need
+from tests.services.packages import SYSTEM_PATH, need
 from tests.services.processes import (
     descendants,
     holders,
@@ -187,7 +186,7 @@ class SlurmCluster:
     def _layout(self) -> Layout:
         return Layout(
             self.directory,
-            self.state.keep("host", host_name),
+            self.state.keep("host", host.choose_name),
             slurmctld=self._port("slurmctld"),
             slurmd=self._port("slurmd"),
             slurmdbd=self._port("slurmdbd"),
@@ -200,9 +199,8 @@ class SlurmCluster:
     def _daemon(
         self, name: str, command: list[str], ready: Callable[[], bool], more: Mapping[str, str] | None = None
     ) -> Daemon:
-        prefix = [] if self._layout.host != LOCALHOST else AS_LOCALHOST
         environment = {**self.environment, **(more or {})}
-        return Daemon(name, self.directory, [*prefix, *command], ready, environment)
+        return Daemon(name, self.directory, host.run_as(self._layout.host, command), ready, environment)
 
     def _answers(self, *command: str) -> Callable[[], bool]:
         return lambda: self.succeeds(*command)
@@ -250,26 +248,6 @@ class SlurmCluster:
             return not found and all(map(remove_group, groups))
 
         wait_until(ended, f"steps of {self.node} end")
-
-
-LOCALHOST = "localhost"
-# A host name of their own for the daemons, where the machine's is not on loopback.
-AS_LOCALHOST = ["unshare", "--uts", "sh", "-c", 'hostname localhost && exec "$0" "$@"']
-
-
-def host_name() -> str:
-    """Slurm's daemons bind to what their host's name stands for, which must be loopback."""
-    name = socket.gethostname().partition(".")[0]
-    try:
-        if socket.gethostbyname(socket.gethostname()).startswith("127."):
-            return name
-    except OSError:
-        pass
-    if subprocess.run(["unshare", "--uts", "true"], capture_output=True, check=False).returncode == 0:
-        return LOCALHOST
-    raise Missing(
-        f"Slurm would not listen on loopback: the host name {name} has to stand for 127.0.0.1 in /etc/hosts"
-    )
 
 
 def make_key(path: Path, size: int) -> None:
