@@ -4,5 +4,6 @@
 """
 
 from blocks.environment import CommandEnvironment
+from blocks.ssh import SshCredentials
 
-__all__ = ["CommandEnvironment"]
+__all__ = ["CommandEnvironment", "SshCredentials"]

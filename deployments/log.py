@@ -2,7 +2,7 @@
 
 import logging
 
-_TALKATIVE = ("alembic", "httpx", "httpcore", "asyncio", "websockets")
+_TALKATIVE = ("alembic", "asyncssh", "httpx", "httpcore", "asyncio", "websockets")
 """Libraries whose every step is of interest only at level DEBUG."""
 
 

@@ -1,6 +1,10 @@
 """The machines that the destinations of this process share, each with as few connections as possible."""
 
+import asyncio
+
 from flows.hosts import Host, ThisMachine
+from flows.ssh import SshHost
+from flows.ssh_config import SshConfig
 
 
 class Connections:
@@ -8,6 +12,21 @@ class Connections:
 
     def __init__(self) -> None:
         self.this_machine: Host = ThisMachine()
+        self._hosts: dict[SshConfig, SshHost] = {}
+
+    def host(self, ssh_config: SshConfig | None) -> Host:
+        """Return the machine that commands are run on; None is this one."""
+        return self.this_machine if ssh_config is None else self.ssh_host(ssh_config)
+
+    def ssh_host(self, ssh_config: SshConfig) -> SshHost:
+        """Return the other machine, the same for equal configurations. It is connected to when it is used."""
+        return self._hosts.setdefault(ssh_config, SshHost(ssh_config))
+
+    @property
+    def ssh_hosts(self) -> list[SshHost]:
+        """All other machines."""
+        return list(self._hosts.values())
 
     async def close(self) -> None:
         """Close all connections. What runs on the other machines goes on."""
+        await asyncio.gather(*(host.close() for host in self._hosts.values()))

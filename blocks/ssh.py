@@ -1,0 +1,154 @@
+"""SSH credentials of another machine, such as the login node of a cluster."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import asyncssh
+from prefect.blocks.core import Block
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 20.0
+KEEPALIVE_SECONDS = 15.0
+"""A connection counts as lost when three questions in a row get no answer."""
+
+_CLOSE_SECONDS = 5.0
+
+
+class SshCredentials(Block):
+    """How to log in to a machine by SSH, and how to know that it is the right one.
+
+    Name a block of this type as ``block`` of an ``ssh_config`` in the configuration file. Without a password
+    and private key, the SSH agent and the default keys of the worker's user are tried.
+    """
+
+    _block_type_name = "SSH Credentials"
+    _block_type_slug = "ssh-credentials"
+    _description = "Log in to a machine, such as the login node of a cluster, by SSH."
+
+    # Else the secrets would be in the messages of mistakes.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    host: str = Field(min_length=1, description="Name or address of the machine.")
+    port: int = Field(default=22, gt=0, lt=65536)
+    user: str | None = Field(default=None, description="Whom to log in as; else the worker's own user.")
+    password: SecretStr | None = None
+    private_key: SecretStr | None = Field(
+        default=None, description="The text of a private key, in OpenSSH's format or PEM."
+    )
+    passphrase: SecretStr | None = Field(default=None, description="Opens the private key.")
+    host_key: str | None = Field(
+        default=None,
+        description="The only public key that the machine may have; `bartender ssh-keyscan HOST` prints it.",
+        examples=["ssh-ed25519 AAAA..."],
+    )
+    known_hosts: Path | None = Field(
+        default=None,
+        description="File of known host keys on the worker's machine; without this and a host key, the "
+        "~/.ssh/known_hosts of the worker's user.",
+    )
+    insecure: bool = Field(
+        default=False,
+        description="Take any host key. Whoever is in between can then read and change everything.",
+    )
+
+    @field_validator("host_key")
+    @classmethod
+    def _is_public_key(cls, value: str | None) -> str | None:
+        return value if value is None else check_host_key(value)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        check_agreement(self)
+        return self
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """Open a connection and close it at the end.
+
+        Raises OSError, asyncssh.Error, or ValueError for a key that cannot be read.
+        """
+        if self.insecure:
+            logger.warning(
+                "The host key of %s:%s is NOT checked (insecure: true): whoever is in between can read and "
+                "change everything; pin the key that `bartender ssh-keyscan` prints",
+                self.host,
+                self.port,
+            )
+        options = await asyncio.to_thread(self._options)
+        connection = await asyncssh.connect(self.host, self.port, **options)
+        try:
+            yield connection
+        finally:
+            await _close(connection)
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "config": None,
+            "known_hosts": self._trusted(),
+            "connect_timeout": CONNECT_SECONDS,
+            "keepalive_interval": KEEPALIVE_SECONDS,
+            "keepalive_count_max": 3,
+            # Faster than the default where both sides have it.
+            "encryption_algs": "^aes128-gcm@openssh.com",
+            "gss_host": None,
+            "agent_forwarding": False,
+        }
+        if self.user is not None:
+            options["username"] = self.user
+        if self.password is not None:
+            options["password"] = self.password.get_secret_value()
+        if self.private_key is not None:
+            passphrase = None if self.passphrase is None else self.passphrase.get_secret_value()
+            key = asyncssh.import_private_key(self.private_key.get_secret_value(), passphrase)
+            options |= {"client_keys": [key], "agent_path": None}
+        elif self.password is not None:
+            options["client_keys"] = None  # nor the agent: servers count each refused key as a failure
+        return options
+
+    def _trusted(self) -> object:
+        if self.insecure:
+            return None
+        if self.host_key is not None:
+            return ([asyncssh.import_public_key(self.host_key)], [], [])
+        if self.known_hosts is not None:
+            return asyncssh.import_known_hosts(self.known_hosts.expanduser().read_text())
+        default = Path("~/.ssh/known_hosts").expanduser()
+        return asyncssh.import_known_hosts(default.read_text() if default.is_file() else "")
+
+
+def check_host_key(text: str) -> str:
+    """Return the text; raise ValueError when it is not a public key in OpenSSH's format."""
+    try:
+        asyncssh.import_public_key(text)
+    except asyncssh.KeyImportError as error:
+        raise ValueError(
+            "is not a public key such as `ssh-ed25519 AAAA...`: take what `bartender ssh-keyscan` prints"
+        ) from error
+    return text
+
+
+def check_agreement(part: Any) -> None:
+    """Raise ValueError for keys that contradict each other, here or in a configuration file."""
+    if part.passphrase is not None and part.private_key is None:
+        raise ValueError("has a passphrase without private_key: add the key, or use password")
+    if part.host_key is not None and part.known_hosts is not None:
+        raise ValueError("has host_key and known_hosts: keep one of them")
+    if part.insecure and (part.host_key is not None or part.known_hosts is not None):
+        raise ValueError("is insecure and yet has a host key to check: remove insecure")
+
+
+async def _close(connection: asyncssh.SSHClientConnection) -> None:
+    connection.close()
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.wait_closed()
+    except (TimeoutError, OSError, asyncssh.Error):
+        logger.debug("a connection was cut off", exc_info=True)
+    finally:
+        connection.abort()

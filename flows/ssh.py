@@ -1,0 +1,98 @@
+"""Another machine, by SSH."""
+
+import asyncio
+import logging
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import asyncssh
+
+from flows.errors import Unavailable
+from flows.hosts import Completed
+from flows.ssh_config import SshConfig
+from flows.ssh_link import HostHealth, Link, Process
+
+__all__ = ["HostHealth", "Process", "SshHost"]
+
+logger = logging.getLogger(__name__)
+
+_OPEN_SECONDS = 30.0
+
+
+class SshHost:
+    """Two connections at the most, made when they are needed: one for commands, one for files.
+
+    So commands never wait for files. ``health`` is what was last seen of the host.
+    """
+
+    def __init__(self, config: SshConfig) -> None:
+        self.name = config.name
+        self.health = HostHealth()
+        self._config = config
+        self._commands = Link(self.name, self._connect, self.health)
+        self._files = Link(self.name, self._connect, self.health)
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        credentials = await self._config.credentials()
+        async with credentials.connect() as connection:
+            yield connection
+
+    async def run(self, command: str, *, seconds: float = 60.0) -> Completed:
+        """Run a command line of ``/bin/sh`` in the home directory; see ``flows.hosts.Host``.
+
+        Its time begins when it has a channel to run in.
+        """
+
+        async def start(connection: asyncssh.SSHClientConnection) -> Process:
+            return await connection.create_process(shell(command), encoding=None, stdin=asyncssh.DEVNULL)
+
+        async with self._commands.channel(start, seconds) as process:
+            try:
+                async with asyncio.timeout(seconds):
+                    stdout, stderr = await process.communicate()
+            except TimeoutError as error:
+                # That says nothing of the host: keepalive finds out about one that is frozen.
+                raise Unavailable(f"A command took longer than {seconds:g} s on {self.name}.") from error
+            status = process.returncode
+        if status is None:
+            raise self.lost()
+        return Completed(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+    def process(self, command: str) -> AbstractAsyncContextManager[Process]:
+        """Start a command line of ``/bin/sh``, for bytes to stream to and from; end it at the end.
+
+        Once it has ended, ``returncode`` is None when the connection was lost.
+        """
+
+        async def start(connection: asyncssh.SSHClientConnection) -> Process:
+            return await connection.create_process(shell(command), encoding=None)
+
+        return self._files.channel(start, _OPEN_SECONDS)
+
+    def sftp(self) -> AbstractAsyncContextManager[asyncssh.SFTPClient]:
+        """Open an SFTP client. Names are bytes."""
+
+        async def start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+            return await connection.start_sftp_client(path_encoding=None)
+
+        return self._files.channel(start, _OPEN_SECONDS)
+
+    def lost(self) -> Unavailable:
+        """Return the error of a connection that was lost."""
+        return self.unavailable(f"The connection to {self.name} was lost.")
+
+    def unavailable(self, text: str) -> Unavailable:
+        """Return an error with this text, and note it."""
+        self.health.missed(text)
+        return Unavailable(text)
+
+    async def close(self) -> None:
+        """Close the connections. Commands go on there."""
+        await asyncio.gather(self._commands.close(), self._files.close())
+
+
+def shell(command: str) -> str:
+    """Return a command line for whatever shell the user has there."""
+    return f"exec /bin/sh -c {shlex.quote(command)}"

@@ -1,0 +1,95 @@
+"""The key ``ssh_config`` of schedulers and filesystems: which machine, and how to log in to it."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Self
+
+import httpx
+from prefect.exceptions import PrefectException
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from blocks import SshCredentials
+from blocks.ssh import check_agreement, check_host_key
+from flows.errors import Unavailable
+
+
+def _absolute(path: Path) -> Path:
+    path = path.expanduser()
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path or begin with ~/")
+    return path
+
+
+File = Annotated[Path, AfterValidator(_absolute)]
+
+
+class SshConfig(BaseModel):
+    """Either the machine and the credentials themselves, or the name of an SshCredentials block.
+
+    Equal ones share their connections.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    hostname: str | None = Field(default=None, min_length=1)
+    port: int = Field(default=22, gt=0, lt=65536)
+    username: str | None = None
+    password: SecretStr | None = None
+    private_key: File | None = None
+    passphrase: SecretStr | None = None
+    host_key: Annotated[str, AfterValidator(check_host_key)] | None = None
+    known_hosts: File | None = None
+    insecure: bool = False
+    block: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        inline = sorted(self.model_fields_set - {"block"})
+        if self.block is not None and inline:
+            raise ValueError(f"has block and {', '.join(inline)}: keep one or the other")
+        if self.block is None and self.hostname is None:
+            raise ValueError("has no hostname: add it, or name a block")
+        check_agreement(self)
+        return self
+
+    @property
+    def name(self) -> str:
+        """What operators read where the machine is meant."""
+        return f"block {self.block}" if self.block is not None else f"{self.hostname}:{self.port}"
+
+    async def credentials(self) -> SshCredentials:
+        """Return what to connect with, as it is now; Unavailable when it cannot be read."""
+        if self.block is not None:
+            return await _saved(self.block)
+        assert self.hostname is not None  # noqa: S101 - by the validator
+        return SshCredentials(
+            host=self.hostname,
+            port=self.port,
+            user=self.username,
+            password=self.password,
+            private_key=await self._key(),
+            passphrase=self.passphrase,
+            host_key=self.host_key,
+            known_hosts=self.known_hosts,
+            insecure=self.insecure,
+        )
+
+    async def _key(self) -> SecretStr | None:
+        if self.private_key is None:
+            return None
+        try:
+            return SecretStr(await asyncio.to_thread(self.private_key.read_text))
+        except (OSError, UnicodeDecodeError) as error:
+            raise Unavailable(f"The private key {self.private_key} cannot be read ({error}).") from error
+
+
+async def _saved(block: str) -> SshCredentials:
+    try:
+        credentials: SshCredentials = await SshCredentials.aload(block)
+    except ValueError as error:
+        raise Unavailable(
+            f"The block {block} (SSH Credentials) cannot be used: make or correct it in Prefect's UI."
+        ) from error
+    except (httpx.HTTPError, OSError, PrefectException) as error:
+        raise Unavailable(f"The block {block} cannot be read while Prefect is away.") from error
+    return credentials
