@@ -11,13 +11,18 @@ import asyncssh
 from flows.errors import Unavailable
 from flows.hosts import Completed
 from flows.ssh_config import SshConfig
-from flows.ssh_link import HostHealth, Link, Process
+from flows.ssh_link import HostHealth, Link, Process, SessionRefused
 
 __all__ = ["HostHealth", "Process", "SshHost"]
 
 logger = logging.getLogger(__name__)
 
 _OPEN_SECONDS = 30.0
+_TOOLS = "bartender: tools"
+_ASK_FOR_TOOLS = f"""
+for tool in tar find mv; do $tool --version 2>/dev/null | grep -q GNU || exit; done
+echo '{_TOOLS}'
+"""
 
 
 class SshHost:
@@ -30,6 +35,8 @@ class SshHost:
         self.name = config.name
         self.health = HostHealth()
         self._config = config
+        self._has_tools: bool | None = None
+        self._asking = asyncio.Lock()
         self._commands = Link(self.name, self._connect, self.health)
         self._files = Link(self.name, self._connect, self.health)
 
@@ -78,6 +85,19 @@ class SshHost:
             return await connection.start_sftp_client(path_encoding=None)
 
         return self._files.channel(start, _OPEN_SECONDS)
+
+    async def has_tools(self) -> bool:
+        """Whether there is a shell with GNU's tar, find and mv, and not SFTP only. Asked once."""
+        async with self._asking:
+            if self._has_tools is None:
+                try:
+                    done = await self.run(_ASK_FOR_TOOLS)
+                except SessionRefused:
+                    self._has_tools = False
+                else:
+                    # An account for SFTP only may accept any command and run its SFTP server instead.
+                    self._has_tools = _TOOLS in done.stdout.splitlines()
+        return self._has_tools
 
     def lost(self) -> Unavailable:
         """Return the error of a connection that was lost."""

@@ -49,6 +49,10 @@ class HostHealth:
         self.reachable, self.error, self.at = False, error, datetime.now(UTC)
 
 
+class SessionRefused(Unavailable):
+    """The host answers, but does not do what was asked for: no commands, or no SFTP."""
+
+
 class _Line:
     """A connection as it is now. ``cut`` are channels that the host may have sessions of yet."""
 
@@ -142,7 +146,7 @@ class Link:
             if line.connection.is_closed():
                 raise self._unavailable(f"The connection to {self.name} was lost.") from error
             if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED or self._used == 1:
-                raise self._unavailable(f"{self.name} opens no session ({error.reason}).") from error
+                raise SessionRefused(f"{self.name} opens no session for this ({error.reason}).") from error
             # It allows fewer than OpenSSH does by default.
             self._allowed = max(1, min(self._allowed, self._used - 1))
             return None

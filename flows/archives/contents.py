@@ -31,6 +31,7 @@ class Contents:
         self.limits = limits
         self.size = 0
         self.archive_size = archive_size
+        self.max_entries = limits.max_entries
         self._entries = 0
         # By the name as file systems see it that do not tell upper from lower case.
         self._names: dict[str, tuple[str, bool]] = {}
@@ -69,6 +70,12 @@ class Contents:
             raise InvalidUpload(f"The archive unpacks to more than {ratio} times its size; compress it less.")
 
     def _safe(self, raw_name: str) -> str:
+        try:
+            raw_name.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidUpload(
+                f"The archive has the member {shown(raw_name)}: names must be UTF-8."
+            ) from error
         if not raw_name.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in raw_name):
             raise InvalidUpload(f"The archive has the member {shown(raw_name)}: use no control characters.")
         parts = raw_name.split("/")

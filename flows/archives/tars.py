@@ -7,10 +7,10 @@ answer to contradictions is not that of other programs.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 from flows.archives.compression import BLOCK, Source, blocks, truncated
-from flows.archives.contents import Contents, Member, shown
+from flows.archives.contents import Member, shown
 from flows.errors import InvalidUpload
 
 RECORD = 512
@@ -51,9 +51,20 @@ def begins_like_tar(block: bytes) -> bool:
     return len(block) >= RECORD and (_is_zero(block[:RECORD]) or _has_checksum(block[:RECORD]))
 
 
+class Contents(Protocol):
+    """What looks at each member, and refuses what is not wanted by an exception."""
+
+    @property
+    def max_entries(self) -> int: ...
+
+    def add(self, raw_name: str, *, is_dir: bool, size: int, executable: bool = False) -> Member:
+        """Return the next member. Bytes of its name that are no UTF-8 are as ``os.fsdecode`` has them."""
+        ...
+
+
 def members(source: Source, contents: Contents) -> Iterator[tuple[Member, Iterator[bytes]]]:
     """Yield each member with its content, which may be left unread. Raises InvalidUpload, OutOfTime."""
-    around = _Around(source, contents.limits.max_entries * _PER_MEMBER + _PADDING)
+    around = _Around(source, contents.max_entries * _PER_MEMBER + _PADDING)
     extension = _Extension()
     while not _is_zero(header := _header(around)):
         kind = header[156]
@@ -219,12 +230,7 @@ def _own_name(header: bytes) -> bytes:
 
 
 def _text(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidUpload(
-            f"The archive has the member {shown(name.decode(errors='replace'))}: names must be UTF-8."
-        ) from error
+    return name.decode(errors="surrogateescape")
 
 
 def _sparse() -> InvalidUpload:

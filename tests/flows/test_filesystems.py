@@ -1,27 +1,76 @@
 """The contract of every filesystem. A new one joins by an entry in FILESYSTEMS."""
 
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from flows import filesystems
 from flows.connections import Connections
-from flows.filesystems import Filesystem
+from flows.errors import StagingFailed
+from flows.filesystems import Filesystem, guard
 from flows.places import Place
 from flows.surroundings import Surroundings
-
-FILESYSTEMS: dict[str, dict[str, Any]] = {"local": {}}
+from tests.services.sshd import SshServer
 
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
 
+ODD_NAMES = ("ü b", "new\nline", "-rf", "quo'te\"$(x)`", "back\\slash", "tab\t", os.fsdecode(b"\xff\xfe"), " ", "~")
+
+
+@dataclass
+class Remote:
+    """``keys`` of the configuration; ``entry`` is where the directories of jobs are, if not here."""
+
+    keys: dict[str, Any]
+    entry: Path | None = None
+
+
+def local(request: pytest.FixtureRequest) -> Remote:
+    return Remote({"type": "local"})
+
+
+def sftp_of(name: str) -> Callable[[pytest.FixtureRequest], Remote]:
+    def make(request: pytest.FixtureRequest) -> Remote:
+        server: SshServer = request.getfixturevalue("ssh_server")
+        entry = server.home / f"jobs {secrets.token_hex(4)}"
+        keys = {"hostname": server.host, "port": getattr(server, name).port, "username": server.user}
+        keys |= {"private_key": str(server.key), "known_hosts": str(server.known_hosts)}
+        return Remote({"type": "sftp", "ssh_config": keys, "entry": str(entry)}, entry)
+
+    return make
+
+
+FILESYSTEMS: dict[str, Callable[[pytest.FixtureRequest], Remote]] = {
+    "local": local,
+    "sftp": sftp_of("stock"),
+    "sftp only": sftp_of("sftp_only"),
+}
+
 
 @pytest.fixture(params=FILESYSTEMS)
-def filesystem(request: pytest.FixtureRequest, tmp_path: Path) -> Filesystem:
-    kind = str(request.param)
-    config = filesystems.configuration(kind).model_validate({"type": kind, **FILESYSTEMS[kind]})
+def remote(request: pytest.FixtureRequest) -> Iterator[Remote]:
+    made = FILESYSTEMS[request.param](request)
+    yield made
+    if made.entry is not None:
+        shutil.rmtree(made.entry, ignore_errors=True)
+
+
+@pytest_asyncio.fixture
+async def filesystem(remote: Remote, tmp_path: Path) -> AsyncIterator[Filesystem]:
+    config = filesystems.configuration(remote.keys["type"]).model_validate(remote.keys)
+    connections = Connections()
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    return filesystems.create(config, Surroundings(place, "here", Connections()))
+    filesystem = filesystems.create(config, Surroundings(place, "here", connections))
+    yield filesystem
+    await filesystem.close()
+    await connections.close()
 
 
 @pytest.fixture
@@ -31,6 +80,14 @@ def job_dir(tmp_path: Path) -> Path:
     (directory / "README.md").write_text("hello\n")
     (directory / "data/ü b").write_bytes(bytes(range(256)))
     return directory
+
+
+def hand_over(directory: Path) -> None:
+    """Make everything the job's user's own, as if the job had made it."""
+    owner = directory.stat()
+    for path in [guard(directory, TOKEN), *directory.rglob("*")]:
+        if os.path.lexists(path):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 async def test_there_and_back(filesystem: Filesystem, job_dir: Path) -> None:
@@ -51,3 +108,77 @@ async def test_each_step_may_be_repeated(filesystem: Filesystem, job_dir: Path) 
     for _ in range(2):
         await filesystem.remove(job_dir, TOKEN)
     assert (job_dir / "README.md").read_text() == "hello\n"
+
+
+async def test_a_repeated_stage_in_leaves_alone_what_the_job_has_made(
+    filesystem: Filesystem, job_dir: Path
+) -> None:
+    remote = await filesystem.stage_in(job_dir, TOKEN)
+    (remote / "stdout.txt").write_text("begun")
+    guard(remote, TOKEN).mkdir()
+    assert await filesystem.stage_in(job_dir, TOKEN) == remote
+    assert (remote / "stdout.txt").read_text() == "begun"
+    assert guard(remote, TOKEN).is_dir()
+
+
+async def test_odd_names_survive(filesystem: Filesystem, job_dir: Path) -> None:
+    for name in ODD_NAMES:
+        (job_dir / f"in {name}").write_text(name, errors="surrogateescape")
+        (job_dir / f"dir {name}").mkdir()
+        (job_dir / name).write_text(name, errors="surrogateescape")
+    remote = await filesystem.stage_in(job_dir, TOKEN)
+    for name in ODD_NAMES:
+        assert (remote / f"in {name}").read_text(errors="surrogateescape") == name
+        (remote / f"dir {name}" / f"out {name}").write_text(name, errors="surrogateescape")
+    await filesystem.stage_out(job_dir, TOKEN)
+    for name in ODD_NAMES:
+        assert (job_dir / f"dir {name}" / f"out {name}").read_text(errors="surrogateescape") == name
+
+
+async def test_empty_directories_executables_and_links(filesystem: Filesystem, job_dir: Path) -> None:
+    (job_dir / "empty").mkdir()
+    (job_dir / "run.sh").write_text("exit\n")
+    (job_dir / "run.sh").chmod(0o755)
+    (job_dir / "data/up").symlink_to("../README.md")
+    remote = await filesystem.stage_in(job_dir, TOKEN)
+    assert (remote / "empty").is_dir()
+    assert os.access(remote / "run.sh", os.X_OK)
+    assert (remote / "run.sh").stat().st_mode & 0o100
+    assert not (remote / "README.md").stat().st_mode & 0o100
+    assert (remote / "data/up").read_text() == "hello\n"
+    (remote / "also empty").mkdir()
+    (remote / "there").symlink_to("data")
+    await filesystem.stage_out(job_dir, TOKEN)
+    assert (job_dir / "also empty").is_dir()
+    assert (job_dir / "there").is_symlink()
+    assert (job_dir / "there/up").read_text() == "hello\n"
+
+
+async def test_what_the_job_changed_comes_back(filesystem: Filesystem, job_dir: Path) -> None:
+    remote = await filesystem.stage_in(job_dir, TOKEN)
+    (remote / "README.md").write_text("HELLO\n")  # as many bytes, and maybe in the same second
+    (remote / "data/ü b").unlink()
+    (remote / "data/ü b").mkdir()
+    (remote / "data/ü b/file").write_text("in it")
+    await filesystem.stage_out(job_dir, TOKEN)
+    assert (job_dir / "README.md").read_text() == "HELLO\n"
+    assert (job_dir / "data/ü b/file").read_text() == "in it"
+
+
+async def test_removed_with_all_that_was_beside_it(
+    filesystem: Filesystem, remote: Remote, job_dir: Path
+) -> None:
+    directory = await filesystem.stage_in(job_dir, TOKEN)
+    guard(directory, TOKEN).mkdir()
+    (directory / "a/b/c").mkdir(parents=True)
+    (directory / "a/b/c/file").write_text("x")
+    (directory / "a/link").symlink_to("/etc")
+    os.mkfifo(directory / "a/fifo")
+    (directory / "a/b").chmod(0)
+    hand_over(directory)
+    await filesystem.remove(job_dir, TOKEN)
+    assert not guard(directory, TOKEN).exists()
+    if remote.entry is not None:
+        assert list(remote.entry.iterdir()) == []
+    assert (job_dir / "README.md").read_text() == "hello\n"
+    assert [path.name for path in job_dir.parent.iterdir()] == ["1"]

@@ -1,0 +1,95 @@
+"""Commands on another machine that bytes are streamed to or from."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from flows.errors import Unavailable
+from flows.ssh import Process, SshHost
+from flows.staging import failures
+from flows.staging.bridge import BLOCK, IDLE_SECONDS
+
+T = TypeVar("T")
+
+MARK = "bartender:"
+PRELUDE = f"""
+export LC_ALL=C
+umask 077
+say() {{ printf '\\n{MARK}%s\\n' "$1"; printf '\\n{MARK}\\n' >&2; }}
+"""
+"""Of each script: ``say`` gives an answer, and tells our output from what a login prints by itself."""
+
+_MAX_NOISE = 64 << 10
+_MAX_ERRORS = 8 << 10
+
+
+class Command:
+    """One that runs. Raises Unavailable when the connection is lost, or nothing is heard for too long."""
+
+    def __init__(self, process: Process, host: SshHost) -> None:
+        self.process = process
+        self.host = host
+        self._errors = b""
+
+    async def answer(self) -> str:
+        """Return what the script says next. When it ends instead, raise the error of that."""
+        passed = 0
+        while line := await self._in_time(self.process.stdout.readline()):
+            passed += len(line)
+            if line.startswith(MARK.encode()):
+                return line.decode(errors="replace").removeprefix(MARK).strip()
+            if passed > _MAX_NOISE:
+                raise Unavailable(f"{self.host.name} prints too much at the login.")
+        await self._in_time(self.process.wait_closed())
+        raise self.failure()
+
+    async def rest(self, limit: int, accepted: Collection[int] = (0,)) -> bytes:
+        """Return what else it writes, once it has ended with an accepted status; else raise its error."""
+        blocks, size = [], 0
+        while block := await self._in_time(self.process.stdout.read(BLOCK)):
+            blocks.append(block)
+            size += len(block)
+            if size > limit:
+                raise Unavailable(f"{self.host.name} sends more than {limit} bytes.")
+        await self._in_time(self.process.wait_closed())
+        if self.process.returncode not in accepted:
+            raise self.failure()
+        return b"".join(blocks)
+
+    @property
+    def errors(self) -> str:
+        """What it wrote to its standard error, as far as that matters."""
+        return self._errors.decode(errors="replace").rpartition(f"\n{MARK}\n")[2].strip()
+
+    def failure(self) -> Exception:
+        """Return the error of how it has ended."""
+        status = self.process.returncode
+        return (
+            self.host.lost() if status is None else failures.of_command(self.host.name, status, self.errors)
+        )
+
+    async def read_errors(self) -> None:
+        """Read them as they come: a command cannot go on whose errors nobody reads."""
+        while block := await self.process.stderr.read(_MAX_ERRORS):
+            self._errors = (self._errors + block)[-_MAX_ERRORS:]
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                return await work
+        except TimeoutError as error:
+            raise Unavailable(f"{self.host.name} has moved no byte for {IDLE_SECONDS:g} s.") from error
+
+
+@asynccontextmanager
+async def started(host: SshHost, script: str) -> AsyncIterator[Command]:
+    """Start a script; end it at the end."""
+    async with host.process(PRELUDE + script) as process:
+        command = Command(process, host)
+        errors = asyncio.ensure_future(command.read_errors())
+        try:
+            yield command
+        finally:
+            errors.cancel()
+            await asyncio.wait([errors])

@@ -1,0 +1,59 @@
+"""What went wrong while files were moved: whether to try again, and what to say."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncssh
+
+from flows.errors import BartenderError, StagingFailed, Unavailable
+
+_FULL = ("No space left on device", "Disk quota exceeded", "Quota exceeded", "File too large")
+_FINAL = ("Permission denied", "Operation not permitted", "Read-only file system", "File name too long")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def of_command(host: str, status: int, stderr: str) -> BartenderError:
+    """Return the error of a command of ours that ended badly there. What is not known may pass."""
+    if any(text in stderr for text in _FULL):
+        return full()
+    said = stderr.strip().splitlines()[-1:] or [f"exit status {status}"]
+    # Of the last line only: what comes before may be another program's noise at the login.
+    if any(text in said[0] for text in _FINAL):
+        return StagingFailed(f"The destination cannot take or give the files ({said[0]}); tell the operator.")
+    return Unavailable(f"The files cannot be moved at {host} now ({said[0]}).")
+
+
+def full() -> StagingFailed:
+    """Return the error of a disk there that is full."""
+    return StagingFailed("The destination's disk is full, or its quota used up; tell the operator.")
+
+
+def here(error: OSError) -> StagingFailed:
+    """Return the error of this machine's disk."""
+    if error.errno in _NO_ROOM:
+        return StagingFailed(
+            "The server's disk is full, so that files could not be moved; tell the operator."
+        )
+    return StagingFailed(
+        f"Files of the job could not be read or written on the server ({error.strerror or error}); "
+        f"tell the operator."
+    )
+
+
+@contextmanager
+def of_sftp(host: str) -> Iterator[None]:
+    """Turn what SFTP raises into errors of ours. OSError is the connection's: for ours, see ``here``."""
+    try:
+        yield
+    except (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded) as error:
+        raise full() from error
+    except (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect) as error:
+        text = f"The destination cannot take or give the files ({error.reason}); tell the operator."
+        raise StagingFailed(text) from error
+    except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
+        raise Unavailable(f"The connection to {host} was lost.") from error
+    except asyncssh.SFTPError as error:
+        raise Unavailable(f"The files cannot be moved at {host} now ({error.reason}).") from error
+    except (OSError, asyncssh.Error) as error:
+        raise Unavailable(f"The connection to {host} was lost.") from error

@@ -1,0 +1,45 @@
+"""What there is of a job on another machine, all of it beside each other in one directory."""
+
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from flows.filesystems import guard
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one job, and of one attempt to bring its files there."""
+
+    entry: Path
+    token: str
+
+    @cached_property
+    def directory(self) -> str:
+        """The job's own directory."""
+        return self.token
+
+    @cached_property
+    def inputs(self) -> str:
+        """The listing of what was brought there, to tell what the job has changed."""
+        return f".{self.token}.inputs"
+
+    @cached_property
+    def drafts(self) -> str:
+        """What the names of all drafts begin with."""
+        return f".{self.token}.draft."
+
+    @cached_property
+    def draft(self) -> str:
+        """The directory while it comes to be: a new one for each attempt, since the last may be going on."""
+        return self.drafts + secrets.token_hex(4)
+
+    @cached_property
+    def guard(self) -> str:
+        """Where the job's script notes that it has begun."""
+        return guard(self.entry / self.token, self.token).name
+
+    def path(self, name: str) -> str:
+        """Return the whole path of one of these names."""
+        return str(self.entry / name)

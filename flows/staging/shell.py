@@ -1,0 +1,238 @@
+"""The other machine where it has a shell and GNU's tar and find: one stream for all files of a job."""
+
+import asyncio
+import concurrent.futures
+import logging
+from contextlib import suppress
+from pathlib import Path
+from shlex import quote
+
+from flows.archives import tars
+from flows.archives.contents import Member
+from flows.errors import InvalidUpload, Unavailable
+from flows.ssh import Process, SshHost
+from flows.staging import failures, listing, sending
+from flows.staging.bridge import BLOCK, Bridge
+from flows.staging.commands import PRELUDE, started
+from flows.staging.far import Found
+from flows.staging.landing import Landing
+from flows.staging.listing import Listing
+from flows.staging.names import Names
+
+logger = logging.getLogger(__name__)
+
+_GROWTH = 256 << 20
+"""Bytes by which files may have grown since they were listed."""
+
+_REMOVE_SECONDS = 600.0
+
+_PUT = """
+set -e
+mkdir -p -- {entry}
+cd -- {entry}
+if [ -d {directory} ]; then say there; exit 0; fi
+rm -rf -- {drafts}*
+mkdir {draft}
+say ready
+cd {draft}
+tar -xf -
+find . -mindepth 1 -printf '{format}' >../{draft}.inputs
+say "$(wc -c <../{draft}.inputs)"
+cat ../{draft}.inputs
+"""
+_PUBLISH = """
+cd -- {entry} || exit
+mv -f -- {draft}.inputs {inputs} || exit
+mv -T -- {draft} {directory} || [ -d {directory} ]
+"""
+# What a job has denied to its own user is allowed again.
+_LOOK = """
+cd -- {entry} && [ -d {directory} ] || {{ say away; exit 0; }}
+cd {directory} || exit
+size=$(wc -c 2>/dev/null <../{inputs}) || size=0
+find . \\( -type d ! -perm -700 -o -type f ! -perm -400 \\) -exec chmod u+rwX {{}} \\; 2>/dev/null
+say "$size"
+[ "$size" = 0 ] || cat ../{inputs}
+exec find . -mindepth 1 -printf '{format}'
+"""
+# Older versions of tar take names with a hyphen at their beginning for options: all begin with ./ here.
+_FETCH = """
+cd -- {entry}/{directory} || exit
+say ready
+exec tar --format=gnu --no-recursion --hard-dereference --null -T - -cf -
+"""
+_REMOVE = """
+cd -- {entry} || exit 0
+rm -rf -- {all} 2>/dev/null && exit
+chmod -R u+rwX -- {directory} 2>/dev/null
+rm -rf -- {all}
+"""
+
+
+class Shell:
+    """A far side; see ``FarSide``."""
+
+    def __init__(self, host: SshHost, executor: concurrent.futures.Executor) -> None:
+        self._host = host
+        self._executor = executor
+
+    async def put(self, names: Names, job_dir: Path, sent: Listing) -> Listing | None:
+        async with started(self._host, _filled(_PUT, names)) as command:
+            if await command.answer() == "there":
+                return None
+            bridge = Bridge(self._executor, self._host.name)
+            sink = _ToProcess(command.process, bridge)
+            try:
+                await bridge.run(lambda: sending.write_tar(job_dir, sent, sink))
+                command.process.stdin.write_eof()
+            except ConnectionError:
+                logger.debug("tar does not read any more", exc_info=True)  # its end, below, says why
+            except OSError as error:
+                raise failures.here(error) from error
+            size = await command.answer()
+            data = await command.rest(listing.MAX_BYTES)
+            if size != str(len(data)):
+                raise Unavailable(f"{self._host.name} has sent half of a listing.")
+            return self._parsed(data)
+
+    async def publish(self, names: Names) -> None:
+        done = await self._host.run(PRELUDE + _filled(_PUBLISH, names))
+        if done.status:
+            raise failures.of_command(self._host.name, done.status, done.stderr)
+
+    async def look(self, names: Names) -> Found | None:
+        async with started(self._host, _filled(_LOOK, names)) as command:
+            if (answer := await command.answer()) == "away":
+                return None
+            data = await command.rest(2 * listing.MAX_BYTES, accepted=(0, 1))
+            trouble = command.errors if command.process.returncode else ""
+        size = int(answer)
+        there = listing.consistent(self._parsed(data[size:]))
+        try:
+            return Found(there, listing.parse(data[:size]), trouble)
+        except ValueError:
+            logger.warning("%s at %s is damaged: all files come back", names.inputs, self._host.name)
+            return Found(there, {}, trouble)
+
+    async def fetch(self, names: Names, wanted: Listing, landing: Landing) -> None:
+        async with started(self._host, _filled(_FETCH, names)) as command:
+            await command.answer()
+            asking = asyncio.ensure_future(_ask(command.process, wanted))
+            bridge = Bridge(self._executor, self._host.name)
+            source = _FromProcess(command.process, bridge)
+            try:
+                await bridge.run(lambda: _receive(source, wanted, landing))
+                await command.rest(0, accepted=(0, 1, 2))  # what tar could not read is missed later
+            except InvalidUpload as error:
+                await command.process.wait_closed()
+                if command.process.returncode in {None, 0}:
+                    raise Unavailable(f"{self._host.name} has not sent a whole tar ({error})") from error
+                raise command.failure() from error
+            except ConnectionError as error:
+                raise self._host.lost() from error
+            except OSError as error:
+                raise failures.here(error) from error
+            finally:
+                asking.cancel()
+                await asyncio.wait([asking])
+
+    async def remove(self, names: Names) -> None:
+        done = await self._host.run(PRELUDE + _filled(_REMOVE, names), seconds=_REMOVE_SECONDS)
+        if done.status:
+            # The outputs are safe: what is left over there is no reason to keep the job waiting.
+            logger.warning("%s: %s cannot be removed: %s", self._host.name, names.token, done.stderr.strip())
+
+    def _parsed(self, data: bytes) -> Listing:
+        try:
+            return listing.parse(data)
+        except ValueError as error:
+            raise Unavailable(f"{self._host.name} does not list files properly ({error}).") from error
+
+
+class _ToProcess:
+    """Where a thread writes to."""
+
+    def __init__(self, process: Process, bridge: Bridge) -> None:
+        self._process = process
+        self._bridge = bridge
+
+    def write(self, data: bytes) -> None:
+        self._bridge.wait(self._write(data))
+
+    async def _write(self, data: bytes) -> None:
+        self._process.stdin.write(data)
+        await self._process.stdin.drain()
+
+
+class _FromProcess:
+    """Where a thread reads from; see ``flows.archives.compression.Source``."""
+
+    def __init__(self, process: Process, bridge: Bridge) -> None:
+        self._process = process
+        self._bridge = bridge
+        self._block = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        parts = []
+        while size and (self._block or self._fill()):
+            parts.append(self._block[:size])
+            size -= len(parts[-1])
+            self._block = self._block[len(parts[-1]) :]
+        return b"".join(parts)
+
+    def skip(self, size: int) -> None:
+        while size:
+            if not (self._block or self._fill()):
+                raise InvalidUpload("It ends too early.")
+            passed = min(size, len(self._block))
+            self._block = self._block[passed:]
+            size -= passed
+
+    def _fill(self) -> bool:
+        self._block = memoryview(self._bridge.wait(self._process.stdout.read(BLOCK)))
+        return bool(self._block)
+
+
+class _Wanted:
+    """Refuses what was not asked for."""
+
+    def __init__(self, wanted: Listing) -> None:
+        self.max_entries = len(wanted)
+        self._wanted = wanted
+        self._left = listing.total_size(wanted.values()) + _GROWTH
+        self._seen: set[str] = set()
+
+    def add(self, raw_name: str, *, is_dir: bool, size: int, executable: bool = False) -> Member:
+        name = raw_name.removeprefix("./")
+        self._left -= size
+        if is_dir or name not in self._wanted or name in self._seen or self._left < 0:
+            raise InvalidUpload("It holds more than was asked for.")
+        self._seen.add(name)
+        return Member(name, is_dir=False, size=size)
+
+
+def _receive(source: _FromProcess, wanted: Listing, landing: Landing) -> None:
+    for member, content in tars.members(source, _Wanted(wanted)):
+        landing.receive(member.name, wanted[member.name], content)
+
+
+async def _ask(process: Process, wanted: Listing) -> None:
+    asked = "".join(f"./{name}\0" for name in wanted).encode("utf-8", "surrogateescape")
+    with suppress(ConnectionError):  # who reads the answer sees it too
+        for at in range(0, len(asked), BLOCK):
+            process.stdin.write(asked[at : at + BLOCK])
+            await process.stdin.drain()
+        process.stdin.write_eof()
+
+
+def _filled(script: str, names: Names) -> str:
+    parts = (names.directory, names.inputs, names.guard)
+    return script.format(
+        entry=quote(str(names.entry)),
+        directory=quote(names.directory),
+        inputs=quote(names.inputs),
+        drafts=quote(names.drafts),
+        draft=quote(names.draft),
+        all=" ".join([*map(quote, parts), quote(names.drafts) + "*"]),
+        format=listing.FORMAT,
+    )
