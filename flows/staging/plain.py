@@ -7,7 +7,7 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from asyncssh import SFTPAttrs, SFTPClient, SFTPClientFile, SFTPFailure, SFTPNoSuchFile, SFTPPermissionDenied
 
@@ -21,6 +21,8 @@ from flows.staging.listing import DIRECTORY, FILE, LINK, Entry, Listing
 from flows.staging.names import Names
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 AT_ONCE = 20
 """Files, or other requests, on one channel."""
@@ -103,7 +105,10 @@ class Plain:
         self, sftp: SFTPClient, directory: bytes, name: str, entry: Entry, landing: Landing
     ) -> None:
         with suppress(SFTPNoSuchFile, SFTPPermissionDenied):  # it is missed later
-            async with sftp.open(_below(directory, name), "rb", encoding=None) as file:
+            opened = await _allowed(
+                sftp, _below(directory, name), lambda path: sftp.open(path, "rb", encoding=None)
+            )
+            async with opened as file:
                 bridge = Bridge(self._executor, self._host.name)
 
                 def content() -> Iterator[bytes]:
@@ -171,7 +176,7 @@ async def _listed(sftp: SFTPClient, top: bytes) -> tuple[Listing, list[str]]:
 
         async def read(directory: str, below: list[str] = below) -> None:
             try:
-                children = await sftp.readdir(_below(top, directory))
+                children = await _allowed(sftp, _below(top, directory), sftp.readdir)
             except SFTPPermissionDenied:
                 denied.append(directory)
                 return
@@ -208,6 +213,15 @@ async def _entry(sftp: SFTPClient, attributes: SFTPAttrs, path: bytes) -> Entry 
     )
 
 
+async def _allowed(sftp: SFTPClient, path: bytes, ask: Callable[[bytes], Awaitable[T]]) -> T:
+    """Ask; allow it first where a job has denied it to its own user."""
+    try:
+        return await ask(path)
+    except SFTPPermissionDenied:
+        await sftp.chmod(path, 0o700)
+        return await ask(path)
+
+
 async def _removed(sftp: SFTPClient, path: bytes) -> None:
     attributes = await sftp.lstat(path)
     if stat.S_IFMT(attributes.permissions or 0) != stat.S_IFDIR:
@@ -223,6 +237,7 @@ async def _removed(sftp: SFTPClient, path: bytes) -> None:
 
 
 async def _emptied(sftp: SFTPClient, directory: bytes) -> None:
+    await sftp.chmod(directory, 0o700)
     for child in await sftp.readdir(directory):
         if stat.S_IFMT(child.attrs.permissions or 0) != stat.S_IFDIR:
             await sftp.remove(_below(directory, _decoded(child.filename)))

@@ -13,7 +13,6 @@ import pytest_asyncio
 
 from flows import filesystems
 from flows.connections import Connections
-from flows.errors import StagingFailed
 from flows.filesystems import Filesystem, guard
 from flows.places import Place
 from flows.surroundings import Surroundings
@@ -21,7 +20,17 @@ from tests.services.sshd import SshServer
 
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
 
-ODD_NAMES = ("ü b", "new\nline", "-rf", "quo'te\"$(x)`", "back\\slash", "tab\t", os.fsdecode(b"\xff\xfe"), " ", "~")
+ODD_NAMES = [
+    "ü b",
+    "new\nline",
+    "-rf",
+    "quo'te\"$(x)`",
+    "back\\slash",
+    "tab\t",
+    " ",
+    "~",
+    os.fsdecode(b"\xff\xfe"),
+]
 
 
 @dataclass
@@ -163,6 +172,17 @@ async def test_what_the_job_changed_comes_back(filesystem: Filesystem, job_dir: 
     await filesystem.stage_out(job_dir, TOKEN)
     assert (job_dir / "README.md").read_text() == "HELLO\n"
     assert (job_dir / "data/ü b/file").read_text() == "in it"
+
+
+async def test_what_the_job_denied_to_itself_comes_back(filesystem: Filesystem, job_dir: Path) -> None:
+    remote = await filesystem.stage_in(job_dir, TOKEN)
+    (remote / "denied").mkdir()
+    (remote / "denied/file").write_text("x")
+    (remote / "denied/file").chmod(0)
+    (remote / "denied").chmod(0)
+    hand_over(remote)
+    await filesystem.stage_out(job_dir, TOKEN)
+    assert (job_dir / "denied/file").read_text() == "x"
 
 
 async def test_removed_with_all_that_was_beside_it(
