@@ -140,6 +140,20 @@ def link(
 
 
 @app.command()
+def ssh_keyscan(
+    host: Annotated[str, typer.Argument(help="Name or address of the machine.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where its SSH server listens.")] = 22,
+) -> None:
+    """Print the host key of a machine, for `host_key` of an ssh_config.
+
+    Compare its fingerprint with what the machine's operators say: only then is it known to be the right one.
+    """
+    from flows import ssh_keyscan
+
+    print(asyncio.run(ssh_keyscan.scan(host, port)))
+
+
+@app.command()
 def demo(
     keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Serve until Ctrl-C instead.")] = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import asyncssh
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +30,22 @@ class SshCredentials(Block):
     _block_type_name = "SSH Credentials"
     _block_type_slug = "ssh-credentials"
     _description = "Log in to a machine, such as the login node of a cluster, by SSH."
+    _documentation_url = HttpUrl("https://asyncssh.readthedocs.io/")
+    _code_example = """
+        from blocks import SshCredentials
+
+        credentials = SshCredentials.load("BLOCK_NAME")
+        async with credentials.connect() as connection:
+            print((await connection.run("hostname")).stdout)
+    """
 
     # Else the secrets would be in the messages of mistakes.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     host: str = Field(min_length=1, description="Name or address of the machine.")
-    port: int = Field(default=22, gt=0, lt=65536)
+    port: int = Field(default=22, gt=0, lt=65536, description="Where its SSH server listens.")
     user: str | None = Field(default=None, description="Whom to log in as; else the worker's own user.")
-    password: SecretStr | None = None
+    password: SecretStr | None = Field(default=None, description="Of the user there.")
     private_key: SecretStr | None = Field(
         default=None, description="The text of a private key, in OpenSSH's format or PEM."
     )

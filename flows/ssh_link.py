@@ -136,7 +136,7 @@ class Link:
 
     async def _opened(self, line: _Line, opening: asyncio.Future[C], seconds: float) -> C | None:
         """Return the channel, or None when it is to be tried again."""
-        began = time.monotonic()
+        began, alone = time.monotonic(), self._used == 1
         try:
             async with asyncio.timeout(seconds):
                 channel = await asyncio.shield(opening)
@@ -145,10 +145,14 @@ class Link:
         except asyncssh.ChannelOpenError as error:
             if line.connection.is_closed():
                 raise self._unavailable(f"The connection to {self.name} was lost.") from error
-            if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED or self._used == 1:
+            if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
                 raise SessionRefused(f"{self.name} opens no session for this ({error.reason}).") from error
-            # It allows fewer than OpenSSH does by default.
-            self._allowed = max(1, min(self._allowed, self._used - 1))
+            if line.cut:
+                line.cut = _MOST_CUT
+            elif alone and self._used == 1:
+                raise self._unavailable(f"{self.name} opens no session ({error.reason}).") from error
+            else:  # it allows fewer than OpenSSH does by default
+                self._allowed = max(1, min(self._allowed, self._used - 1))
             return None
         except LOST as error:
             raise self._unavailable(described(self.name, error)) from error
