@@ -24,6 +24,8 @@ def described(name: str, error: BaseException) -> str:
             return f"{name} ends the connection ({_reason(error)})."
         case OSError() if error.filename is not None:
             return f"The connection to {name} needs the file {error.filename} ({error.strerror})."
+        case AssertionError() | AttributeError():
+            return f"The connection to {name} was lost."
         case _:
             return f"{name} does not answer ({_reason(error)})."
 

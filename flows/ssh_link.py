@@ -154,7 +154,10 @@ class Link:
             else:  # it allows fewer than OpenSSH does by default
                 self._allowed = max(1, min(self._allowed, self._used - 1))
             return None
-        except LOST as error:
+        except Exception as error:
+            # When the connection is closed at that moment, asyncssh may end in an AssertionError or so.
+            if not isinstance(error, LOST) and not line.connection.is_closed():
+                raise
             raise self._unavailable(described(self.name, error)) from error
         self._health.seen(time.monotonic() - began)
         return channel

@@ -110,8 +110,8 @@ class Filesystem:
         return (Shell if await self._host.has_tools() else Plain)(self._host, self._executor)
 
     async def close(self) -> None:
-        """Transfers have ended by now: who began them was cancelled, or has waited for them."""
-        await asyncio.to_thread(self._executor.shutdown)
+        """Transfers that go on end with their connections, which are closed after this."""
+        self._executor.shutdown(wait=False)
 
 
 async def _wanted(landing: Landing, found: Found) -> Listing:

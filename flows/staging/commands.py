@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from flows.errors import Unavailable
 from flows.ssh import Process, SshHost
+from flows.ssh_errors import LOST
 from flows.staging import failures
 from flows.staging.bridge import BLOCK, IDLE_SECONDS
 
@@ -41,8 +42,7 @@ class Command:
                 return line.decode(errors="replace").removeprefix(MARK).strip()
             if passed > _MAX_NOISE:
                 raise Unavailable(f"{self.host.name} prints too much at the login.")
-        await self._in_time(self.process.wait_closed())
-        raise self.failure()
+        raise await self.end()
 
     async def rest(self, limit: int, accepted: Collection[int] = (0,)) -> bytes:
         """Return what else it writes, once it has ended with an accepted status; else raise its error."""
@@ -54,7 +54,7 @@ class Command:
                 raise Unavailable(f"{self.host.name} sends more than {limit} bytes.")
         await self._in_time(self.process.wait_closed())
         if self.process.returncode not in accepted:
-            raise self.failure()
+            raise self._failure()
         return b"".join(blocks)
 
     @property
@@ -62,8 +62,12 @@ class Command:
         """What it wrote to its standard error, as far as that matters."""
         return self._errors.decode(errors="replace").rpartition(f"\n{MARK}\n")[2].strip()
 
-    def failure(self) -> Exception:
-        """Return the error of how it has ended."""
+    async def end(self) -> Exception:
+        """Wait for its end, which is near; return the error of that."""
+        await self._in_time(self.process.wait_closed())
+        return self._failure()
+
+    def _failure(self) -> Exception:
         status = self.process.returncode
         return (
             self.host.lost() if status is None else failures.of_command(self.host.name, status, self.errors)
@@ -71,8 +75,9 @@ class Command:
 
     async def read_errors(self) -> None:
         """Read them as they come: a command cannot go on whose errors nobody reads."""
-        while block := await self.process.stderr.read(_MAX_ERRORS):
-            self._errors = (self._errors + block)[-_MAX_ERRORS:]
+        with suppress(*LOST):
+            while block := await self.process.stderr.read(_MAX_ERRORS):
+                self._errors = (self._errors + block)[-_MAX_ERRORS:]
 
     async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -80,6 +85,8 @@ class Command:
                 return await work
         except TimeoutError as error:
             raise Unavailable(f"{self.host.name} has moved no byte for {IDLE_SECONDS:g} s.") from error
+        except LOST as error:
+            raise self.host.lost() from error
 
 
 @asynccontextmanager

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
+import asyncssh
+
 from flows.archives import tars
 from flows.archives.contents import Member
 from flows.errors import InvalidUpload, Unavailable
@@ -25,6 +27,9 @@ _GROWTH = 256 << 20
 """Bytes by which files may have grown since they were listed."""
 
 _REMOVE_SECONDS = 600.0
+
+# Of the other OSErrors, this machine's disk is the cause.
+CONNECTION_ERRORS = (ConnectionError, asyncssh.Error)
 
 _PUT = """
 set -e
@@ -85,7 +90,7 @@ class Shell:
             try:
                 await bridge.run(lambda: sending.write_tar(job_dir, sent, sink))
                 command.process.stdin.write_eof()
-            except ConnectionError:
+            except CONNECTION_ERRORS:
                 logger.debug("tar does not read any more", exc_info=True)  # its end, below, says why
             except OSError as error:
                 raise failures.here(error) from error
@@ -124,11 +129,10 @@ class Shell:
                 await bridge.run(lambda: _receive(source, wanted, landing))
                 await command.rest(0, accepted=(0, 1, 2))  # what tar could not read is missed later
             except InvalidUpload as error:
-                await command.process.wait_closed()
-                if command.process.returncode in {None, 0}:
-                    raise Unavailable(f"{self._host.name} has not sent a whole tar ({error})") from error
-                raise command.failure() from error
-            except ConnectionError as error:
+                if source.ended:
+                    raise await command.end() from error
+                raise Unavailable(f"{self._host.name} does not send a proper tar ({error}).") from error
+            except CONNECTION_ERRORS as error:
                 raise self._host.lost() from error
             except OSError as error:
                 raise failures.here(error) from error
@@ -171,6 +175,7 @@ class _FromProcess:
         self._process = process
         self._bridge = bridge
         self._block = memoryview(b"")
+        self.ended = False
 
     def read(self, size: int) -> bytes:
         parts = []
@@ -190,7 +195,8 @@ class _FromProcess:
 
     def _fill(self) -> bool:
         self._block = memoryview(self._bridge.wait(self._process.stdout.read(BLOCK)))
-        return bool(self._block)
+        self.ended = not self._block
+        return not self.ended
 
 
 class _Wanted:
