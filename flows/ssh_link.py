@@ -94,6 +94,7 @@ class Link:
         self._connect = connect
         self._health = health
         self._line: _Line | None = None
+        self._lines: set[_Line] = set()
         self._connecting: asyncio.Task[str | None] | None = None
         self._failures = 0
         self._not_before = 0.0
@@ -184,7 +185,7 @@ class Link:
                 if line is self._line:
                     self._line = None
                 if line.users == 0:
-                    self._spawn(line.close())
+                    self._spawn(self._hang_up(line))
             self._give_back()
 
     async def _end(self, line: _Line, opening: asyncio.Future[C]) -> None:
@@ -215,7 +216,11 @@ class Link:
     def _forget_line(self) -> None:
         line, self._line = self._line, None
         if line is not None and line.users == 0:
-            self._spawn(line.close())
+            self._spawn(self._hang_up(line))
+
+    async def _hang_up(self, line: _Line) -> None:
+        await line.close()
+        self._lines.discard(line)
 
     async def _try_to_connect(self) -> str | None:
         """Connect; return what an operator should know when that fails."""
@@ -233,6 +238,7 @@ class Link:
             return self._error
         else:
             self._line = _Line(connection, stack)
+            self._lines.add(self._line)
             self._failures = 0
             self._allow_all()
             self._health.seen(time.monotonic() - began)
@@ -261,8 +267,7 @@ class Link:
         self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
-        line, self._line = self._line, None
-        if line is not None:
-            await line.close()
+        self._line = None
+        await asyncio.gather(*(self._hang_up(line) for line in self._lines))
         while self._tasks:
             await asyncio.wait(self._tasks)

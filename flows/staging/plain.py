@@ -88,6 +88,8 @@ class Plain:
         directory = _encoded(names.path(names.directory))
         async with self._sftp() as sftp:
             if not await sftp.isdir(directory):
+                # The disk may just be away.
+                await sftp.stat(_encoded(str(names.entry)))
                 return None
             there, denied = await _listed(sftp, directory)
             inputs: Listing = {}

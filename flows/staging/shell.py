@@ -50,9 +50,14 @@ cd -- {entry} || exit
 mv -f -- {draft}.inputs {inputs} || exit
 mv -T -- {draft} {directory} || [ -d {directory} ]
 """
+# Only "No such file" says that the job's directory is gone: the disk may just be away.
 # What a job has denied to its own user is allowed again.
 _LOOK = """
-cd -- {entry} && [ -d {directory} ] || {{ say away; exit 0; }}
+cd -- {entry} || exit
+if [ ! -d {directory} ]; then
+    ls -d {directory} 2>&1 >/dev/null | grep -q 'No such file or directory$' && say away && exit 0
+    ls -d {directory} >/dev/null; exit 2
+fi
 cd {directory} || exit
 size=$(wc -c 2>/dev/null <../{inputs}) || size=0
 find . \\( -type d ! -perm -700 -o -type f ! -perm -400 \\) -exec chmod u+rwX {{}} \\; 2>/dev/null

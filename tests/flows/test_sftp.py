@@ -316,7 +316,11 @@ async def test_a_directory_that_cannot_be_written(
             await filesystem.stage_in(job_dir, TOKEN)
 
 
-async def test_gone_there(filesystem: Filesystem, job_dir: Path) -> None:
+async def test_gone_there(filesystem: Filesystem, entry: Path, job_dir: Path) -> None:
+    with pytest.raises(Unavailable):  # as when a disk is not mounted
+        await filesystem.stage_out(job_dir, TOKEN)
+    entry.mkdir()
+    shutil.chown(entry, entry.parent.stat().st_uid)
     with pytest.raises(StagingFailed, match="gone"):
         await filesystem.stage_out(job_dir, TOKEN)
     remote = await filesystem.stage_in(job_dir, TOKEN)
