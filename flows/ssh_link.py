@@ -17,8 +17,12 @@ from flows.ssh_errors import LOST, described
 
 logger = logging.getLogger(__name__)
 
-SESSIONS = 8
-"""Channels on a connection at once. OpenSSH allows 10, and counts those that it has not cleared up yet."""
+SESSIONS = 5
+"""Channels on a connection at once.
+
+OpenSSH allows 10, and counts also those that have just been closed, until it has cleared them up: so when all
+of them are exchanged at once, there are twice as many.
+"""
 
 LONGEST_DELAY = 30.0
 _CLOSE_SECONDS = 5.0
