@@ -1,8 +1,11 @@
+import io
+import zipfile
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from api.tokens import generate_token
 from tests.e2e.service import Service
 
 CONFIG = """
@@ -57,3 +60,16 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     await service.start()
     yield service
     await service.stop()
+
+
+def token_of(service: Service, username: str, minutes: int = 60, key: str = "private_key.pem") -> str:
+    """Return the token of a visitor with the role of members."""
+    return generate_token(service.directory / key, username, ["member"], minutes, "tests")
+
+
+def zipped(files: dict[str, str]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return content.getvalue()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from api.tokens import generate_key_pair, generate_token
+from api.tokens import generate_key_pair
 from tests.contract import node
+from tests.contract.conftest import token_of
 from tests.e2e.service import Service
 from tests.services.fixtures import skipped_where_missing
 
@@ -45,14 +46,14 @@ async def test_the_client(programs: Path, service: Service, subject: str) -> Non
 
 
 def tokens(service: Service) -> dict[str, str]:
-    ours, another = service.directory / "private_key.pem", service.directory / "another_key.pem"
+    another = service.directory / "another_key.pem"
     if not another.exists():
         generate_key_pair(another, service.directory / "another_public_key.pem")
     return {
         "BARTENDER_URL": service.url,
         "PYTHON": sys.executable,
-        "VISITOR": generate_token(ours, "visitor", ["member"], 60, "tests"),
-        "STRANGER": generate_token(ours, "stranger", [], 60, "tests"),
-        "EXPIRED": generate_token(ours, "visitor", [], -5, "tests"),
-        "FORGED": generate_token(another, "visitor", [], 60, "tests"),
+        "VISITOR": token_of(service, "visitor"),
+        "STRANGER": token_of(service, "stranger"),
+        "EXPIRED": token_of(service, "visitor", -5),
+        "FORGED": token_of(service, "visitor", key=another.name),
     }
