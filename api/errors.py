@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from api.auth import TokenMissing
 from api.interactive import CommandTooSlow, NotForThisJob
@@ -46,6 +47,7 @@ STATUS: dict[type[BartenderError], int] = {
     CommandTooSlow: 504,
     StorageFull: 507,
 }
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _HEADERS = {
     401: {"WWW-Authenticate": "Bearer"},
     429: {"Retry-After": "5"},
@@ -73,9 +75,26 @@ def _answer(status: int) -> Any:
     return handler
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
-    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
+    elif error.status_code == 400:  # FastAPI's own, of JSON that is not UTF-8
+        return JSONResponse({"detail": "The body cannot be read; send JSON in UTF-8."}, 422)
+    return JSONResponse({"detail": error.detail}, error.status_code, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return what the path can be asked with: Starlette tells what the first of its routes takes."""
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 async def _invalid_request(_request: Request, error: Exception) -> Response:

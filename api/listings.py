@@ -11,14 +11,10 @@ from pydantic.json_schema import SkipJsonSchema
 from api.browse import Entry, JobDirectory
 from api.files import NotThere
 from api.paths import Names, parts, shown
+from api.schemas import without_defaults
 
 DEEPEST = 100
 """Levels that one listing shows at most; what is below them can be asked for."""
-
-
-def _without_defaults(schema: dict[str, Any]) -> None:
-    for field in schema["properties"].values():
-        field.pop("default", None)
 
 
 class DirectoryItem(BaseModel):
@@ -28,7 +24,7 @@ class DirectoryItem(BaseModel):
     none and where they are deeper than was asked for.
     """
 
-    model_config = ConfigDict(json_schema_extra=_without_defaults)
+    model_config = ConfigDict(json_schema_extra=without_defaults)
 
     name: str
     path: str

@@ -8,6 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.jobs import State
 
 
+def without_defaults(schema: dict[str, Any]) -> None:
+    """Drop the defaults of fields that may be left out: to generated clients they promise the field."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class Problem(BaseModel):
     """Why a request was refused."""
 
@@ -25,6 +31,8 @@ class User(BaseModel):
 
 class InteractiveAppResult(BaseModel):
     """What an interactive application's command left."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults)
 
     returncode: int
     stdout: str

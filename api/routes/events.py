@@ -22,9 +22,18 @@ _DESCRIPTION = """Server-sent events of the job:
   you get it at once, else when the job has ended.
 - `deleted`: the job was deleted; the last event.
 """
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["job", *events.FILES.values(), "deleted"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+    },
+    "required": ["event", "data"],
+}
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": _EVENT}},
         "description": _DESCRIPTION,
     },
     204: {"description": "Last-Event-ID is that of the last event: there will be no more"},

@@ -102,6 +102,15 @@ async def test_no_such_route(site: Site, method: str, path: str, status: int) ->
     assert isinstance(response.json()["detail"], str)
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/api/job/1", "DELETE, GET, HEAD"), ("/api/health", "GET, HEAD"), ("/api/application/wc", "PUT")],
+)
+async def test_methods_that_a_path_has(site: Site, path: str, methods: str) -> None:
+    response = await (await site.anonymous()).patch(path)
+    assert (response.status_code, response.headers["Allow"]) == (405, methods)
+
+
 async def test_unexpected_error(
     site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,6 +4,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,14 +59,21 @@ Server = TypeVar("Server", SlurmCluster, SshServer)
 
 
 def started(server: Server, config: pytest.Config) -> Server:
-    try:
+    with skipped_where_missing(config):
         server.up()
+    return server
+
+
+@contextmanager
+def skipped_where_missing(config: pytest.Config) -> Iterator[None]:
+    """Skip the test where this block raises Missing, and say so in the end; fail it where all have to run."""
+    try:
+        yield
     except Missing as missing:
         if required():
             pytest.fail(f"{missing}. All tests have to run here.", pytrace=False)
         config.stash.setdefault(MISSING, set()).add(str(missing))
         pytest.skip(str(missing))
-    return server
 
 
 def required() -> bool:
