@@ -10,7 +10,7 @@ from flows.errors import BartenderError, StagingFailed, Unavailable
 
 _FULL = ("No space left on device", "Disk quota exceeded", "Quota exceeded", "File too large")
 _FINAL = ("Permission denied", "Operation not permitted", "Read-only file system", "File name too long")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 def of_command(host: str, status: int, stderr: str) -> BartenderError:
@@ -29,12 +29,10 @@ def full() -> StagingFailed:
     return StagingFailed("The destination's disk is full, or its quota used up; tell the operator.")
 
 
-def here(error: OSError) -> StagingFailed:
-    """Return the error of this machine's disk."""
+def here(error: OSError) -> BartenderError:
+    """Return the error of this machine's disk. A full one passes: the outputs wait at the destination."""
     if error.errno in _NO_ROOM:
-        return StagingFailed(
-            "The server's disk is full, so that files could not be moved; tell the operator."
-        )
+        return Unavailable("The server's disk is full; the job's files are moved when there is room.")
     return StagingFailed(
         f"Files of the job could not be read or written on the server ({error.strerror or error}); "
         f"tell the operator."

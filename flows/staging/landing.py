@@ -13,7 +13,7 @@ from pathlib import Path
 from flows.archives import OUTPUTS
 from flows.archives.contents import shown
 from flows.deletion import remove_tree
-from flows.errors import StagingFailed
+from flows.errors import Unavailable
 from flows.staging.listing import DIRECTORY, FILE, LINK, Entry, Listing, stays_inside, total_size
 
 logger = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ class Landing:
         }
         free = shutil.disk_usage(self._draft).free
         if total_size(wanted.values()) > free - MIN_FREE:
-            raise StagingFailed(
-                f"The outputs are too large for the server's disk: {total_size(wanted.values())} bytes, "
-                f"where {free} are free; tell the operator."
+            raise Unavailable(
+                f"The server's disk has no room for the outputs: they have {total_size(wanted.values())} "
+                f"bytes, and {free} are free. They are fetched when there is room."
             )
         return wanted
 
