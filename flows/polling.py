@@ -26,9 +26,9 @@ LONGEST_PAUSE = 60.0
 class Batcher(Generic[K, A]):
     """Collects what its callers want to know and asks for all of it at once, one question at a time.
 
-    ``ask`` gets the keys and returns an answer for each; a key it leaves away is asked for again. ``interval``,
-    in seconds, is the time between two questions for an old job. When ``ask`` raises, all who wait get
-    Unavailable, and the next question comes later.
+    ``ask`` gets the keys and returns an answer for each; a key that it leaves away is asked for again.
+    ``interval``, in seconds, is the time between two questions for an old job.
+    When ``ask`` raises, all who wait get Unavailable, and the next question comes later.
     """
 
     def __init__(self, ask: Callable[[Collection[K]], Awaitable[Mapping[K, A]]], interval: float) -> None:

@@ -22,6 +22,7 @@ from flows.slurm.queries import Row
 from flows.slurm.references import Reference, job_name
 from flows.slurm.script import Order
 from flows.slurm.states import Notes
+from flows.ssh_config import SshConfig
 from flows.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ PATIENCE = 120.0
 """Seconds for a command of Slurm, which itself gives up after 10 to 20 s where nobody answers."""
 
 VISIBLE_AFTER = 30.0
-"""Seconds after which what was written on a node is seen elsewhere: a network filesystem may take that long."""
+"""Seconds in which what was written on a node becomes visible elsewhere on a network filesystem."""
 
 LATE_SUBMISSION = 2.0
 """Seconds in which the controller works off a submission whose sender was just interrupted."""
@@ -45,6 +46,7 @@ class Config(SlurmOptions):
     """``poll_interval`` and ``lost_after`` in seconds; the other keys are those of each job."""
 
     type: Literal["slurm"] = "slurm"
+    ssh_config: SshConfig | None = None
     environment: str | None = Field(default=None, description="name of a command-environment block")
     poll_interval: float = Field(default=4.0, gt=0)
     lost_after: float = Field(default=600.0, gt=0)
@@ -55,7 +57,7 @@ class Scheduler:
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         self._config = config
-        self._host = surroundings.connections.this_machine
+        self._host = surroundings.connections.host(config.ssh_config)
         self._variables = BlockVariables(config.environment)
         self._batcher: Batcher[Reference, Status | None] = Batcher(self._ask, config.poll_interval)
         self._doubts = Doubts()

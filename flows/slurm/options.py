@@ -57,7 +57,7 @@ def _is_ours(word: str) -> bool:
         letter, value = word[1], word[2:]
         return letter in _OURS.values() or (letter in _FLAGS and value != "")
     name = word[2:].partition("=")[0]
-    # sbatch takes beginnings of names for the whole ones. --export is one of --export-file, and a name itself.
+    # sbatch takes the beginning of a name for the whole one.
     return any(ours.startswith(name) for ours in _OURS)
 
 

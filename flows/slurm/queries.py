@@ -93,7 +93,7 @@ def _of_accounting(row: Row) -> Row:
 
 
 def mark_cancelled(reference: Reference) -> str:
-    """Return the command after which no script of the job begins; "" when nobody knows where to write that."""
+    """Return the command after which no script of the job begins; "" when it is not known where they look."""
     if reference.guard is None:
         return ""
     guard = shlex.quote(reference.guard)

@@ -15,8 +15,9 @@ _MAX_APPLICATION = 40
 class Reference:
     """A job at Slurm.
 
-    Slurm gives ids away again when it loses jobs, so the token in the job's name is what counts. The directory
-    is where the notes of its script are. Only the token is known of a job whose submission was interrupted.
+    Slurm gives ids away again when it loses jobs, so the token in the job's name is what counts. The
+    directory is where the notes of its script are. Only the token is known of a job whose submission was
+    interrupted.
     """
 
     token: str
