@@ -113,7 +113,9 @@ def arguments(options: SlurmOptions, *, name: str, directory: str, submitter: st
         "gpus": options.gpus,
         "account": _account(submitter) if options.submitter_as_account else None,
     }
-    words = ["--parsable", "--export=NONE"]
+    # What the host runs commands with, where nothing is of the server's secrets. NONE would cost each job a
+    # login shell on its node, and go wrong where that does; it can be had as an extra option.
+    words = ["--parsable", "--export=ALL"]
     words += [f"--{option}={value}" for option, value in given.items() if value is not None]
     for option in options.extra_options:
         words += shlex.split(option)

@@ -32,6 +32,7 @@ ln -s "$note" "$guard/job" 2>/dev/null || [ "$(readlink "$guard/job")" = "$note"
 rm -f "$guard/returncode"
 cd {directory} || exit 75
 rm -f returncode
+unset SLURM_JWT
 export SLURM_EXPORT_ENV=ALL
 /bin/sh "$guard/command" >stdout.txt 2>stderr.txt </dev/null
 code=$?
