@@ -8,7 +8,8 @@ from flows.slurm.references import Reference, token_of
 from flows.slurm.script import Order
 from flows.slurm.states import Notes
 
-SQUEUE = "squeue -h --me -t all -o '%A|%T|%r|%j'"
+SQUEUE = """unset SQUEUE_ACCOUNT SQUEUE_LICENSES SQUEUE_NAMES SQUEUE_PARTITION SQUEUE_QOS
+squeue -h --me -t all -o '%A|%T|%r|%j'"""
 """All jobs of the account: one small question to the controller, whatever the number of ours among them."""
 
 _SECTION = "--"

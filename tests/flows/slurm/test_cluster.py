@@ -22,18 +22,17 @@ from flows.errors import (
 )
 from flows.filesystems import guard
 from flows.places import Place
-from flows.schedulers import Scheduler, Status, Submission
+from flows.schedulers import Scheduler, Status
 from flows.slurm import queries
-from flows.slurm.references import Reference
 from flows.surroundings import Surroundings
 from tests.flows.slurm.conftest import Recorder
+from tests.flows.slurm.jobs import WAIT, failure, slurm_id, started
 from tests.flows.test_schedulers import run, statuses, submission, until
 from tests.services.slurm import SlurmCluster
 
 Make = Callable[..., Scheduler]
 
 LONG = "sleep 1000"
-WAIT = "echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
@@ -57,24 +56,9 @@ def state(cluster: SlurmCluster, *slurm_ids: str) -> str:
     return " ".join(sorted(said.split()))
 
 
-def slurm_id(scheduler_id: str) -> str:
-    return Reference.parse(scheduler_id).slurm_id or ""
-
-
-async def started(scheduler: Scheduler, job: Submission) -> str:
-    scheduler_id = await scheduler.submit(job)
-    await until((job.directory / "ledger").exists)
-    return scheduler_id
-
-
 async def states(scheduler: Scheduler, scheduler_id: str, seen: list[str]) -> None:
     async for status in scheduler.watch(scheduler_id):
         seen.append(status.state)
-
-
-def failure(end: Status) -> str:
-    assert end.failure is not None
-    return str(end.failure)
 
 
 # How jobs end
@@ -192,7 +176,6 @@ async def test_refusals(make: Make, cluster: SlurmCluster, place: Place, options
     with pytest.raises(DestinationRefused) as refusal:
         await scheduler.submit(job)
     assert text in str(refusal.value)
-    await scheduler.cancel(job.token)
 
 
 # Exactly once

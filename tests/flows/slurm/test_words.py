@@ -166,11 +166,12 @@ def test_why_a_job_waits(reason: str, text: str | None) -> None:
         ("sbatch: error: Batch job submission failed: Requested node configuration is not available",
          DestinationRefused),
         ("sbatch: error: Invalid --time specification", DestinationRefused),
-        ("sbatch: unrecognized option '--bogus'\nTry \"sbatch --help\" for more information", DestinationRefused),
+        ("sbatch: unrecognized option '--bogus'\nTry \"sbatch --help\" for more information",
+         DestinationRefused),
         ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination "
          "specified", DestinationRefused),
-        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates "
-         "accounting/QOS policy (job submit limit, user's size and/or time limits)", Unavailable),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job "
+         "violates accounting/QOS policy (job submit limit, user's size and/or time limits)", Unavailable),
         ("sbatch: error: Batch job submission failed: Required partition not available (inactive or drain)",
          Unavailable),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
