@@ -152,6 +152,9 @@ class Scheduler:
         self._directories.pop(token, None)
         self._doubts.settle(token)
 
+    async def check(self) -> None:
+        await self._queue()
+
     async def close(self) -> None:
         await self._batcher.close()
 

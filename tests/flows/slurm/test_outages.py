@@ -131,11 +131,14 @@ async def test_nothing_is_submitted_while_the_controller_is_frozen(
     scheduler: Scheduler, cluster: SlurmCluster, place: Place
 ) -> None:
     """sbatch fails, and the job may be accepted nevertheless."""
+    await scheduler.check()
     job = submission(place, "echo ran >>ledger")
     cluster.slurmctld.freeze()
     try:
         with pytest.raises(Unavailable):
             await scheduler.submit(job)
+        with pytest.raises(Unavailable, match="Slurm does not answer"):
+            await scheduler.check()
     finally:
         cluster.slurmctld.thaw()
     async with asyncio.timeout(60):
