@@ -83,7 +83,12 @@ class Scheduler:
             raise Unavailable(f"The job's command cannot be written down ({complaints.sentence(completed)}).")
         if completed.status != 0:
             raise complaints.of_sbatch(completed)
-        slurm_id = script.submitted(completed.stdout)
+        try:
+            slurm_id = script.submitted(completed.stdout)
+        except ValueError as error:
+            raise Unavailable(
+                f"What sbatch printed is not understood ({completed.stdout[-200:]!r})."
+            ) from error
         if slurm_id is None:
             raise JobCancelled("The job was cancelled.")
         return str(replace(reference, slurm_id=slurm_id))
@@ -103,9 +108,12 @@ class Scheduler:
         began = loop.time()
         last: Status | None = None
         while last is None or last.state != "ended":
-            status = await self._batcher.answer(reference, age=loop.time() - began)
+            age = loop.time() - began
+            status = await self._batcher.answer(reference, age=age)
             if status is None and last is not None:
                 status = replace(last, reason=_UNSURE)
+            if status is None and age > VISIBLE_AFTER:
+                raise Unavailable(_UNSURE)
             if status is None or status == last:
                 continue
             if status.returncode is not None and (last is None or last.state == "queued"):

@@ -13,15 +13,19 @@ squeue -h --me -t all -o '%A|%T|%r|%j'"""
 """All jobs of the account: one small question to the controller, whatever the number of ours among them."""
 
 _SECTION = "--"
+_BEGIN = "-- notes"
 
 # Builtins of the shell only for a job that has ended as it should: there may be thousands.
-_READ = """while IFS= read -r guard; do
+_READ = (
+    f"echo '{_BEGIN}'\n"
+    + """while IFS= read -r guard; do
     code= cancelled=
     [ ! -f "$guard/returncode" ] || read -r code <"$guard/returncode"
     case $code in *[!0-9]*) code= ;; esac
     [ ! -e "$guard/cancelled" ] || cancelled=yes
     printf '%s|%s\\n' "$code" "$cancelled"
 done"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,9 @@ def evidence(ended: Collection[Reference], unknown: Iterable[Reference]) -> Orde
 
 def read_evidence(ended: Collection[Reference], stdout: str) -> Evidence:
     """Read what the command of ``evidence`` printed. Raises ValueError when it is not whole."""
-    lines = stdout.removesuffix("\n").split("\n")
+    # Before that is what the account's shell says at each login.
+    _, _, answer = stdout.partition(f"{_BEGIN}\n")
+    lines = answer.removesuffix("\n").split("\n")
     notes = dict(zip(ended, map(_notes, lines[: len(ended)]), strict=True))
     rest = lines[len(ended) :]
     if not rest:

@@ -109,11 +109,13 @@ def submitted(stdout: str) -> str | None:
 
     Raises ValueError for anything else.
     """
-    words = stdout.split()
+    lines = stdout.split("\n")
+    # The last line: before that is what the account's shell says at each login.
+    words = lines[-2].split() if len(lines) > 1 else []
     if words == [NOT_SUBMITTED]:
         return None
     # With more than one, a submission that was thought to be lost came late: one of the scripts gives way.
     ids = sorted(int(word.partition(";")[0]) for word in words)
     if not ids:
-        raise ValueError("sbatch printed no id")
+        raise ValueError("there is no id in it")
     return str(ids[0])

@@ -82,7 +82,7 @@ async def test_what_the_controller_does_not_know_any_more_is_in_accounting(
 
 
 async def test_without_controllers_memory_and_accounting_the_note_counts(
-    make: Make, host: Recorder, cluster: SlurmCluster, place: Place
+    make: Make, host: Recorder, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = make(lost_after=0.5)
     job, runs = submission(place, "exit 3"), submission(place, WAIT)
@@ -99,6 +99,11 @@ async def test_without_controllers_memory_and_accounting_the_note_counts(
         asked = len(host.commands)
         await until(lambda: len(host.commands) > asked + 8 or watching.done())
         assert not watching.done()
+        with monkeypatch.context() as patch:
+            patch.setattr("flows.schedulers.slurm.VISIBLE_AFTER", 0.1)
+            with pytest.raises(Unavailable, match="nothing certain"):  # and the visitor reads so
+                await watching
+        watching = asyncio.create_task(statuses(again, running))
         host.before = ""
         (runs.directory / "go").touch()
         assert (await watching)[-1].returncode == 0

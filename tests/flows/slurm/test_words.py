@@ -64,8 +64,8 @@ def test_what_is_no_job_is_passed_over(text: str) -> None:
 
 def test_notes_and_accounting_are_read() -> None:
     jobs = [Reference("a", "19", "/jobs/1"), Reference("b", "20", "/jobs/2"), Reference("c", "21", "/jobs/3")]
-    notes = "0|\n|yes\n|\n"
-    evidence = queries.read_evidence(jobs, f"{notes}--\n{SACCT}--\n")
+    notes = "-- notes\n0|\n|yes\n|\n"
+    evidence = queries.read_evidence(jobs, f"Welcome!\n{notes}--\n{SACCT}--\n")
     assert list(evidence.notes.values()) == [Notes(0), Notes(None, True), Notes()]
     assert evidence.rows is not None
     assert evidence.rows[2:5] == [
@@ -79,14 +79,14 @@ def test_notes_and_accounting_are_read() -> None:
 
 def test_accounting_that_did_not_answer_is_told_from_one_that_knows_nothing() -> None:
     job = [Reference("a", "19", "/jobs/1")]
-    assert queries.read_evidence(job, "|\n--\n").rows is None
-    assert queries.read_evidence(job, "|\n--\n19|COMPL").rows is None
+    assert queries.read_evidence(job, "-- notes\n|\n--\n").rows is None
+    assert queries.read_evidence(job, "-- notes\n|\n--\n19|COMPL").rows is None
 
 
-@pytest.mark.parametrize("stdout", ["", "0|\n", "0|\n0|\n0|\n", "0|\n0|\nsomething\n--\n"])
-def test_half_an_answer_is_none(stdout: str) -> None:
+@pytest.mark.parametrize("notes", ["", "0|\n", "0|\n0|\n0|\n", "0|\n0|\nsomething\n--\n"])
+def test_half_an_answer_is_none(notes: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        queries.read_evidence([Reference("a", "1", "/a"), Reference("b", "2", "/b")], stdout)
+        queries.read_evidence([Reference("a", "1", "/a"), Reference("b", "2", "/b")], f"-- notes\n{notes}")
 
 
 @pytest.mark.parametrize(
@@ -213,13 +213,20 @@ def test_references_are_read_back(directory: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stdout", "slurm_id"), [("12\n", "12"), ("12;cluster\n", "12"), ("13 9\n", "9"), ("cancelled\n", None)]
+    ("stdout", "slurm_id"),
+    [
+        ("12\n", "12"),
+        ("12;cluster\n", "12"),
+        ("13 9\n", "9"),
+        ("Welcome 5\n12\n", "12"),
+        ("cancelled\n", None),
+    ],
 )
 def test_what_a_submission_says(stdout: str, slurm_id: str | None) -> None:
     assert script.submitted(stdout) == slurm_id
 
 
-@pytest.mark.parametrize("stdout", ["", "Welcome to the cluster!"])
+@pytest.mark.parametrize("stdout", ["", "12", "Welcome to the cluster!\n"])
 def test_what_is_no_id_is_not_taken_for_one(stdout: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         script.submitted(stdout)
