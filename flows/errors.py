@@ -17,6 +17,7 @@
     │   ├── OutOfMemory
     │   ├── StagingFailed       files could not be moved or unpacked
     │   ├── DestinationRefused  no destination, or it will never run this job
+    │   ├── DestinationFailed   it broke the job off: its node failed, another job had precedence
     │   ├── JobCancelled        somebody ended the job on purpose
     │   └── InternalError       our mistake
     ├── Superseded              another worker runs the job by now
@@ -112,6 +113,12 @@ class DestinationRefused(JobFailure):
     """No destination takes the job."""
 
     kind = "destination"
+
+
+class DestinationFailed(JobFailure):
+    """The destination took the job and could not bring it to its end."""
+
+    kind = "destination failed"
 
 
 class JobCancelled(JobFailure):

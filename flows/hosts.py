@@ -23,8 +23,11 @@ class Completed:
 class Host(Protocol):
     """Runs short commands of ours, such as ``squeue``; never those of applications."""
 
-    async def run(self, command: str, *, seconds: float = 60.0) -> Completed:
+    async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
         """Run a command line of the host's shell and return how it ended, whatever its status.
+
+        It reads ``input``, which nobody there sees in a list of processes. A connection that breaks may give
+        the command a part of it only.
 
         Raises Unavailable when that cannot be known: the host is away, the connection was lost, or
         ``seconds`` are over. The command may have run, or may run still.
@@ -35,12 +38,12 @@ class Host(Protocol):
 class ThisMachine:
     """Runs commands here. They see Slurm's variables of our environment, and none that is a secret."""
 
-    async def run(self, command: str, *, seconds: float = 60.0) -> Completed:
+    async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
             command,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd="/",
@@ -49,7 +52,7 @@ class ThisMachine:
         )
         try:
             async with asyncio.timeout(seconds):
-                stdout, stderr = await process.communicate()
+                stdout, stderr = await process.communicate(input)
         except TimeoutError as error:
             raise Unavailable(f"A command took longer than {seconds:g} s on this machine.") from error
         finally:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -10,16 +9,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from blocks import CommandEnvironment
+from flows.block_variables import BlockVariables
 from flows.errors import CommandFailed, InternalError, JobCancelled, JobFailure, TimeLimitExceeded
 from flows.local_commands import End, LocalCommands
 from flows.schedulers import Status, Submission
 from flows.threads import to_the_end
 
 logger = logging.getLogger(__name__)
-
-ENVIRONMENT_MAX_AGE = 60.0
-"""Seconds for which the variables of a block are used before the block is read again."""
 
 
 class LocalConfig(BaseModel):
@@ -36,21 +32,6 @@ class _Command:
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self.runner: asyncio.Task[None] | None = None
         self.ender: asyncio.Task[None] | None = None
-
-
-class _Environment:
-    """The variables of a block, read again once they are old."""
-
-    def __init__(self, block: str | None) -> None:
-        self._block = block
-        self._variables: dict[str, str] = {}
-        self._read_at = -math.inf
-
-    async def variables(self) -> dict[str, str]:
-        if self._block is not None and time.monotonic() - self._read_at > ENVIRONMENT_MAX_AGE:
-            self._variables = await CommandEnvironment.read(self._block)
-            self._read_at = time.monotonic()
-        return self._variables
 
 
 class LocalScheduler:
@@ -70,7 +51,7 @@ class LocalScheduler:
         self._commands = LocalCommands(directory)
         self._slots = slots
         self._time_limit = time_limit
-        self._environment = _Environment(environment)  # read when a command starts, not before
+        self._environment = BlockVariables(environment)  # read when a command starts, not before
         self._known: dict[str, _Command] = {}
         self._queue: deque[str] = deque()
         self._busy = 0

@@ -46,19 +46,20 @@ class SshHost:
         async with credentials.connect() as connection:
             yield connection
 
-    async def run(self, command: str, *, seconds: float = 60.0) -> Completed:
+    async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
         """Run a command line of ``/bin/sh`` in the home directory; see ``flows.hosts.Host``.
 
         Its time begins when it has a channel to run in.
         """
 
         async def start(connection: asyncssh.SSHClientConnection) -> Process:
-            return await connection.create_process(shell(command), encoding=None, stdin=asyncssh.DEVNULL)
+            stdin = asyncssh.PIPE if input else asyncssh.DEVNULL
+            return await connection.create_process(shell(command), encoding=None, stdin=stdin)
 
         async with self._commands.channel(start, seconds) as process:
             try:
                 async with asyncio.timeout(seconds):
-                    stdout, stderr = await process.communicate()
+                    stdout, stderr = await process.communicate(input)
             except TimeoutError as error:
                 # That says nothing of the host: keepalive finds out about one that is frozen.
                 raise Unavailable(f"A command took longer than {seconds:g} s on {self.name}.") from error

@@ -17,15 +17,22 @@ from flows.errors import JobCancelled, TimeLimitExceeded
 from flows.places import Place
 from flows.schedulers import Scheduler, Status, Submission
 from flows.surroundings import Surroundings
+from tests.services.slurm import SlurmCluster
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "memory": {"slots": 3},
     "eager": {"max_load": 1000.0},
+    "slurm": {"poll_interval": 0.8, "lost_after": 0.5},
 }
+
+LOCAL = ["memory", "eager"]
 
 
 @pytest.fixture(params=SCHEDULERS)
-def kind(request: pytest.FixtureRequest) -> str:
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "slurm":
+        cluster: SlurmCluster = request.getfixturevalue("slurm_cluster")
+        monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
     return str(request.param)
 
 
@@ -304,6 +311,7 @@ async def test_eager_waits_while_the_machine_is_loaded(
     assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
 
 
+@pytest.mark.parametrize("kind", LOCAL, indirect=True)
 async def test_a_command_that_cannot_start_keeps_no_slot(
     make: Callable[..., Scheduler], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +335,7 @@ async def no_variables(name: str) -> dict[str, str]:
     return {}
 
 
+@pytest.mark.parametrize("kind", LOCAL, indirect=True)
 async def test_what_is_half_removed_does_not_keep_others_from_being_taken_over(
     make: Callable[..., Scheduler], place: Place
 ) -> None:

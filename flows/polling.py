@@ -1,0 +1,134 @@
+"""One question for all jobs of a destination, whatever their number."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
+from typing import Generic, TypeVar
+
+from flows.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+A = TypeVar("A")
+
+SHARE = 8
+"""A destination is asked at most this many times in an interval, for the sake of young jobs."""
+
+GROWTH = 0.2
+"""A job is asked for again after this part of its age, so that short ones are not waited for long."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two questions to a destination that does not answer."""
+
+
+class Batcher(Generic[K, A]):
+    """Collects what its callers want to know and asks for all of it at once, one question at a time.
+
+    ``ask`` gets the keys and returns an answer for each; a key that it leaves away is asked for again.
+    ``interval``, in seconds, is the time between two questions for an old job.
+    When ``ask`` raises, all who wait get Unavailable, and the next question comes later.
+    """
+
+    def __init__(self, ask: Callable[[Collection[K]], Awaitable[Mapping[K, A]]], interval: float) -> None:
+        self._ask = ask
+        self._interval = interval
+        self._spacing = interval / SHARE
+        self._pause = self._spacing
+        self._waiting: dict[K, list[asyncio.Future[A]]] = {}
+        self._due = math.inf
+        self._not_before = -math.inf
+        self._earlier = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def answer(self, key: K, *, age: float) -> A:
+        """Return the next answer for a key; ``age`` of the job in seconds says how long that may take."""
+        if self._closed:
+            raise Unavailable("The service stops.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        self._waiting.setdefault(key, []).append(future)
+        self._wake_by(loop.time() + min(self._interval, max(self._spacing, GROWTH * age)))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work(), name="questions to a destination")
+        try:
+            return await future
+        finally:
+            self._leave(key, future)
+
+    def _leave(self, key: K, future: asyncio.Future[A]) -> None:
+        futures = self._waiting.get(key, [])
+        if future in futures:
+            futures.remove(future)
+            if not futures:
+                del self._waiting[key]
+
+    def _wake_by(self, due: float) -> None:
+        if due < self._due:
+            self._due = due
+            self._earlier.set()
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await self._until_due()
+            batch, self._waiting, self._due = self._waiting, {}, math.inf
+            if batch:
+                await self._settle(batch)
+
+    async def _until_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (delay := max(self._due, self._not_before) - loop.time()) > 0:
+            self._earlier.clear()
+            try:
+                async with asyncio.timeout(delay):
+                    await self._earlier.wait()
+            except TimeoutError:
+                return
+
+    async def _settle(self, batch: dict[K, list[asyncio.Future[A]]]) -> None:
+        try:
+            answers = await self._ask(list(batch))
+        except asyncio.CancelledError:
+            _fail(batch, "The service stops.")
+            raise
+        except Exception as error:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            text = str(error)
+            if not isinstance(error, Unavailable):
+                # A mistake of ours says nothing of the jobs, which must not end by it.
+                logger.exception("A destination's answer was not understood")
+                text = "The destination's answer was not understood; the operator's log has the cause."
+            _fail(batch, text)
+        else:
+            self._pause = self._spacing
+            self._hand_out(batch, answers)
+        finally:
+            self._not_before = asyncio.get_running_loop().time() + self._pause
+
+    def _hand_out(self, batch: dict[K, list[asyncio.Future[A]]], answers: Mapping[K, A]) -> None:
+        for key, futures in batch.items():
+            waiting = [future for future in futures if not future.done()]
+            if key in answers:
+                for future in waiting:
+                    future.set_result(answers[key])
+            elif waiting:
+                self._waiting.setdefault(key, []).extend(waiting)
+                self._wake_by(asyncio.get_running_loop().time() + self._interval)
+
+    async def close(self) -> None:
+        """Ask nothing more; who waits gets Unavailable."""
+        self._closed = True
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        _fail(self._waiting, "The service stops.")
+
+
+def _fail(batch: Mapping[K, list[asyncio.Future[A]]], text: str) -> None:
+    for futures in batch.values():
+        for future in futures:
+            if not future.done():
+                # An exception of its own for each: they collect their callers' tracebacks.
+                future.set_exception(Unavailable(text))

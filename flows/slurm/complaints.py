@@ -1,0 +1,69 @@
+"""Which errors of Slurm's commands pass by themselves, and which are the last word."""
+
+import re
+
+from flows.errors import DestinationRefused, JobFailure, Unavailable
+from flows.hosts import Completed
+
+_REFUSALS = (
+    "submission failed",  # the controller's answer, or that of a site's own rules
+    "invalid",
+    "unrecognized option",
+    "requires an argument",
+    "is ambiguous",
+    "cannot be satisfied",
+    "not permitted",
+    "unable to open file",
+)
+"""Parts of what sbatch says when it will never take a job like this one, in small letters."""
+
+_PASSING = (
+    "unable to contact",
+    "timed out",
+    "authentication",
+    "munge",
+    "connection",
+    "communication",
+    "temporarily",
+    "standby mode",
+    "inactive or drain",
+    "configuration source",
+    "zero bytes",
+    "i/o error",
+    "no space left",
+    "maxsubmitjob",  # the account has as many jobs waiting as it may have
+    "submitjobslimit",
+)
+"""Parts of what they say when something is away or full, in small letters. These go first."""
+
+
+def sentence(completed: Completed) -> str:
+    """Return what a command of Slurm complained of, on one line."""
+    lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
+    said = [re.sub(r"^(\w+: )?(error|fatal): ", "", line) for line in lines if not line.startswith("Try ")]
+    return "; ".join(dict.fromkeys(said))[:400] or f"exit status {completed.status}"
+
+
+def of_sbatch(completed: Completed) -> JobFailure | Unavailable:
+    """Return the error of a submission that failed."""
+    said = sentence(completed)
+    text = said.lower()
+    if not any(part in text for part in _PASSING) and any(part in text for part in _REFUSALS):
+        return DestinationRefused(f"The cluster does not take the job: {said.rstrip('.')}.")
+    return Unavailable(f"Slurm does not take the job now ({said}).")
+
+
+def of_query(completed: Completed) -> Unavailable:
+    """Return the error of a question that was not answered."""
+    return Unavailable(f"Slurm does not answer ({sentence(completed)}).")
+
+
+def accounting_is_off(stderr: str) -> bool:
+    """Whether sacct says that this cluster keeps no records."""
+    return "accounting storage is disabled" in stderr.lower()
+
+
+def of_ended_job(completed: Completed) -> bool:
+    """Whether scancel complained only of a job that has ended meanwhile."""
+    said = sentence(completed).lower()
+    return "invalid job id" in said or "already" in said

@@ -1,0 +1,55 @@
+"""How a job is named: to Slurm, and in the job's row."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from flows.filesystems import guard
+from flows.schedulers import Submission
+
+_MAX_APPLICATION = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A job at Slurm.
+
+    Slurm gives ids away again when it loses jobs, so the token in the job's name is what counts. The
+    directory is where the notes of its script are. Only the token is known of a job whose submission was
+    interrupted.
+    """
+
+    token: str
+    slurm_id: str | None = None
+    directory: str | None = None
+
+    @classmethod
+    def parse(cls, scheduler_id: str) -> Self:
+        """Read what ``str`` made, or a token."""
+        slurm_id, separator, rest = scheduler_id.partition(":")
+        if not separator:
+            return cls(scheduler_id)
+        token, _, directory = rest.partition(":")
+        return cls(token, slurm_id, directory)
+
+    def __str__(self) -> str:
+        if self.slurm_id is None or self.directory is None:
+            return self.token
+        return f"{self.slurm_id}:{self.token}:{self.directory}"
+
+    @property
+    def guard(self) -> str | None:
+        """Where the job's script leaves its notes; None when that is not known."""
+        return None if self.directory is None else str(guard(Path(self.directory), self.token))
+
+
+def job_name(submission: Submission) -> str:
+    """Return a name that tells an operator the job, and us the token."""
+    application = re.sub(r"[^A-Za-z0-9_-]", "_", submission.application)[:_MAX_APPLICATION]
+    return f"{application}-{submission.job_id}.{submission.token}"
+
+
+def token_of(name: str) -> str:
+    """Return the token in a job's name; of a job that is not ours, whatever is there."""
+    return name.rpartition(".")[2]

@@ -1,0 +1,121 @@
+"""What runs at the cluster, and the command that submits it.
+
+The guard, a directory beside the job's, holds what submissions and scripts have to know of each other::
+
+    command      variables and the command, for the account's eyes only
+    job          symbolic link to "<submission>.<Slurm's id>": made by the first script that gets there
+    returncode   of the command, once it has ended
+    cancelled    made when the job is cancelled: no script begins from then on
+
+It is made by the first submission, and removed with the job's files. So who makes it knows that nothing was
+submitted before, and a script that comes when it is gone does nothing. A script that Slurm runs again after a
+preemption finds its own note in ``job``; a second submission's finds another one and gives way.
+"""
+
+import re
+import shlex
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flows.errors import DestinationRefused
+
+NOT_SUBMITTED = "cancelled"
+
+# The submission is in the note too, because Slurm can give the id of a job that it lost to another one.
+_SCRIPT = """#!/bin/sh
+guard={guard}
+note={submission}."$SLURM_JOB_ID"
+[ -f "$guard/command" ] || exit 75
+ln -s "$note" "$guard/job" 2>/dev/null || [ "$(readlink "$guard/job")" = "$note" ] || exit 0
+[ ! -e "$guard/cancelled" ] || exit 0
+rm -f "$guard/returncode"
+cd {directory} || exit 75
+rm -f returncode
+unset SLURM_JWT
+export SLURM_EXPORT_ENV=ALL
+/bin/sh "$guard/command" >stdout.txt 2>stderr.txt </dev/null
+code=$?
+printf %s "$code" >returncode
+echo "$code" >"$guard/returncode.new" && mv "$guard/returncode.new" "$guard/returncode"
+exit "$code"
+"""
+
+# What comes over the connection is counted, since a part of it may be all that arrives. The script is in the
+# command line: it is there as a whole or not at all.
+_SUBMIT = """umask 077
+if ! mkdir {guard} 2>/dev/null; then
+    [ ! -e {guard}/cancelled ] || {{ echo cancelled; exit; }}
+    jobs=$(squeue -h --me -t all --name={name} -o %A) || exit 1
+    [ "$jobs" ] || jobs=$(sacct -XnP -S now-7days --name={name} -o JobIDRaw 2>/dev/null)
+    [ "$jobs" ] || jobs=$(readlink {guard}/job | sed 's/.*[.]//')
+    [ ! "$jobs" ] || {{ echo $jobs; exit; }}
+fi
+cat >{guard}/{submission} && [ "$(wc -c <{guard}/{submission})" -eq {size} ] || exit {incomplete}
+mv {guard}/{submission} {guard}/command || exit {incomplete}
+sbatch {arguments} <<'{end}' || exit
+{script}{end}
+"""
+
+INCOMPLETE = 74
+"""Exit status of the command when the job's command could not be written down: EX_IOERR of sysexits.h."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command line for the host, and what it reads."""
+
+    command: str
+    input: bytes
+
+
+def submission(
+    *, name: str, guard: str, directory: str, arguments: str, command: str, variables: Mapping[str, str]
+) -> Order:
+    """Make the order that submits a job once; see ``submitted`` for what it prints."""
+    if not (directory + guard).isprintable():
+        raise DestinationRefused("The job's directory has a name that Slurm cannot take; tell the operator.")
+    content = payload(command, variables)
+    this = uuid.uuid4().hex
+    values = {"guard": shlex.quote(guard), "submission": this}
+    script = _SCRIPT.format(**values, directory=shlex.quote(directory))
+    text = _SUBMIT.format(
+        **values,
+        name=shlex.quote(name),
+        size=len(content),
+        arguments=arguments,
+        script=script,
+        end=f"END-{this}",
+        incomplete=INCOMPLETE,
+    )
+    return Order(text, content)
+
+
+def payload(command: str, variables: Mapping[str, str]) -> bytes:
+    """Return the file that is run. Raises DestinationRefused for what no shell can take."""
+    lines = []
+    for name, value in variables.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
+            raise DestinationRefused(
+                "The destination's environment block has a name or value that no variable can have; "
+                "tell the operator."
+            )
+        lines.append(f"export {name}={shlex.quote(value)}\n")
+    return "".join([*lines, command, "\n"]).encode(errors="surrogateescape")
+
+
+def submitted(stdout: str) -> str | None:
+    """Return the id of the job that was submitted, now or before; None when the job was cancelled before.
+
+    Raises ValueError for anything else.
+    """
+    lines = stdout.split("\n")
+    # The last line: before that is what the account's shell says at each login.
+    words = lines[-2].split() if len(lines) > 1 else []
+    if words == [NOT_SUBMITTED]:
+        return None
+    # With more than one, a submission that was thought to be lost came late: one of the scripts gives way.
+    ids = sorted(int(word.partition(";")[0]) for word in words)
+    if not ids:
+        raise ValueError("there is no id in it")
+    return str(ids[0])

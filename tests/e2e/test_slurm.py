@@ -1,0 +1,104 @@
+"""Jobs of a whole server on a cluster that is reached by SSH, and on one that is here."""
+
+import asyncio
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.service import Service, until
+from tests.services.slurm import SlurmCluster
+from tests.services.sshd import SshServer
+
+CONFIG = """
+applications:
+  wc:
+    command_template: wc README.md
+    upload_needs: [README.md]
+  script:
+    command_template: sh script.sh
+    upload_needs: [script.sh]
+destinations:
+  there:
+    scheduler: {{type: slurm, ssh_config: &ssh {ssh}, poll_interval: 0.8}}
+    filesystem: {{type: sftp, ssh_config: *ssh, entry: {entry}}}
+  here:
+    scheduler: {{type: slurm, partition: main, time: "10:00", poll_interval: 0.8}}
+    filesystem: {{type: local}}
+destination_picker: picker.py:by_file
+"""
+
+PICKER = """
+def by_file(job_dir, application_name, submitter, context):
+    return "here" if (job_dir / "here").exists() else "there"
+"""
+
+
+@pytest.fixture
+def entry(slurm_cluster: SlurmCluster) -> Path:
+    account = slurm_cluster.state.account
+    path: Path = account.home / f"entry-{uuid.uuid4()}"
+    path.mkdir()
+    os.chown(path, account.uid, account.uid)
+    return path
+
+
+@pytest_asyncio.fixture
+async def slurm_service(
+    slurm_cluster: SlurmCluster, ssh_server: SshServer, entry: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Service]:
+    ssh = (
+        f"{{hostname: {ssh_server.host}, port: {ssh_server.stock.port}, username: {ssh_server.user}, "
+        f"private_key: {ssh_server.key}, known_hosts: {ssh_server.known_hosts}}}"
+    )
+    service = Service(tmp_path_factory.mktemp("slurm"), CONFIG.format(ssh=ssh, entry=entry))
+    (service.directory / "picker.py").write_text(PICKER)
+    await service.start(**slurm_cluster.environment)
+    yield service
+    await service.stop()
+    shutil.rmtree(entry)
+
+
+async def test_jobs_on_clusters(slurm_service: Service, slurm_cluster: SlurmCluster, entry: Path) -> None:
+    service = slurm_service
+    wait = "echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done"
+    words = await service.submit({"README.md": "one two\nthree\n"}, "wc")
+    fails = await service.submit({"script.sh": "exit 3", "here": ""})
+    waits = await service.submit({"script.sh": wait})
+    survives = await service.submit({"script.sh": f"{wait}; echo done", "here": ""})
+
+    assert (await service.ended(words))["state"] == "ok"
+    assert (await service.client.get(f"/api/job/{words}/stdout")).text.split() == [
+        "2",
+        "3",
+        "14",
+        "README.md",
+    ]
+    files = {path.name for path in service.job_dir(words).iterdir()}
+    assert files == {"README.md", "stdout.txt", "stderr.txt", "returncode"}
+    job = await service.ended(fails)
+    assert (job["state"], job["reason_kind"]) == ("error", "user error")
+    assert "exit code 3" in job["reason"]
+
+    await service.state_is(waits, "running")
+    assert (await service.client.delete(f"/api/job/{waits}")).status_code == 204
+
+    # The whole server is killed, and another one finds its job again.
+    await service.state_is(survives, "running")
+    await service.stop(signal.SIGKILL)
+    await service.start(**slurm_cluster.environment)
+    (service.job_dir(survives) / "go").touch()
+    assert (await service.ended(survives))["state"] == "ok"
+    assert (service.job_dir(survives) / "ledger").read_text() == "ran\n"
+
+    async def nothing_is_left() -> bool:
+        queue = await asyncio.to_thread(slurm_cluster.run, "squeue", "-h")
+        names = [path.name for path in service.job_dir(1).parent.iterdir() if path.name.endswith(".started")]
+        return not queue and not names and not any(entry.iterdir())
+
+    await until(nothing_is_left)

@@ -1,0 +1,83 @@
+"""Schedulers on a real cluster, with hosts that go wrong on purpose."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import schedulers
+from flows.connections import Connections
+from flows.errors import Unavailable
+from flows.hosts import Completed, Host, ThisMachine
+from flows.places import Place
+from flows.schedulers import Scheduler
+from flows.surroundings import Surroundings
+from tests.services.slurm import SlurmCluster
+
+
+class Recorder:
+    """This machine; keeps what was run on it. ``before`` goes before each command."""
+
+    def __init__(self) -> None:
+        self.commands: list[str] = []
+        self.before = ""
+        self.loses = False
+        self._host = ThisMachine()
+
+    async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
+        self.commands.append(command)
+        completed = await self._host.run(self.before + command, seconds=seconds, input=input)
+        if self.loses:
+            raise Unavailable("The connection was lost.")
+        return completed
+
+    @contextmanager
+    def losing_answers(self) -> Iterator[None]:
+        """Commands are run, and nobody learns how they ended."""
+        self.loses = True
+        yield
+        self.loses = False
+
+    def count(self, beginning: str) -> int:
+        return sum(command.startswith(beginning) for command in self.commands)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "data", tmp_path / "jobs")
+
+
+@pytest.fixture
+def host() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def cluster(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    monkeypatch.setenv("SLURM_CONF", slurm_cluster.environment["SLURM_CONF"])
+    return slurm_cluster
+
+
+@pytest.fixture
+async def make(place: Place, host: Host) -> AsyncIterator[Callable[..., Scheduler]]:
+    """Make a scheduler; made twice, the second is what another process would have."""
+    made = []
+
+    def make(**options: Any) -> Scheduler:
+        keys = {"type": "slurm", "poll_interval": 0.8, **options}
+        config = schedulers.configuration("slurm").model_validate(keys)
+        connections = Connections()
+        connections.this_machine = host
+        made.append(schedulers.create(config, Surroundings(place, "here", connections)))
+        return made[-1]
+
+    yield make
+    for scheduler in made:
+        await scheduler.close()
+
+
+@pytest.fixture
+def scheduler(cluster: SlurmCluster, make: Callable[..., Scheduler]) -> Scheduler:
+    return make()

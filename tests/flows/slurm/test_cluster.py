@@ -1,0 +1,347 @@
+"""What the scheduler does on a real cluster, beyond the contract of all schedulers."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from blocks import CommandEnvironment
+from flows import schedulers
+from flows.connections import Connections
+from flows.errors import (
+    CommandFailed,
+    DestinationFailed,
+    DestinationRefused,
+    JobCancelled,
+    OutOfMemory,
+    TimeLimitExceeded,
+    Unavailable,
+)
+from flows.filesystems import guard
+from flows.places import Place
+from flows.schedulers import Scheduler, Status
+from flows.slurm import queries
+from flows.surroundings import Surroundings
+from tests.flows.slurm.conftest import Recorder
+from tests.flows.slurm.jobs import WAIT, failure, slurm_id, started
+from tests.flows.test_schedulers import run, statuses, submission, until
+from tests.services.slurm import SlurmCluster
+
+Make = Callable[..., Scheduler]
+
+LONG = "sleep 1000"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
+async def over_time(slurm_cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job that will be over its time when the other tests have ended: Slurm looks every 30 s."""
+    place = Place(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("jobs"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", slurm_cluster.environment["SLURM_CONF"])
+        config = schedulers.configuration("slurm").model_validate({"type": "slurm"})
+        scheduler = schedulers.create(config, Surroundings(place, "here", Connections()))
+        scheduler_id = await scheduler.submit(submission(place, LONG))
+        await until(lambda: state(slurm_cluster, slurm_id(scheduler_id)) == "RUNNING")
+        slurm_cluster.run("scontrol", "update", f"JobId={slurm_id(scheduler_id)}", "EndTime=now+1")
+        await scheduler.close()
+    return scheduler_id
+
+
+def state(cluster: SlurmCluster, *slurm_ids: str) -> str:
+    """What the cluster itself says of jobs."""
+    said = cluster.run("squeue", "-h", "-t", "all", "-j", ",".join(slurm_ids), "-o", "%T")
+    return " ".join(sorted(said.split()))
+
+
+async def states(scheduler: Scheduler, scheduler_id: str, seen: list[str]) -> None:
+    async for status in scheduler.watch(scheduler_id):
+        seen.append(status.state)
+
+
+# How jobs end
+
+
+async def test_all_that_a_visitor_may_write_in_a_command(scheduler: Scheduler, place: Place) -> None:
+    command = "cat <<'EOF'\nEND-\n#SBATCH --array=1-9\n'\"$(id)`id`\\ ü\nEOF\nprintf 'a\\r\\n'\r\n"
+    end, directory = await run(scheduler, place, command)
+    assert end.returncode == 0
+    printed = (directory / "stdout.txt").read_bytes()
+    assert printed.decode().splitlines()[:3] == ["END-", "#SBATCH --array=1-9", "'\"$(id)`id`\\ ü"]
+
+
+async def test_an_account_that_greets(scheduler: Scheduler, host: Recorder, place: Place) -> None:
+    host.before = "echo Welcome on node 5\necho 6 >&2\n"
+    end, _ = await run(scheduler, place, "exit 3")
+    assert end.returncode == 3
+
+
+async def test_odd_directories(scheduler: Scheduler, place: Place) -> None:
+    job = submission(place, "pwd")
+    directory = job.directory.with_name("a:b 'c' $(id) %j ü")
+    directory.mkdir()
+    job = replace(job, directory=directory)
+    assert (await statuses(scheduler, await scheduler.submit(job)))[-1].returncode == 0
+    assert (directory / "stdout.txt").read_text() == f"{directory}\n"
+
+
+async def test_a_job_is_named_for_operators(
+    scheduler: Scheduler, cluster: SlurmCluster, place: Place
+) -> None:
+    job = replace(submission(place, "true"), application="wc x\n", job_id=42)
+    scheduler_id = await scheduler.submit(job)
+    assert cluster.run("squeue", "-h", "-t", "all", "-j", slurm_id(scheduler_id), "-o", "%j %Z") == (
+        f"wc_x_-42.{job.token} {job.directory}\n"
+    )
+    await statuses(scheduler, scheduler_id)
+
+
+async def test_cancelled_by_somebody_at_the_cluster(
+    scheduler: Scheduler, cluster: SlurmCluster, place: Place
+) -> None:
+    job = submission(place, WAIT)
+    scheduler_id = await started(scheduler, job)
+    cluster.run("scancel", slurm_id(scheduler_id))
+    assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
+
+
+async def test_killed_with_its_script(scheduler: Scheduler, place: Place) -> None:
+    end, _ = await run(scheduler, place, "kill -9 $PPID")
+    assert isinstance(end.failure, CommandFailed)
+
+
+async def test_too_much_memory(make: Make, cluster: SlurmCluster, place: Place) -> None:
+    if not cluster.cgroups:
+        pytest.skip("memory is not limited here")
+    end, directory = await run(make(memory="20M"), place, "head -c 100M /dev/zero | tail")
+    assert isinstance(end.failure, OutOfMemory)
+    assert {path.name for path in directory.iterdir()} <= {"stdout.txt", "stderr.txt", "returncode"}
+
+
+async def test_without_a_return_code(
+    scheduler: Scheduler, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.schedulers.slurm.VISIBLE_AFTER", 0.5)
+    job = submission(place, "true")
+    job.directory.rmdir()
+    end = (await statuses(scheduler, await scheduler.submit(job)))[-1]
+    assert isinstance(end.failure, DestinationFailed)
+    assert "could not start in its directory" in failure(end)
+
+
+# What waits
+
+
+async def test_an_impossible_job_says_why(make: Make, cluster: SlurmCluster, place: Place) -> None:
+    scheduler, job = make(partition="short", time="1:00:00"), submission(place, "true")
+    scheduler_id = await scheduler.submit(job)
+    watching = scheduler.watch(scheduler_id)
+    async with asyncio.timeout(30):
+        while (status := await anext(watching)).reason is None:
+            pass
+    assert status.state == "queued"
+    assert "will not start as it is" in (status.reason or "")
+    await scheduler.cancel(scheduler_id)
+    assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
+
+
+async def test_a_requeued_job_goes_on(scheduler: Scheduler, cluster: SlurmCluster, place: Place) -> None:
+    job = submission(place, WAIT)
+    scheduler_id = await started(scheduler, job)
+    seen: list[str] = []
+    watching = asyncio.create_task(states(scheduler, scheduler_id, seen))
+    await until(lambda: seen[-1:] == ["running"])
+    number = slurm_id(scheduler_id)
+    cluster.run("scontrol", "requeue", number)
+    await until(lambda: seen[-1:] == ["queued"])
+    (job.directory / "go").touch()
+    # Slurm would wait for two minutes.
+    cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+    await watching
+    assert [state for state in seen if state != "queued"] == ["running", "running", "ended"]
+    assert (job.directory / "ledger").read_text() == "ran\nran\n"
+    assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"partition": "nope"}, "invalid partition"),
+        ({"extra_options": ["--bogus"]}, "unrecognized option"),
+        ({"memory": "99T"}, "configuration is not available"),
+        ({"extra_options": ["--constraint=nope"]}, "Invalid feature"),
+    ],
+)
+async def test_refusals(make: Make, cluster: SlurmCluster, place: Place, options: object, text: str) -> None:
+    scheduler, job = make(**options), submission(place, "true")  # type: ignore[arg-type]
+    with pytest.raises(DestinationRefused) as refusal:
+        await scheduler.submit(job)
+    assert text in str(refusal.value)
+
+
+# Exactly once
+
+
+async def test_a_lost_answer(scheduler: Scheduler, host: Recorder, place: Place, make: Make) -> None:
+    job = submission(place, WAIT)
+    with host.losing_answers(), pytest.raises(Unavailable):
+        await scheduler.submit(job)
+    scheduler_id = await make().submit(job)
+    assert host.commands[-1].count("sbatch") == 1
+    await until((job.directory / "ledger").exists)
+    assert await scheduler.submit(job) == scheduler_id
+    (job.directory / "go").touch()
+    assert (await statuses(scheduler, scheduler_id))[-1] == Status(state="ended", returncode=0)
+    assert await scheduler.submit(job) == scheduler_id
+    assert (job.directory / "ledger").read_text() == "ran\n"
+
+
+async def test_a_submission_that_comes_late(
+    scheduler: Scheduler, cluster: SlurmCluster, host: Recorder, place: Place
+) -> None:
+    """The controller answers that there is no such job, and takes it only then: there are two."""
+    job = submission(place, WAIT)
+    with host.losing_answers(), pytest.raises(Unavailable):
+        await scheduler.submit(job)
+    host.before = "squeue() { :; }; sacct() { :; }; readlink() { :; }\n"
+    scheduler_id = await scheduler.submit(job)
+    host.before = ""
+    await until((job.directory / "ledger").exists)
+    rows = [row for row in queries.queue((await host.run(queries.SQUEUE)).stdout) if row.token == job.token]
+    assert len(rows) == 2
+    # The one that gave way has ended; the other one counts.
+    await until(lambda: state(cluster, *(row.slurm_id for row in rows)) == "COMPLETED RUNNING")
+    for row in rows:
+        found = scheduler_id.replace(slurm_id(scheduler_id), row.slurm_id, 1)
+        assert await anext(scheduler.watch(found)) == Status(state="running")
+    (job.directory / "go").touch()
+    assert (await statuses(scheduler, scheduler_id))[-1] == Status(state="ended", returncode=0)
+    assert (job.directory / "ledger").read_text() == "ran\n"
+
+
+async def test_two_at_once(make: Make, cluster: SlurmCluster, place: Place) -> None:
+    job = submission(place, "echo ran >>ledger")
+    first, second = make(), make()
+    ids = await asyncio.gather(first.submit(job), second.submit(job), return_exceptions=True)
+    for scheduler_id in ids:
+        if isinstance(scheduler_id, str):
+            assert (await statuses(first, scheduler_id))[-1].returncode == 0
+    assert (job.directory / "ledger").read_text() == "ran\n"
+
+
+# Cancelling
+
+
+async def test_cancel_by_token_alone(scheduler: Scheduler, make: Make, place: Place) -> None:
+    job = submission(place, WAIT)
+    scheduler_id = await started(scheduler, job)
+    await make().cancel(job.token)
+    assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
+
+
+async def test_what_comes_after_a_cancel_does_not_begin(
+    make: Make, cluster: SlurmCluster, place: Place
+) -> None:
+    job = submission(place, "echo ran >>ledger")
+    scheduler = make(extra_options=["--hold"])
+    scheduler_id = await scheduler.submit(job)
+    script = cluster.run("scontrol", "write", "batch_script", slurm_id(scheduler_id), "-")
+    await scheduler.cancel(scheduler_id)
+    # The same script again, as of a submission that was under way.
+    name = f"a-1.{job.token}"
+    late = cluster.run("sbatch", "--parsable", "-J", name, "-o", "/dev/null", input=script).strip()
+    await until(lambda: state(cluster, late) == "COMPLETED")
+    assert not (job.directory / "ledger").exists()
+    with pytest.raises(JobCancelled):
+        await scheduler.submit(job)
+    # Nor when the files are gone.
+    for path in guard(job.directory, job.token).iterdir():
+        path.unlink()
+    guard(job.directory, job.token).rmdir()
+    late = cluster.run("sbatch", "--parsable", "-J", name, "-o", "/dev/null", input=script).strip()
+    await until(lambda: state(cluster, late) == "FAILED")
+    assert not (job.directory / "ledger").exists()
+
+
+async def test_cancel_during_a_submission(scheduler: Scheduler, make: Make, place: Place) -> None:
+    jobs = [submission(place, WAIT) for _ in range(6)]
+    for number, job in enumerate(jobs):
+        submitting = asyncio.create_task(scheduler.submit(job))
+        await asyncio.sleep(0.02 * number)
+        submitting.cancel()
+        await asyncio.gather(submitting, return_exceptions=True)
+    await asyncio.gather(*(scheduler.cancel(job.token) for job in jobs))
+    ledgers = [(job.directory / "ledger").exists() for job in jobs]
+    rows = queries.queue((await Recorder().run(queries.SQUEUE)).stdout)
+    tokens = {job.token for job in jobs}
+    assert not [row for row in rows if row.token in tokens and row.state in {"RUNNING", "PENDING"}]
+    assert [(job.directory / "ledger").exists() for job in jobs] == ledgers
+
+
+@pytest.mark.parametrize("state", ["held", "suspended"])
+async def test_cancel_in_other_states(make: Make, cluster: SlurmCluster, place: Place, state: str) -> None:
+    scheduler, job = make(extra_options=["--hold"] if state == "held" else []), submission(place, WAIT)
+    scheduler_id = await scheduler.submit(job)
+    if state == "suspended":
+        await until((job.directory / "ledger").exists)
+        cluster.run("scontrol", "suspend", slurm_id(scheduler_id))
+    first = await anext(scheduler.watch(scheduler_id))
+    assert "held" in (first.reason or "") or "suspended" in (first.reason or "")
+    await scheduler.cancel(scheduler_id)
+    assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
+
+
+# Many
+
+
+async def test_many_jobs_share_one_question(
+    make: Make, cluster: SlurmCluster, host: Recorder, place: Place
+) -> None:
+    scheduler = make(poll_interval=8.0)
+    jobs = [submission(place, f"exit {n % 2}") for n in range(120)]
+    ids = await asyncio.gather(*(scheduler.submit(job) for job in jobs))
+    assert host.count(queries.SQUEUE) == 0
+    ends = await asyncio.gather(*(last(scheduler, scheduler_id) for scheduler_id in ids))
+    assert [end.returncode for end in ends] == [n % 2 for n in range(120)]
+    assert host.count(queries.SQUEUE) < 30
+    assert host.count("sacct") == 0
+
+
+async def last(scheduler: Scheduler, scheduler_id: str) -> Status:
+    async with asyncio.timeout(60):
+        return [status async for status in scheduler.watch(scheduler_id)][-1]
+
+
+# Secrets
+
+
+async def test_variables_of_a_block(
+    make: Make, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(name: str) -> dict[str, str]:
+        return {"LICENSE": "hidden ' \n$(id)"}
+
+    monkeypatch.setattr(CommandEnvironment, "read", staticmethod(read))
+    scheduler, job = make(environment="my-block"), submission(place, f'{WAIT}; printf %s "$LICENSE"')
+    scheduler_id = await started(scheduler, job)
+    number = slurm_id(scheduler_id)
+    records = cluster.run("scontrol", "show", "job", "-dd", number)
+    records += cluster.run("scontrol", "write", "batch_script", number, "-")
+    assert "hidden" not in records
+    arguments = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline")]
+    assert not any(b"hidden" in line for line in arguments)
+    assert not any(b"hidden" in path.read_bytes() for path in job.directory.iterdir())
+    notes = guard(job.directory, job.token)
+    assert notes.stat().st_mode & 0o77 == 0
+    (job.directory / "go").touch()
+    assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
+    assert (job.directory / "stdout.txt").read_text() == "hidden ' \n$(id)"
+
+
+async def test_time_limit(scheduler: Scheduler, over_time: str) -> None:
+    assert isinstance((await last(scheduler, over_time)).failure, TimeLimitExceeded)

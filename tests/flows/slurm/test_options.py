@@ -1,0 +1,129 @@
+"""Options of sbatch: what the operator may say, and that nothing in a value begins another option."""
+
+import shlex
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from flows.errors import DestinationRefused
+from flows.slurm import script
+from flows.slurm.options import SlurmOptions, arguments
+
+
+def words(submitter: str = "me", **options: Any) -> list[str]:
+    made = SlurmOptions.model_validate(options)
+    return shlex.split(arguments(made, name="wc-1.token", directory="/jobs/1", submitter=submitter))
+
+
+def test_all_options() -> None:
+    assert words(
+        partition="main,spare",
+        time="1-12:30:00",
+        cpus=4,
+        memory="4G",
+        gpus="a100:2",
+        submitter_as_account=True,
+        extra_options=["--nodes 1", "--constraint='a&b'", "-Ahard", "--exclusive"],
+    ) == [
+        "--parsable",
+        "--export=ALL",
+        "--partition=main,spare",
+        "--time=1-12:30:00",
+        "--cpus-per-task=4",
+        "--mem=4G",
+        "--gpus=a100:2",
+        "--account=me",
+        "--nodes",
+        "1",
+        "--constraint=a&b",
+        "-Ahard",
+        "--exclusive",
+        "--job-name=wc-1.token",
+        "--chdir=/jobs/1",
+        "--output=/dev/null",
+        "--error=/dev/null",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"partition": "main\n#SBATCH --uid=0"},
+        {"partition": "$(id)"},
+        {"partition": "-x"},
+        {"partition": ""},
+        {"time": "1:00:00 --uid=0"},
+        {"time": "tomorrow"},
+        {"time": 5400},  # what YAML makes of 1:30:00
+        {"memory": "4 G"},
+        {"memory": "lots"},
+        {"gpus": "1;id"},
+        {"gpus": 0},
+        {"cpus": 0},
+        {"no_such_key": 1},
+    ],
+)
+def test_values_that_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        words(**options)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "",
+        "--",
+        "-",
+        "script.sh",
+        "--exclusive script.sh more",
+        "--nodes=1 script.sh",
+        "--nodes=1\n--array=1-9",
+        "--comment='open",
+        "--array=1-9",
+        "--arr=1-9",
+        "-a1-9",
+        "-Qa1-9",
+        "-J name",
+        "--job-name=x",
+        "--output=x",
+        "--err=x",
+        "--wrap=id",
+        "--wait",
+        "-W",
+        "-D /tmp",
+        "--clusters=other",
+        "--test-only",
+        "-h",
+    ],
+)
+def test_extra_options_that_are_refused(option: str) -> None:
+    with pytest.raises(ValidationError):
+        words(extra_options=[option])
+
+
+@pytest.mark.parametrize(
+    "option", ["--wait-all-nodes=1", "--export=NONE", "-c4", "-C gpu", "-H", "--comment='a b'"]
+)
+def test_extra_options_that_are_taken(option: str) -> None:
+    assert shlex.split(option)[0] in words(extra_options=[option])
+
+
+@pytest.mark.parametrize("submitter", ["", "-Ax", "a b", "a\n#SBATCH -x", "$(id)", "ü"])
+def test_submitters_that_are_no_account(submitter: str) -> None:
+    with pytest.raises(DestinationRefused):
+        words(submitter, submitter_as_account=True)
+    assert words(submitter)[-1] == "--error=/dev/null"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "A=1;id", "1A", "-x"])
+def test_variables_that_no_shell_takes(name: str) -> None:
+    with pytest.raises(DestinationRefused):
+        script.payload("true", {name: "x"})
+
+
+def test_a_directory_that_slurm_cannot_take() -> None:
+    with pytest.raises(DestinationRefused):
+        script.submission(
+            name="n", guard="/a\nb/.t", directory="/a\nb/1", arguments="", command="true", variables={}
+        )

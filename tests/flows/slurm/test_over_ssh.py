@@ -1,0 +1,156 @@
+"""A cluster whose commands are on another machine."""
+
+import asyncio
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks import CommandEnvironment
+from flows import schedulers
+from flows.connections import Connections
+from flows.errors import JobCancelled, Unavailable
+from flows.places import Place
+from flows.schedulers import Scheduler, Submission
+from flows.surroundings import Surroundings
+from tests.flows.slurm.jobs import WAIT, started
+from tests.flows.test_schedulers import statuses, until
+from tests.services.slurm import SlurmCluster
+from tests.services.sshd import SshServer
+
+Job = Callable[[str], Submission]
+
+
+@pytest.fixture
+def job(slurm_cluster: SlurmCluster) -> Iterator[Job]:
+    """Make submissions whose directories the account can reach."""
+    account = slurm_cluster.state.account
+    root = account.home / f"jobs-{uuid.uuid4()}"
+
+    def own(path: Path) -> None:
+        path.mkdir()
+        os.chown(path, account.uid, account.uid)
+
+    def make(command: str) -> Submission:
+        token = str(uuid.uuid4())
+        own(root / token)
+        return Submission(
+            token=token, job_id=1, application="a", submitter="me", command=command, directory=root / token
+        )
+
+    own(root)
+    yield make
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+async def make(ssh_server: SshServer, tmp_path: Path) -> AsyncIterator[Callable[..., Scheduler]]:
+    connections, made = Connections(), []
+    ssh_config = {
+        "hostname": ssh_server.host,
+        "port": ssh_server.stock.port,
+        "username": ssh_server.user,
+        "private_key": str(ssh_server.key),
+        "known_hosts": str(ssh_server.known_hosts),
+    }
+
+    def make(**options: Any) -> Scheduler:
+        keys = {"type": "slurm", "ssh_config": ssh_config, "poll_interval": 0.8, **options}
+        config = schedulers.configuration("slurm").model_validate(keys)
+        surroundings = Surroundings(Place(tmp_path / "data", tmp_path / "jobs"), "there", connections)
+        made.append(schedulers.create(config, surroundings))
+        return made[-1]
+
+    yield make
+    for scheduler in made:
+        await scheduler.close()
+    await connections.close()
+
+
+async def test_jobs_of_another_machine(make: Callable[..., Scheduler], job: Job) -> None:
+    scheduler = make()
+    jobs = [job(f"whoami; exit {code}") for code in range(12)]
+    ids = await asyncio.gather(*(scheduler.submit(job) for job in jobs))
+    ends = await asyncio.gather(*(statuses(scheduler, scheduler_id) for scheduler_id in ids))
+    assert [end[-1].returncode for end in ends] == list(range(12))
+    assert len({(job.directory / "stdout.txt").read_text() for job in jobs}) == 1
+
+
+async def test_a_long_command_and_secret_variables(
+    make: Callable[..., Scheduler], job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(name: str) -> dict[str, str]:
+        return {"LICENSE": "hidden"}
+
+    monkeypatch.setattr(CommandEnvironment, "read", staticmethod(read))
+    scheduler, text = make(environment="my-block"), "x" * 500_000
+    long = job(f"cat <<'END'\n{text}\nEND\necho $LICENSE")
+    assert (await statuses(scheduler, await scheduler.submit(long)))[-1].returncode == 0
+    assert (long.directory / "stdout.txt").read_text() == f"{text}\nhidden\n"
+
+
+async def test_the_connection_breaks_while_a_job_runs(
+    make: Callable[..., Scheduler], job: Job, ssh_server: SshServer
+) -> None:
+    scheduler, runs = make(), job(WAIT)
+    scheduler_id = await started(scheduler, runs)
+    await asyncio.to_thread(ssh_server.stock.crash)
+    try:
+        with pytest.raises(Unavailable):
+            async for _ in scheduler.watch(scheduler_id):
+                pass
+        with pytest.raises(Unavailable):
+            await scheduler.submit(runs)
+    finally:
+        await asyncio.to_thread(ssh_server.stock.start)
+    (runs.directory / "go").touch()
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                assert await scheduler.submit(runs) == scheduler_id
+                end = (await statuses(scheduler, scheduler_id))[-1]
+            except Unavailable:
+                await asyncio.sleep(0.1)
+            else:
+                break
+    assert end.returncode == 0
+    assert (runs.directory / "ledger").read_text() == "ran\n"
+
+
+async def test_a_submission_whose_connection_breaks(
+    make: Callable[..., Scheduler], job: Job, ssh_server: SshServer
+) -> None:
+    """At some point of it: it is repeated, and runs once."""
+    scheduler = make()
+    jobs = [job("echo ran >>ledger; echo done >done") for _ in range(8)]
+    for number, one in enumerate(jobs):
+        submitting = asyncio.create_task(scheduler.submit(one))
+        await asyncio.sleep(0.01 * number)
+        for pid in ssh_server.stock.connections():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.gather(submitting, return_exceptions=True)
+    for one in jobs:
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await scheduler.submit(one)
+                except Unavailable:
+                    await asyncio.sleep(0.1)
+                else:
+                    break
+    await until(lambda: all((one.directory / "done").exists() for one in jobs))
+    assert [(one.directory / "ledger").read_text() for one in jobs] == ["ran\n"] * 8
+
+
+async def test_cancel_there(make: Callable[..., Scheduler], job: Job) -> None:
+    scheduler, runs = make(), job(WAIT)
+    scheduler_id = await started(scheduler, runs)
+    await scheduler.cancel(scheduler_id)
+    assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
