@@ -114,6 +114,10 @@ class OwnedJobs(JobStore):
         """Write down the id that the scheduler gave the job, which is then queued there."""
         await self._move(job_id, State.QUEUED, scheduler_id=scheduler_id, reason=None)
 
+    async def resubmitted(self, job_id: int, scheduler_id: str) -> None:
+        """Write down the id of a submission that takes the place of one that the scheduler lost."""
+        await self._change(job_id, ACTIVE, scheduler_id=scheduler_id, reason=None)
+
     async def advance(self, job_id: int, state: State, reason: str | None = None) -> None:
         """Move the job to ``state`` where the table of transitions allows it; harmless when it is there.
 

@@ -143,11 +143,15 @@ async def submit(job_id: int, destination: str) -> str:
     job = await runtime.jobs.get(job_id)
     if job.scheduler_id is not None:
         return job.scheduler_id
-    place = runtime.destinations[destination]
-    directory = await place.filesystem.stage_in(runtime.place.job_dir(job_id), str(job.token))
-    scheduler_id = await place.scheduler.submit(_submission(job, directory))
+    scheduler_id = await _hand_over(runtime, job, destination)
     await runtime.jobs.submitted(job_id, scheduler_id)
     return scheduler_id
+
+
+async def _hand_over(runtime: Runtime, job: Job, destination: str) -> str:
+    place = runtime.destinations[destination]
+    directory = await place.filesystem.stage_in(runtime.place.job_dir(job.id), str(job.token))
+    return await place.scheduler.submit(_submission(job, directory))
 
 
 def _submission(job: Job, directory: Path) -> Submission:
@@ -165,7 +169,22 @@ def _submission(job: Job, directory: Path) -> Submission:
 async def poll(job_id: int, destination: str, scheduler_id: str) -> Outcome:
     """Follow the command until there is proof of its end."""
     runtime = current()
+    job = await runtime.jobs.get(job_id)
+    while True:
+        outcome = await _watch(runtime, job_id, destination, job.scheduler_id or scheduler_id)
+        if outcome is not None:
+            return outcome
+        logger.warning("%s lost job %s before it began; submitting it again", destination, job_id)
+        scheduler_id = await _hand_over(runtime, job, destination)
+        await runtime.jobs.resubmitted(job_id, scheduler_id)
+        job = await runtime.jobs.get(job_id)
+
+
+async def _watch(runtime: Runtime, job_id: int, destination: str, scheduler_id: str) -> Outcome | None:
+    """Return how the command ended, None when the scheduler lost it before it began."""
     async for status in runtime.destinations[destination].scheduler.watch(scheduler_id):
+        if status.state == "lost":
+            return None
         if status.state == "ended":
             failure = status.failure
             return Outcome(

@@ -106,6 +106,11 @@ class Filesystem:
         await far.remove(Names(self._entry, token))
         await _here(Landing(job_dir, token).remove_draft)
 
+    async def check(self) -> None:
+        with failures.of_sftp(self._host.name):
+            async with self._host.sftp() as client:
+                await client.stat(b".")
+
     async def _far_side(self) -> FarSide:
         return (Shell if await self._host.has_tools() else Plain)(self._host, self._executor)
 

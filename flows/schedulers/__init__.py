@@ -34,10 +34,11 @@ class Status:
     """What a scheduler knows of a job.
 
     ``returncode`` is that of the ended command. ``failure`` says what ended it otherwise, on proof.
-    ``reason`` says, before the end, why the job does not get on.
+    ``reason`` says, before the end, why the job does not get on. ``lost`` is a command that the scheduler
+    took and does not have any more, and that certainly never began: it is to be submitted again.
     """
 
-    state: Literal["queued", "running", "ended"]
+    state: Literal["queued", "running", "ended", "lost"]
     returncode: int | None = None
     failure: JobFailure | None = None
     reason: str | None = None
@@ -58,7 +59,7 @@ class Scheduler(Protocol):
         ...
 
     def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
-        """Yield the status now, then each change of it; end after yielding an ended one."""
+        """Yield the status now, then each change of it; end after yielding an ended or lost one."""
         ...
 
     async def cancel(self, scheduler_id: str) -> None:

@@ -107,7 +107,7 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         began = loop.time()
         last: Status | None = None
-        while last is None or last.state != "ended":
+        while last is None or last.state not in {"ended", "lost"}:
             age = loop.time() - began
             status = await self._batcher.answer(reference, age=age)
             if status is None and last is not None:
@@ -221,7 +221,11 @@ class Scheduler:
         if rows and all(row.state in states.BY_ITSELF for row in rows):
             return states.NO_RETURN_CODE if self._doubts.age(token) > VISIBLE_AFTER else None
         if not rows and certain:
-            return states.LOST if self._doubts.age(token) > self._config.lost_after else None
+            age = self._doubts.age(token)
+            if not notes.begun and age > min(VISIBLE_AFTER, self._config.lost_after):
+                self._doubts.settle(token)
+                return Status(state="lost")
+            return states.LOST if age > self._config.lost_after else None
         self._doubts.settle(token)
         return None
 

@@ -19,11 +19,12 @@ _BEGIN = "-- notes"
 _READ = (
     f"echo '{_BEGIN}'\n"
     + """while IFS= read -r guard; do
-    code= cancelled=
+    code= cancelled= begun=yes
     [ ! -f "$guard/returncode" ] || read -r code <"$guard/returncode"
     case $code in *[!0-9]*) code= ;; esac
     [ ! -e "$guard/cancelled" ] || cancelled=yes
-    printf '%s|%s\\n' "$code" "$cancelled"
+    [ ! -d "$guard" ] || [ -L "$guard/job" ] || begun=
+    printf '%s|%s|%s\\n' "$code" "$cancelled" "$begun"
 done"""
 )
 
@@ -88,8 +89,8 @@ def read_evidence(ended: Collection[Reference], stdout: str) -> Evidence:
 
 
 def _notes(line: str) -> Notes:
-    code, _, cancelled = line.partition("|")
-    return Notes(int(code) if code.isdigit() else None, cancelled == "yes")
+    code, cancelled, begun = line.split("|")
+    return Notes(int(code) if code.isdigit() else None, cancelled == "yes", begun == "yes")
 
 
 def _of_accounting(row: Row) -> Row:

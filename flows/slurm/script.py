@@ -41,13 +41,17 @@ echo "$code" >"$guard/returncode.new" && mv "$guard/returncode.new" "$guard/retu
 exit "$code"
 """
 
+# What accounting says for ever of a job that the controller has lost: such a one is to be submitted again.
+_ACTIVE = r"\(PENDING\|RUNNING\|REQUEUED\|RESIZING\|SUSPENDED\)"
+
 # What comes over the connection is counted, since a part of it may be all that arrives. The script is in the
 # command line: it is there as a whole or not at all.
 _SUBMIT = """umask 077
 if ! mkdir {guard} 2>/dev/null; then
     [ ! -e {guard}/cancelled ] || {{ echo cancelled; exit; }}
     jobs=$(squeue -h --me -t all --name={name} -o %A) || exit 1
-    [ "$jobs" ] || jobs=$(sacct -XnP -S now-7days --name={name} -o JobIDRaw 2>/dev/null)
+    [ "$jobs" ] || jobs=$(sacct -XnP -S now-7days --name={name} -o JobIDRaw,State 2>/dev/null |
+        sed '/|{active}/d; s/|.*//')
     [ "$jobs" ] || jobs=$(readlink {guard}/job | sed 's/.*[.]//')
     [ ! "$jobs" ] || {{ echo $jobs; exit; }}
 fi
@@ -87,6 +91,7 @@ def submission(
         script=script,
         end=f"END-{this}",
         incomplete=INCOMPLETE,
+        active=_ACTIVE,
     )
     return Order(text, content)
 

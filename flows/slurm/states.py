@@ -84,10 +84,14 @@ _BEFORE_THE_START = frozenset({"BadConstraints", "InvalidAccount", "InvalidQOS",
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What a job's script left beside the job's directory."""
+    """What a job's script left beside the job's directory.
+
+    Not ``begun`` only where it is certain that no script has begun: the place for its notes can be seen.
+    """
 
     returncode: int | None = None
     cancelled: bool = False
+    begun: bool = True
 
 
 def waiting(state: str, reason: str) -> Status:

@@ -187,14 +187,21 @@ class Service:
         response.raise_for_status()
         return dict(response.json())
 
-    async def state_is(self, job_id: int, *states: str) -> dict[str, Any]:
+    async def state_is(self, job_id: int, *states: str, seconds: float = 90) -> dict[str, Any]:
         """Wait until the job is in one of the states."""
 
-        async def look() -> dict[str, Any] | None:
-            job = await self.job(job_id)
-            return job if job["state"] in states else None
+        job: dict[str, Any] = {}
 
-        return dict(await until(look, 90))
+        async def look() -> bool:
+            nonlocal job
+            job = await self.job(job_id)
+            return job["state"] in states
+
+        try:
+            await until(look, seconds)
+        except TimeoutError:
+            raise AssertionError(f"not {states} within {seconds} s: {job}") from None
+        return job
 
     async def ended(self, job_id: int) -> dict[str, Any]:
         return await self.state_is(job_id, "ok", "error")

@@ -202,3 +202,7 @@ async def test_removed_with_all_that_was_beside_it(
         assert list(remote.entry.iterdir()) == []
     assert (job_dir / "README.md").read_text() == "hello\n"
     assert [path.name for path in job_dir.parent.iterdir()] == ["1"]
+
+
+async def test_it_can_be_reached(filesystem: Filesystem) -> None:
+    await filesystem.check()

@@ -38,6 +38,7 @@ class Scheduler:
     def __init__(self) -> None:
         self.submit_errors: list[Exception] = []
         self.watch_errors: list[Exception] = []
+        self.loses = 0
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
         self.forgotten: list[str] = []
@@ -46,9 +47,14 @@ class Scheduler:
         if self.submit_errors:
             raise self.submit_errors.pop(0)
         self.submitted.append(submission.token)
-        return submission.token
+        return submission.token if len(self.submitted) == 1 else f"{submission.token}-{len(self.submitted)}"
 
     async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
+        if self.loses:
+            self.loses -= 1
+            yield Status(state="queued")
+            yield Status(state="lost")
+            return
         yield Status(state="running")
         if self.watch_errors:
             raise self.watch_errors.pop(0)
@@ -126,6 +132,16 @@ async def test_all_goes_well(runtime: Runtime, scheduler: Scheduler) -> None:
     assert state.is_completed()
     assert scheduler.forgotten == [str(job.token)]
     assert not runtime.place.upload(str(job.token)).exists()
+
+
+async def test_what_the_scheduler_lost_is_submitted_again(runtime: Runtime, scheduler: Scheduler) -> None:
+    scheduler.loses = 2
+    job = await new_job(runtime)
+    ended, state = await run(runtime, job)
+    assert (ended.state, ended.scheduler_id) == ("ok", f"{job.token}-3")
+    assert state.is_completed()
+    assert scheduler.submitted == [str(job.token)] * 3
+    assert scheduler.forgotten == [f"{job.token}-3"]
 
 
 @pytest.mark.parametrize("where", ["submit_errors", "watch_errors"])

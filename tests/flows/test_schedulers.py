@@ -222,6 +222,10 @@ async def test_forget_leaves_nothing(scheduler: Scheduler, place: Place) -> None
     assert not any(place.commands.rglob(job.token))
 
 
+async def test_it_can_be_asked(scheduler: Scheduler) -> None:
+    await scheduler.check()
+
+
 async def test_what_is_lost_ends(scheduler: Scheduler) -> None:
     [end] = await statuses(scheduler, str(uuid.uuid4()))
     assert end.failure is not None

@@ -37,9 +37,10 @@ class Sshd(Daemon):
         return holders(connection_sockets(self.port)) - {self.pid or 0}
 
     def drop_connections(self) -> None:
-        """Kill them; the listener goes on."""
-        send(self.connections())
-        wait_until(lambda: not self.connections(), f"connections of {self.name} end")
+        """Kill them; the listener goes on, and takes new ones at once."""
+        dropped = self.connections()
+        send(dropped)
+        wait_until(lambda: not dropped & self.connections(), f"connections of {self.name} end")
 
     def crash(self) -> None:
         """The listener and all connections at once, as when the machine goes down."""

@@ -111,6 +111,31 @@ async def test_without_controllers_memory_and_accounting_the_note_counts(
         await asyncio.to_thread(cluster.slurmdbd.start)
 
 
+async def test_what_is_lost_before_it_began_is_submitted_again_and_runs_once(
+    make: Make, host: Recorder, cluster: SlurmCluster, place: Place
+) -> None:
+    """Also where the one that seemed lost comes back: one of the two gives way."""
+    scheduler = make(lost_after=0.5, partition="spare")
+    job = submission(place, "echo ran >>ledger")
+    cluster.set_partition("spare", "DOWN")
+    try:
+        first = await scheduler.submit(job)
+        host.before = PURGED
+        assert (await statuses(scheduler, first))[-1] == Status(state="lost")
+        second = await scheduler.submit(job)
+        assert second != first
+        host.before = ""
+    finally:
+        cluster.set_partition("spare", "UP")
+    assert (await statuses(scheduler, second))[-1] == Status(state="ended", returncode=0)
+
+    def queue_is_empty() -> bool:
+        return not cluster.run("squeue", "-h")
+
+    await until(queue_is_empty)
+    assert (job.directory / "ledger").read_text() == "ran\n"
+
+
 async def test_a_cluster_without_accounting(
     make: Make,
     slurm_without_accounting: SlurmCluster,
