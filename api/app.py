@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import URL
 
 from api import access_log, errors, openapi
-from api.database import open_engine
+from api.database import open_engine, turns
 from api.forms import Form
 from api.interactive import Interactive
 from api.routes import applications, destinations, events, files, health, interactive, jobs, output, whoami
@@ -113,7 +113,7 @@ def _lifespan(
             stack.push_async_callback(asyncio.to_thread, disk.shutdown)
             engine = open_engine(url, echo=settings.db_echo)
             stack.push_async_callback(engine.dispose)
-            store = JobStore(engine)
+            store = JobStore(engine, turns())
             await stack.enter_async_context(verifier.keys.running())
             watcher = JobWatcher(store, most=settings.max_streams, most_of_user=settings.max_streams_per_user)
             await stack.enter_async_context(watcher.running())

@@ -4,6 +4,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from flows.database import Turns
 from flows.errors import Unavailable
 
 _CONNECTIONS = 12
@@ -24,6 +25,11 @@ def open_engine(url: URL, *, echo: bool) -> AsyncEngine:
         pool_timeout=_SECONDS,
         connect_args={"timeout": _SECONDS, "command_timeout": _COMMAND_SECONDS},
     )
+
+
+def turns() -> Turns:
+    """Return what lets visitors in to the connections of one engine."""
+    return Turns(_CONNECTIONS, _SECONDS)
 
 
 def may_be_written(error: Unavailable) -> bool:

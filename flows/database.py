@@ -1,7 +1,8 @@
 """How SQL of ours reaches the database."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import sqlalchemy as sa
 import sqlalchemy.exc
@@ -10,11 +11,37 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from flows.errors import Unavailable
 
 
+class Turns:
+    """Lets as many in as there are connections, in the order in which they came.
+
+    The pool gives a connection that has become free to whoever asks in that moment, before those who wait:
+    with many askers, some wait ten times as long as most.
+    """
+
+    def __init__(self, connections: int, seconds: float) -> None:
+        self._free = asyncio.Semaphore(connections)
+        self._seconds = seconds
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn and keep it inside of the block; raise what the pool raises after too long."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise sa.exc.TimeoutError(f"no connection became free in {self._seconds} s") from error
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 class Database:
     """Base of the classes that hold SQL. Every statement is a transaction by itself."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, turns: Turns | None = None) -> None:
         self.engine = engine
+        self._turn = turns.turn if turns else nullcontext
         # Without BEGIN and COMMIT, a third of the round trips is left.
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -22,7 +49,7 @@ class Database:
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """Raise Unavailable when the database cannot be asked now."""
         try:
-            async with self._autocommit.connect() as connection:
+            async with self._turn(), self._autocommit.connect() as connection:
                 yield connection
         except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
             raise Unavailable("The database does not answer.") from error

@@ -1,7 +1,7 @@
 """All SQL about jobs."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,8 +33,14 @@ _SETTLED = sa.and_(
 _NOT_BEGUN = sa.and_(_job.state == State.NEW, _job.owner.is_(None), _job.destination.is_(None))
 
 
-def _from_row(row: sa.Row[Any]) -> Job:
-    return Job(**{**row._mapping, "state": State(row.state)})
+# Put together once: visitors poll, and to make the statement takes as long as to send it.
+_BY_ID = sa.select(job_table).where(_job.id == sa.bindparam("job_id"))
+
+
+def _from_row(names: Sequence[str], row: sa.Row[Any]) -> Job:
+    values = dict(zip(names, row, strict=True))
+    values["state"] = State(values["state"])
+    return Job(**values)
 
 
 def _next_id() -> sa.Select[Any]:
@@ -51,12 +57,16 @@ def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:
 class JobStore(Database):
     """What everybody may do with jobs; ``flows.owned_jobs`` has what only the worker that runs them may."""
 
-    async def _all(self, statement: sa.Executable) -> list[Job]:
+    async def _all(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> list[Job]:
         async with self.connection() as connection:
-            return [_from_row(row) for row in await connection.execute(statement)]
+            found = await connection.execute(statement, parameters)
+            names = tuple(found.keys())
+            return [_from_row(names, row) for row in found]
 
-    async def _first(self, statement: sa.Executable) -> Job | None:
-        jobs = await self._all(statement)
+    async def _first(
+        self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Job | None:
+        jobs = await self._all(statement, parameters)
         return jobs[0] if jobs else None
 
     # Submission and reading: what the API needs
@@ -131,7 +141,7 @@ class JobStore(Database):
 
     async def get(self, job_id: int) -> Job:
         """Raise JobNotFound when there is no such job."""
-        job = await self._first(sa.select(job_table).where(_job.id == job_id))
+        job = await self._first(_BY_ID, {"job_id": job_id})
         if job is None:
             raise JobNotFound(f"There is no job {job_id}.")
         return job

@@ -7,37 +7,18 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from prefect.client.orchestration import PrefectClient
 
+from tests.bench import files, requests
+from tests.bench.measuring import README, cpu_seconds, memory, row, running
 from tests.e2e.conftest import prefect_client
-from tests.e2e.service import CONFIG, Service, until
+from tests.e2e.service import Service, until
 
-README = {"README.md": "one two three\n" * 100}
 CHECKOUT = Path(__file__).parent.parent.parent
-
-
-@asynccontextmanager
-async def running(slots: int, log_level: str = "WARNING") -> AsyncIterator[Service]:
-    with tempfile.TemporaryDirectory() as directory:
-        service = Service(Path(directory), CONFIG.replace("slots: 50", f"slots: {slots}"))
-        os.environ["BARTENDER_LOG_LEVEL"] = log_level
-        await service.start()
-        try:
-            for _ in range(5):  # warm up
-                await service.ended(await service.submit(README, "wc"))
-            yield service
-        finally:
-            await service.stop()
-
-
-def row(name: str, value: str) -> None:
-    print(f"| {name} | {value} |", flush=True)
 
 
 async def to_the_end(service: Service, poll: float) -> float:
@@ -208,27 +189,21 @@ async def accepting(puts: int) -> None:
         row("(e) their p99", f"{p99 * 1000:.0f} ms")
 
 
-def memory(pid: int) -> int:
-    """Return the resident memory in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["a", "b", "c", "d", "e"])
+    parser.add_argument("parts", nargs="*", default=list("abcdefhjk"))
     parts = parser.parse_args().parts
     print("| what | figure |\n|---|---|")
-    measures = {
+    measures: dict[str, Callable[[], Awaitable[None]]] = {
         "a": lambda: throughput(200, 3),
         "b": lambda: latency(30),
         "c": lambda: waiting(1000),
         "d": lambda: calls(50),
         "e": lambda: accepting(400),
+        "f": files.downloads_and_listings,
+        "h": lambda: requests.polling(10),
+        "j": files.upload,
+        "k": lambda: requests.quick_commands_and_rest(30),
     }
     for part in parts:
         await measures[part]()

@@ -1,0 +1,58 @@
+"""What the parts of the benchmark share: a warm server, what processes use, and rows of the table."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.e2e.service import CONFIG, Service
+
+README = {"README.md": "one two three\n" * 100}
+MIB = 1 << 20
+
+
+@asynccontextmanager
+async def running(slots: int, log_level: str = "WARNING", more: str = "") -> AsyncIterator[Service]:
+    """Serve with so many slots, and with more of the configuration."""
+    with tempfile.TemporaryDirectory() as directory:
+        service = Service(Path(directory), CONFIG.replace("slots: 50", f"slots: {slots}") + more)
+        os.environ["BARTENDER_LOG_LEVEL"] = log_level
+        await service.start()
+        try:
+            for _ in range(5):  # warm up
+                await service.ended(await service.submit(README, "wc"))
+            yield service
+        finally:
+            await service.stop()
+
+
+def row(name: str, value: str) -> None:
+    print(f"| {name} | {value} |", flush=True)
+
+
+def memory(pid: int) -> int:
+    """Return the resident memory in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class PeakMemory:
+    """How much more memory a process had at any moment than when this was made."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = Path(f"/proc/{pid}")
+        (self._process / "clear_refs").write_text("5")  # the kernel then begins its count anew
+        self._before = self._highest()
+
+    def _highest(self) -> int:
+        lines = (self._process / "status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+
+    @property
+    def more(self) -> int:
+        return self._highest() - self._before
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
