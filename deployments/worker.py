@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import httpx
@@ -37,6 +38,8 @@ from deployments.register import deployment_id, ensure_work_pool, register_block
 from deployments.reporter import REPORT_INTERVAL, Reporter
 from deployments.runs import JobRuns
 from deployments.settings import Settings
+from deployments.upkeep import INTERVAL as UPKEEP_INTERVAL
+from deployments.upkeep import UpkeepRuns
 from flows import pickers
 from flows.config import Config
 from flows.deletion import purge
@@ -119,6 +122,8 @@ class Worker:
         self._client: LeanClient
         self._runtime: Runtime
         self._runs: JobRuns
+        self._upkeep: UpkeepRuns
+        self._flow_id: UUID
 
     async def work(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, or until this process has to begin anew because its lease was over."""
@@ -132,6 +137,7 @@ class Worker:
                 when_woken(self._jobs_wait, self._claim, SWEEP_INTERVAL),
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),
+                repeat(self._upkeep.lead, UPKEEP_INTERVAL),
                 repeat(reporter.report, REPORT_INTERVAL),
                 repeat(self._beat, HEARTBEAT_INTERVAL),
                 repeat(self._look_for_operators, SWEEP_INTERVAL),
@@ -180,7 +186,10 @@ class Worker:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, 10.0)
         flow = run_job.with_options(result_storage=storage, persist_result=True)
+        self._flow_id = deployment.flow_id
         self._runs = JobRuns(self._client, flow, deployment.flow_id, self._runtime)
+        engine = self._runtime.jobs.engine
+        self._upkeep = UpkeepRuns(self._client, engine, storage, lambda: self._capacity > 0)
         await self._beat()
 
     async def _keep_presence(self) -> None:
@@ -237,13 +246,16 @@ class Worker:
             )
         )
         for flow_run in cancelling:
-            self._runs.cancel(flow_run.id)
+            self._cancel(flow_run.id)
 
     async def _look_for_operators(self) -> None:
         """Run what was started from Prefect's UI or CLI."""
-        for scheduled in await self._client.get_scheduled_flow_runs_for_work_pool(WORK_POOL):
-            if scheduled.flow_run.id not in self._runs:
-                await self._start_for_operator(scheduled.flow_run)
+        for scheduled in await self._client.get_scheduled_flow_runs_for_work_pool(
+            WORK_POOL, scheduled_before=datetime.now(UTC)
+        ):
+            flow_run = scheduled.flow_run
+            if flow_run.flow_id == self._flow_id and flow_run.id not in self._runs:
+                await self._start_for_operator(flow_run)
 
     async def _start_for_operator(self, flow_run: FlowRun) -> None:
         job_id = flow_run.parameters.get("job_id")
@@ -262,7 +274,11 @@ class Worker:
         names = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]))
         async with get_events_subscriber(filter=names) as subscriber:
             async for event in subscriber:
-                self._runs.cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+                self._cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+
+    def _cancel(self, flow_run_id: UUID) -> None:
+        self._runs.cancel(flow_run_id)
+        self._upkeep.cancel(flow_run_id)
 
 
 def _host(place: Place) -> str:

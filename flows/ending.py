@@ -59,10 +59,11 @@ async def clean_up(job: Job) -> None:
 
 
 async def final_state(job_id: int) -> PrefectState:
-    """Return the flow run's state that says what the job's row says; the upload is not needed any more."""
+    """Return the flow run's state that says what the job's row says; an upload of no more use goes."""
     runtime = current()
     job = await patiently(lambda: runtime.jobs.get(job_id))
-    await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)
+    if not job.may_run_again:
+        await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)
     return describe(job)
 
 

@@ -10,7 +10,8 @@
     │   ├── InvalidUpload       the archive or the form fields
     │   ├── JobNotFound         not there or not theirs
     │   ├── JobNotCompleted     asked for outputs before the end
-    │   └── JobEnded            there is nothing left to cancel
+    │   ├── JobEnded            there is nothing left to cancel
+    │   └── TooManyPins         the visitor keeps as many jobs as they may
     ├── JobFailure              ends one job; its text is the reason the visitor reads
     │   ├── CommandFailed       the command itself ended badly
     │   ├── TimeLimitExceeded
@@ -71,6 +72,10 @@ class JobNotCompleted(VisitorError):
 
 class JobEnded(VisitorError):
     """The job was to be cancelled after its end."""
+
+
+class TooManyPins(VisitorError):
+    """The visitor has pinned as many jobs as they may."""
 
 
 class JobFailure(BartenderError):

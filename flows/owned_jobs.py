@@ -106,9 +106,9 @@ class OwnedJobs(JobStore):
 
     # A job's life: what the flow's tasks need
 
-    async def set_destination(self, job_id: int, destination: str) -> None:
-        """Write down where the job will run."""
-        await self._change(job_id, ACTIVE, destination=destination)
+    async def set_destination(self, job_id: int, destination: str) -> bool:
+        """Write down where the job will run, unless it has ended; return whether it was."""
+        return await self._change(job_id, ACTIVE, destination=destination)
 
     async def submitted(self, job_id: int, scheduler_id: str) -> None:
         """Write down the id that the scheduler gave the job, which is then queued there."""
@@ -136,6 +136,8 @@ class OwnedJobs(JobStore):
 
     async def _move(self, job_id: int, state: State, **values: object) -> bool:
         sources = [source for source, targets in TRANSITIONS.items() if state in targets]
+        if state.is_final:
+            values["ended_on"] = sa.func.now()
         return await self._change(job_id, _job.state.in_(sources), state=state, **values)
 
     async def _change(self, job_id: int, *where: sa.ColumnElement[bool], **values: object) -> bool:
