@@ -14,12 +14,8 @@ from tests.e2e.service import CONFIG, Service
 from tests.e2e.test_jobs import finished
 from tests.e2e.test_upkeep import deployed, ended, message, start
 
-AT_ONCE = {
-    "notice_days": 0,
-    "flow_runs_after_days": 0,
-    "upkeep_runs_after_days": 0,
-    "leftovers_after_days": 0,
-}
+RUNS_AT_ONCE = {"flow_runs_after_days": 0, "upkeep_runs_after_days": 0}
+AT_ONCE = {"notice_days": 0, "leftovers_after_days": 0, **RUNS_AT_ONCE}
 
 
 async def tables(prefect: PrefectClient) -> list[list[dict[str, Any]]]:
@@ -72,7 +68,6 @@ async def test_jobs_and_runs_that_are_too_old(own_service: Service) -> None:
 
 
 async def test_nobody_elses_runs_are_removed(service: Service, prefect: PrefectClient) -> None:
-    """Nor those that have not ended, though they began long ago."""
     flow_id = await prefect.create_flow_from_name("of-somebody-else")
     answer = await prefect.request("POST", "/flow_runs/", json={"flow_id": str(flow_id), "name": "theirs"})
     theirs = answer.json()["id"]
@@ -84,6 +79,6 @@ async def test_nobody_elses_runs_are_removed(service: Service, prefect: PrefectC
             json={"state": {"type": state}, "force": True},
         )
     await deployed(prefect, "clean-up")
-    run = await start(prefect, "clean-up", flow_runs_after_days=0, upkeep_runs_after_days=0)
+    run = await start(prefect, "clean-up", **RUNS_AT_ONCE)
     assert message(await ended(prefect, run.id)).startswith("Completed")
     assert (await prefect.read_flow_run(theirs)).state_name == "Completed"
