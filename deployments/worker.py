@@ -41,11 +41,14 @@ from deployments.settings import Settings
 from deployments.upkeep import INTERVAL as UPKEEP_INTERVAL
 from deployments.upkeep import UpkeepRuns
 from flows import pickers
+from flows.again import run_again
 from flows.config import Config
 from flows.deletion import purge
 from flows.ending import describe
 from flows.errors import ConfigurationError
 from flows.job import run_job
+from flows.jobs import Job
+from flows.leftover_commands import end_leftover_commands
 from flows.local_scheduler import LocalConfig
 from flows.owned_jobs import OwnedJobs
 from flows.places import Place
@@ -65,6 +68,8 @@ SWEEP_INTERVAL = 5.0
 """Seconds between looks for work that nobody told us of, and for what operators started."""
 
 PURGE_INTERVAL = 60.0
+
+LEFTOVERS_INTERVAL = 300.0
 
 CLAIMS = 100
 """Jobs taken at once, so that several workers share a burst."""
@@ -138,6 +143,7 @@ class Worker:
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),
                 repeat(self._upkeep.lead, UPKEEP_INTERVAL),
+                repeat(self._end_leftovers, LEFTOVERS_INTERVAL),
                 repeat(reporter.report, REPORT_INTERVAL),
                 repeat(self._beat, HEARTBEAT_INTERVAL),
                 repeat(self._look_for_operators, SWEEP_INTERVAL),
@@ -229,6 +235,11 @@ class Worker:
         for job in await self._runtime.jobs.to_purge():
             await purge(job, self._runtime.place, self._runtime.jobs)
 
+    async def _end_leftovers(self) -> None:
+        """Each worker for itself: it is the one that sees its commands."""
+        for token in await end_leftover_commands(self._runtime):
+            logger.warning("The command %s had no job under way; it was ended and forgotten", token)
+
     async def _beat(self) -> None:
         """Show as online in Prefect's UI, and heed what operators set for the work pool."""
         self._events.install()
@@ -268,7 +279,13 @@ class Worker:
             message = f"Job {job_id} has ended, has another flow run, or is not there."
             await self._client.set_flow_run_state(flow_run.id, Failed(message=message), force=True)
         elif job.state.is_final and not job.cancel_requested:  # else it is claimed
-            await self._client.set_flow_run_state(flow_run.id, describe(job), force=True)
+            again = await run_again(job, self._runtime)
+            if isinstance(again, Job):
+                self._runs.resume(again)
+                return
+            state = describe(job)
+            state.message = f"{state.message} The job is not run again: {again}."
+            await self._client.set_flow_run_state(flow_run.id, state, force=True)
 
     async def _hear_of_cancellations(self) -> None:
         names = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]))

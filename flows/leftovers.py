@@ -58,7 +58,7 @@ async def remove_leftovers(
     """Remove what was not touched for ``age``. The uploads of jobs that can be run again have another age."""
     store = UpkeepStore(runtime.jobs.engine)
     leftovers = _Leftovers(store, runtime.place, report, dry_run, age.total_seconds())
-    owned = await asyncio.to_thread(_is_ours, runtime.place.data_dir, await store.installation())
+    owned = await asyncio.to_thread(is_ours, runtime.place.data_dir, await store.installation())
     if not owned:
         report.add("data directory", runtime.place.data_dir, f"kept: its file {OWNER} names another database")
     await leftovers.uploads(age_of_uploads.total_seconds(), owned=owned)
@@ -154,7 +154,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _is_ours(data_dir: Path, installation: uuid.UUID) -> bool:
+def is_ours(data_dir: Path, installation: uuid.UUID) -> bool:
     """Whether the data directory is this database's; one that is nobody's becomes so."""
     data_dir.mkdir(parents=True, exist_ok=True)
     draft = data_dir / f".{OWNER}.{installation}"
@@ -167,4 +167,4 @@ def _is_ours(data_dir: Path, installation: uuid.UUID) -> bool:
     return (data_dir / OWNER).read_text(encoding="ascii").strip() == str(installation)
 
 
-__all__ = ["remove_leftovers"]
+__all__ = ["OWNER", "is_ours", "remove_leftovers"]

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.errors import JobFailure, Superseded
-from flows.jobs import TRANSITIONS, Job, State, job_table
+from flows.jobs import NOT_THEIR_FAULT, TRANSITIONS, Job, State, job_table
 from flows.store import ACTIVE, ENDED, JobStore
 from flows.workers import IS_LIVE, worker_table
 
@@ -83,6 +83,30 @@ class OwnedJobs(JobStore):
             owner=self.owner,
         )
         return claimed is not None
+
+    async def run_again(self, job_id: int, flow_run_id: uuid.UUID) -> Job | None:
+        """Own a job that has ended, to run it once more for an operator; None when that may not be.
+
+        The one way back from an end. It demands that the command never can have been started: the job had no
+        destination yet, which is written down before the command is handed over.
+        """
+        again = sa.update(job_table).where(
+            _job.id == job_id,
+            _job.flow_run_id == flow_run_id,
+            _job.state == State.ERROR,
+            _job.reason_kind.in_(NOT_THEIR_FAULT),
+            _job.destination.is_(None),
+            _job.scheduler_id.is_(None),
+            _job.deleted_on.is_(None),
+            _job.owner.is_(None),
+            sa.not_(_job.cancel_requested),
+        )
+        values = {"state": State.NEW, "reason": "An operator runs the job again.", "reason_kind": None}
+        return await self._first(
+            again.values(
+                **values, ended_on=None, expires_on=None, owner=self.owner, updated_on=sa.func.now()
+            ).returning(job_table)
+        )
 
     async def release_flow_run(self, job_id: int) -> None:
         """Put the job back among those that wait for a flow run."""

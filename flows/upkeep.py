@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from flows.jobs import Job, installation_table, job_table
-from flows.store import JobStore
+from flows.store import ACTIVE, JobStore
 
 _job = job_table.c
 _CHUNK = 1000
@@ -46,6 +46,22 @@ class UpkeepStore(JobStore):
             for flow_run_id, job in (await self._by(_job.flow_run_id, flow_runs, _flow_run_of)).items()
             if flow_run_id is not None
         }
+
+    async def under_way(self) -> dict[uuid.UUID, Job]:
+        """Return all jobs under way that have a flow run, by it."""
+        jobs = await self._all(sa.select(job_table).where(ACTIVE, _job.flow_run_id.is_not(None)))
+        return {job.flow_run_id: job for job in jobs if job.flow_run_id is not None}
+
+    async def forget_flow_run(self, job: Job) -> bool:
+        """Let a job that nobody runs have another flow run, as this one is gone; return whether it does."""
+        forgotten = await self._update(
+            _job.id == job.id,
+            ACTIVE,
+            _job.flow_run_id == job.flow_run_id,
+            _job.owner.is_(None),
+            flow_run_id=None,
+        )
+        return forgotten is not None
 
     async def _by(
         self, column: sa.ColumnElement[Any], keys: Collection[Any], key_of: Callable[[Job], K]
