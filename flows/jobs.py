@@ -24,7 +24,7 @@ class State(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the job has ended; it then never changes again."""
+        """Whether the job has ended; only ``OwnedJobs.run_again`` ever changes that again."""
         return self in (State.OK, State.ERROR)
 
 
