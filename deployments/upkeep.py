@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -33,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 5.0
 """Seconds between looks for runs that are due."""
+
+TAKE_OVER_INTERVAL = 60.0
+"""Seconds between looks for what others left: one that was frozen may have begun a run as it woke up."""
 
 MAX_RUNS = 3
 """So often a run that its worker did not survive is begun."""
@@ -74,8 +79,11 @@ class UpkeepRuns:
                 return
             try:
                 await self.register()
-                await self._take_over()
-                while await held.is_held():
+                looked = -math.inf
+                while not held.lost.is_set():
+                    if time.monotonic() - looked > TAKE_OVER_INTERVAL:
+                        looked = time.monotonic()
+                        await self._take_over()
                     if self._may_start():
                         await self._start_due()
                     with suppress(TimeoutError):
@@ -100,6 +108,8 @@ class UpkeepRuns:
             ),
         )
         for flow_run in left:
+            if flow_run.id in self._flow_runs:
+                continue
             await self._client.set_flow_run_state(flow_run.id, _after_interruption(flow_run), force=True)
 
     async def _start_due(self) -> None:

@@ -17,6 +17,7 @@
     │   ├── TimeLimitExceeded
     │   ├── OutOfMemory
     │   ├── StagingFailed       files could not be moved or unpacked
+    │   │   └── ArchiveRefused  the archive is not what it promised
     │   ├── DestinationRefused  no destination, or it will never run this job
     │   ├── DestinationFailed   it broke the job off: its node failed, another job had precedence
     │   ├── JobCancelled        somebody ended the job on purpose
@@ -112,6 +113,10 @@ class StagingFailed(JobFailure):
     """The job's files could not be unpacked or moved."""
 
     kind = "staging"
+
+
+class ArchiveRefused(StagingFailed):
+    """The archive is not what it promised to be; to unpack it again is of no use."""
 
 
 class DestinationRefused(JobFailure):

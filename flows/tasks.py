@@ -18,6 +18,7 @@ from prefect.tasks import Task
 from flows import archives
 from flows.ending import leave_destination
 from flows.errors import (
+    ArchiveRefused,
     BartenderError,
     CommandFailed,
     DestinationRefused,
@@ -88,7 +89,7 @@ async def upload(job_id: int) -> None:
         stop = threading.Event()
         await to_the_end(lambda: _unpack(runtime, job, stop), stop=stop)
     except InvalidUpload as error:
-        raise StagingFailed(str(error)) from error
+        raise ArchiveRefused(str(error)) from error
     except OSError as error:
         raise StagingFailed(
             f"The archive could not be unpacked ({error.strerror}); submit again later."

@@ -1,6 +1,8 @@
 """The scheduled flows: run by one worker at a time, seen in Prefect's UI, as their operator has set them."""
 
 import asyncio
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -48,7 +50,7 @@ async def ended(prefect: PrefectClient, flow_run_id: uuid.UUID) -> FlowRun:
         run = await prefect.read_flow_run(flow_run_id)
         return run if run.state is not None and run.state.is_final() else None
 
-    run: FlowRun = await until(look, 90)
+    run: FlowRun = await until(look, 180)
     return run
 
 
@@ -132,6 +134,12 @@ async def test_another_worker_takes_over(own_service: Service) -> None:
             run = await ended(prefect, run.id)
             assert (run.run_count, run.state_name) == (2, "Completed")
             assert (await ended(prefect, cancelled.id)).state_name == "Cancelled"
+            # The second leads now. One that is frozen keeps its connection, but gives no sign.
+            os.kill(workers[1].pid, signal.SIGSTOP)
+            workers[0] = service.command("worker", BARTENDER_WORKER_NAME="third")
+            run = await start(prefect, "reconcile")
+            assert (await ended(prefect, run.id)).state_name == "Completed"
+            os.kill(workers[1].pid, signal.SIGCONT)
     finally:
         for worker in workers:
             worker.terminate()
