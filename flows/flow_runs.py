@@ -96,7 +96,7 @@ async def _of_job_under_way(
         if job.owner is None and await store.forget_flow_run(job):
             report.add("job whose flow run was deleted", job.id, "gets a new one")
         return
-    now = (await store.by_ids([job.id])).get(job.id)
+    now = (await store.with_ids([job.id])).get(job.id)
     if now is None or now.state.is_final or now.flow_run_id != flow_run_id:
         return  # it ended since it was read
     if kind == "CANCELLED":

@@ -106,7 +106,7 @@ class _Leftovers:
 
     async def without_job(self, *, remove: bool) -> None:
         entries = await self._old(self._place.job_root, _NUMBERED)
-        jobs = await self._store.by_ids([int(entry.key) for entry in entries])
+        jobs = await self._store.with_ids([int(entry.key) for entry in entries])
         for entry in entries:
             if int(entry.key) in jobs:
                 continue

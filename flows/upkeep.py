@@ -35,7 +35,7 @@ class UpkeepStore(JobStore):
         """Return the jobs of these tokens that there are."""
         return await self._by(_job.token, tokens, lambda job: job.token)
 
-    async def by_ids(self, ids: Collection[int]) -> dict[int, Job]:
+    async def with_ids(self, ids: Collection[int]) -> dict[int, Job]:
         """Return the jobs of these ids that there are."""
         return await self._by(_job.id, ids, lambda job: job.id)
 
