@@ -49,5 +49,5 @@ bench: $(VENV)/.dev ## Print the table of docs/performance.md; takes minutes
 
 .PHONY: requirements
 requirements: ## Compile the pinned versions from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra build pyproject.toml -o requirements.txt
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet --universal --no-strip-extras --generate-hashes --python-version 3.11 --extra build pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --no-strip-extras --generate-hashes --python-version 3.11 --extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt

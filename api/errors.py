@@ -23,6 +23,7 @@ from flows.errors import (
     JobNotCompleted,
     JobNotFound,
     NotAllowed,
+    TooManyPins,
     Unavailable,
     UnknownApplication,
 )
@@ -35,6 +36,7 @@ STATUS: dict[type[BartenderError], int] = {
     NotAllowed: 403,
     JobNotFound: 404,
     JobEnded: 409,
+    TooManyPins: 409,
     UploadStalled: 408,
     UploadTooLarge: 413,
     UnknownApplication: 422,

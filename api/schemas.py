@@ -70,7 +70,10 @@ class DestinationDTO(BaseModel):
 
 
 class JobModelDTO(BaseModel):
-    """A job. ``reason`` tells why it failed, or why it does not get on."""
+    """A job. ``reason`` tells why it failed, or why it does not get on.
+
+    It is removed some time after ``expires_on``, unless it is pinned; null: not yet known, or never.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -84,3 +87,5 @@ class JobModelDTO(BaseModel):
     destination: str | None = None
     created_on: datetime
     updated_on: datetime
+    expires_on: datetime | None = None
+    pinned: bool = False

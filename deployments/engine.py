@@ -58,6 +58,8 @@ class LeanClient(PrefectClient):
         self._calls = asyncio.Semaphore(CONCURRENT_CALLS)
         self._held: dict[UUID, FlowRun] = {}
         self.muted = False
+        self.silenced: set[UUID] = set()
+        """Flow runs that another process has taken over: nothing is said about them any more."""
 
     def hold(self, flow_run: FlowRun) -> None:
         """Answer the next read of this flow run by this object: it is up to date."""
@@ -83,7 +85,7 @@ class LeanClient(PrefectClient):
     ) -> OrchestrationResult[Any]:
         """Wait for the server as long as it takes; say nothing when muted."""
         delay = 0.25
-        while not self.muted:
+        while not self.muted and flow_run_id not in self.silenced:
             try:
                 async with self._calls:
                     return await super().set_flow_run_state(flow_run_id, state, force)

@@ -7,6 +7,7 @@ WORK_POOL_TYPE = "bartender"
 FLOW = "run-job"
 DEPLOYMENT = "bartender"
 ENTRYPOINT = "flows/job.py:run_job"
+UPKEEP_DEPLOYMENT = "bartender"
 RESULTS_BLOCK = "bartender-results"
 
 

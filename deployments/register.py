@@ -5,13 +5,23 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.filesystems import LocalFileSystem
 from prefect.utilities.callables import parameter_schema
 
 import blocks
-from deployments.names import DEPLOYMENT, ENTRYPOINT, FLOW, RESULTS_BLOCK, WORK_POOL, WORK_POOL_TYPE
+from deployments.names import (
+    DEPLOYMENT,
+    ENTRYPOINT,
+    FLOW,
+    RESULTS_BLOCK,
+    UPKEEP_DEPLOYMENT,
+    WORK_POOL,
+    WORK_POOL_TYPE,
+)
+from deployments.upkeep_flows import Upkeep
 from flows.job import run_job
 
 logger = logging.getLogger(__name__)
@@ -31,6 +41,29 @@ async def deployment_id(client: PrefectClient) -> UUID:
             work_pool_name=WORK_POOL,
             entrypoint=ENTRYPOINT,
             parameter_openapi_schema=parameter_schema(run_job.fn).model_dump(),
+            enforce_parameter_schema=True,
+        )
+
+
+async def upkeep_deployment_id(client: PrefectClient, upkeep: Upkeep) -> UUID:
+    """Return the id of the deployment of one of the scheduled flows, after making it where there is none.
+
+    One that is there is left as its operator has set it: schedule, parameters and all.
+    """
+    try:
+        return (await client.read_deployment_by_name(f"{upkeep.flow.name}/{UPKEEP_DEPLOYMENT}")).id
+    except ObjectNotFound:
+        await ensure_work_pool(client)
+        flow_id = await client.create_flow(upkeep.flow)
+        schedule = CronSchedule(cron=upkeep.cron, timezone="UTC")
+        return await client.create_deployment(
+            flow_id,
+            UPKEEP_DEPLOYMENT,
+            description=upkeep.description,
+            work_pool_name=WORK_POOL,
+            entrypoint=upkeep.entrypoint,
+            schedules=[DeploymentScheduleCreate(schedule=schedule)],
+            parameter_openapi_schema=parameter_schema(upkeep.flow.fn).model_dump(),
             enforce_parameter_schema=True,
         )
 

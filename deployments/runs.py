@@ -17,7 +17,7 @@ from deployments.engine import LeanClient, run_in_loop
 from deployments.names import flow_run_name
 from flows.deletion import purge
 from flows.ending import cancel_job, clean_up, describe, patiently
-from flows.errors import Superseded
+from flows.errors import JobNotFound, Superseded
 from flows.jobs import Job
 from flows.runtime import Runtime
 from flows.tags import flow_run_tags
@@ -107,6 +107,9 @@ class JobRuns:
                 await asyncio.sleep(RERUN_DELAY)
             except Superseded:
                 self._runtime.superseded.set()
+                return
+            except JobNotFound:
+                logger.warning("Job %s is not there any more; nothing is run for it", job.id)
                 return
             except asyncio.CancelledError:
                 task = asyncio.current_task()

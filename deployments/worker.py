@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import httpx
@@ -37,12 +38,17 @@ from deployments.register import deployment_id, ensure_work_pool, register_block
 from deployments.reporter import REPORT_INTERVAL, Reporter
 from deployments.runs import JobRuns
 from deployments.settings import Settings
+from deployments.upkeep import INTERVAL as UPKEEP_INTERVAL
+from deployments.upkeep import UpkeepRuns
 from flows import pickers
+from flows.again import run_again
 from flows.config import Config
 from flows.deletion import purge
 from flows.ending import describe
 from flows.errors import ConfigurationError
 from flows.job import run_job
+from flows.jobs import Job
+from flows.leftover_commands import end_leftover_commands
 from flows.local_scheduler import LocalConfig
 from flows.owned_jobs import OwnedJobs
 from flows.places import Place
@@ -62,6 +68,8 @@ SWEEP_INTERVAL = 5.0
 """Seconds between looks for work that nobody told us of, and for what operators started."""
 
 PURGE_INTERVAL = 60.0
+
+LEFTOVERS_INTERVAL = 300.0
 
 CLAIMS = 100
 """Jobs taken at once, so that several workers share a burst."""
@@ -119,6 +127,8 @@ class Worker:
         self._client: LeanClient
         self._runtime: Runtime
         self._runs: JobRuns
+        self._upkeep: UpkeepRuns
+        self._flow_id: UUID
 
     async def work(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, or until this process has to begin anew because its lease was over."""
@@ -132,6 +142,8 @@ class Worker:
                 when_woken(self._jobs_wait, self._claim, SWEEP_INTERVAL),
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),
+                repeat(self._upkeep.lead, UPKEEP_INTERVAL),
+                repeat(self._end_leftovers, LEFTOVERS_INTERVAL),
                 repeat(reporter.report, REPORT_INTERVAL),
                 repeat(self._beat, HEARTBEAT_INTERVAL),
                 repeat(self._look_for_operators, SWEEP_INTERVAL),
@@ -180,7 +192,10 @@ class Worker:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, 10.0)
         flow = run_job.with_options(result_storage=storage, persist_result=True)
+        self._flow_id = deployment.flow_id
         self._runs = JobRuns(self._client, flow, deployment.flow_id, self._runtime)
+        engine = self._runtime.jobs.engine
+        self._upkeep = UpkeepRuns(self._client, engine, storage, lambda: self._capacity > 0)
         await self._beat()
 
     async def _keep_presence(self) -> None:
@@ -220,6 +235,11 @@ class Worker:
         for job in await self._runtime.jobs.to_purge():
             await purge(job, self._runtime.place, self._runtime.jobs)
 
+    async def _end_leftovers(self) -> None:
+        """Each worker for itself: it is the one that sees its commands."""
+        for token in await end_leftover_commands(self._runtime):
+            logger.warning("The command %s had no job under way; it was ended and forgotten", token)
+
     async def _beat(self) -> None:
         """Show as online in Prefect's UI, and heed what operators set for the work pool."""
         self._events.install()
@@ -237,13 +257,16 @@ class Worker:
             )
         )
         for flow_run in cancelling:
-            self._runs.cancel(flow_run.id)
+            self._cancel(flow_run.id)
 
     async def _look_for_operators(self) -> None:
         """Run what was started from Prefect's UI or CLI."""
-        for scheduled in await self._client.get_scheduled_flow_runs_for_work_pool(WORK_POOL):
-            if scheduled.flow_run.id not in self._runs:
-                await self._start_for_operator(scheduled.flow_run)
+        for scheduled in await self._client.get_scheduled_flow_runs_for_work_pool(
+            WORK_POOL, scheduled_before=datetime.now(UTC)
+        ):
+            flow_run = scheduled.flow_run
+            if flow_run.flow_id == self._flow_id and flow_run.id not in self._runs:
+                await self._start_for_operator(flow_run)
 
     async def _start_for_operator(self, flow_run: FlowRun) -> None:
         job_id = flow_run.parameters.get("job_id")
@@ -256,13 +279,23 @@ class Worker:
             message = f"Job {job_id} has ended, has another flow run, or is not there."
             await self._client.set_flow_run_state(flow_run.id, Failed(message=message), force=True)
         elif job.state.is_final and not job.cancel_requested:  # else it is claimed
-            await self._client.set_flow_run_state(flow_run.id, describe(job), force=True)
+            again = await run_again(job, self._runtime)
+            if isinstance(again, Job):
+                self._runs.resume(again)
+                return
+            state = describe(job)
+            state.message = f"{state.message} The job is not run again: {again}."
+            await self._client.set_flow_run_state(flow_run.id, state, force=True)
 
     async def _hear_of_cancellations(self) -> None:
         names = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]))
         async with get_events_subscriber(filter=names) as subscriber:
             async for event in subscriber:
-                self._runs.cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+                self._cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+
+    def _cancel(self, flow_run_id: UUID) -> None:
+        self._runs.cancel(flow_run_id)
+        self._upkeep.cancel(flow_run_id)
 
 
 def _host(place: Place) -> str:

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import jsonschema
 import yaml
@@ -47,12 +47,16 @@ def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+Days = Annotated[float, Field(gt=0, le=36_500)]
 CommandTemplate = Annotated[str, Field(min_length=1), AfterValidator(_check_template)]
 ObjectSchema = Annotated[dict[str, Any], AfterValidator(_check_schema)]
 
 
 class Application(_Model):
-    """A command that visitors submit jobs of."""
+    """A command that visitors submit jobs of.
+
+    Its jobs expire ``retention_days`` after their end; without, when those of all applications do.
+    """
 
     command_template: CommandTemplate
     input_schema: ObjectSchema | None = None
@@ -60,6 +64,7 @@ class Application(_Model):
     description: str | None = None
     upload_needs: tuple[str, ...] = ()
     allowed_roles: frozenset[str] = frozenset()
+    retention_days: Days | Literal["never"] | None = None
 
 
 class InteractiveApplication(_Model):
@@ -128,6 +133,8 @@ class Config(_Model):
     destination_picker: str = "flows.pickers:pick_first"
     job_root_dir: Path | None = None
     uploads: UploadLimits = UploadLimits()
+    retention_days: Days | None = None
+    max_pins: int = Field(default=10, ge=0)
 
     @field_validator("applications", "interactive_applications", "destinations")
     @classmethod

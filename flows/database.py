@@ -46,10 +46,13 @@ class Database:
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """Raise Unavailable when the database cannot be asked now."""
+    async def connection(self, engine: AsyncEngine | None = None) -> AsyncIterator[AsyncConnection]:
+        """Raise Unavailable when the database cannot be asked now.
+
+        With ``self.engine`` as the engine, statements can be put into one transaction.
+        """
         try:
-            async with self._turn(), self._autocommit.connect() as connection:
+            async with self._turn(), (engine or self._autocommit).connect() as connection:
                 yield connection
         except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
             raise Unavailable("The database does not answer.") from error

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import stat
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,18 @@ logger = logging.getLogger(__name__)
 _TRIES = 10
 
 
-async def purge(job: Job, place: Place, store: JobStore) -> None:
+async def purge(job: Job, place: Place, store: JobStore) -> bool:
     """Remove what is left of a deleted job that nobody runs any more; may be repeated.
 
-    Raises Unavailable when the database is away. The row stays while the files cannot be removed.
+    Raises Unavailable when the database is away. The row stays while the files cannot be removed: False.
     """
     try:
         await asyncio.to_thread(remove_files, job, place)
     except OSError:
         logger.exception("The files of the deleted job %s cannot be removed now", job.id)
-        return
+        return False
     await store.purge(job.id)
+    return True
 
 
 def remove_files(job: Job, place: Place) -> None:
@@ -39,12 +39,16 @@ def remove_files(job: Job, place: Place) -> None:
     if directory.is_symlink():  # of a linked job, whose files are not ours
         directory.unlink()
         return
-    # Gone at once for everybody; to remove what was in it may take a while.
-    doomed = directory.with_name(f".{job.id}.{uuid.uuid4().hex}")
+    # Gone at once for everybody; to remove what was in it may take a while, and may be interrupted.
+    doomed = place.hidden_dir(job.id, str(job.token))
+    remove_tree(doomed)
     try:
         directory.rename(doomed)
     except FileNotFoundError:
         return
+    except OSError:
+        if not doomed.exists():  # else another process is at the same, just now
+            raise
     remove_tree(doomed)
 
 

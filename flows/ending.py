@@ -9,7 +9,7 @@ from typing import TypeVar
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.errors import InternalError, JobCancelled, JobFailure, Superseded, Unavailable
+from flows.errors import ArchiveRefused, InternalError, JobCancelled, JobFailure, Superseded, Unavailable
 from flows.jobs import Job, State
 from flows.runtime import Runtime, current
 from flows.store import CANCELLED_BY_VISITOR
@@ -36,7 +36,9 @@ async def end_of_job(job_id: int) -> AsyncIterator[None]:
         runtime.superseded.set()
         await asyncio.Event().wait()  # the worker lets go of the flow run, and says nothing of it to Prefect
     except JobFailure as failure:
-        await _abandon(runtime, job_id, failure)
+        job = await _abandon(runtime, job_id, failure)
+        if isinstance(failure, ArchiveRefused):  # else it is kept for an operator's retry
+            await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if job_id not in runtime.cancelled or task is None:
@@ -59,10 +61,11 @@ async def clean_up(job: Job) -> None:
 
 
 async def final_state(job_id: int) -> PrefectState:
-    """Return the flow run's state that says what the job's row says; the upload is not needed any more."""
+    """Return the flow run's state that says what the job's row says; an upload of no more use goes."""
     runtime = current()
     job = await patiently(lambda: runtime.jobs.get(job_id))
-    await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)
+    if not job.may_run_again:
+        await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)
     return describe(job)
 
 
@@ -98,7 +101,7 @@ async def _cancel(runtime: Runtime, job_id: int) -> None:
     await _abandon(runtime, job_id, CANCELLED_BY_VISITOR if job.cancel_requested else CANCELLED_BY_OPERATOR)
 
 
-async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> None:
+async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> Job:
     job = await patiently(lambda: runtime.jobs.owned(job_id))
     is_there = job.destination is not None and job.destination in runtime.config.destinations
     if is_there:
@@ -107,6 +110,7 @@ async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> None:
     await patiently(lambda: runtime.jobs.fail(job_id, failure))
     if is_there:
         await leave_destination(runtime, job)
+    return job
 
 
 async def leave_destination(runtime: Runtime, job: Job) -> None:

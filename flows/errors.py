@@ -10,12 +10,14 @@
     │   ├── InvalidUpload       the archive or the form fields
     │   ├── JobNotFound         not there or not theirs
     │   ├── JobNotCompleted     asked for outputs before the end
-    │   └── JobEnded            there is nothing left to cancel
+    │   ├── JobEnded            there is nothing left to cancel
+    │   └── TooManyPins         the visitor keeps as many jobs as they may
     ├── JobFailure              ends one job; its text is the reason the visitor reads
     │   ├── CommandFailed       the command itself ended badly
     │   ├── TimeLimitExceeded
     │   ├── OutOfMemory
     │   ├── StagingFailed       files could not be moved or unpacked
+    │   │   └── ArchiveRefused  the archive is not what it promised
     │   ├── DestinationRefused  no destination, or it will never run this job
     │   ├── DestinationFailed   it broke the job off: its node failed, another job had precedence
     │   ├── JobCancelled        somebody ended the job on purpose
@@ -73,6 +75,10 @@ class JobEnded(VisitorError):
     """The job was to be cancelled after its end."""
 
 
+class TooManyPins(VisitorError):
+    """The visitor has pinned as many jobs as they may."""
+
+
 class JobFailure(BartenderError):
     """The job cannot be completed; the text becomes its reason and ``kind`` says whose turn it is."""
 
@@ -107,6 +113,10 @@ class StagingFailed(JobFailure):
     """The job's files could not be unpacked or moved."""
 
     kind = "staging"
+
+
+class ArchiveRefused(StagingFailed):
+    """The archive is not what it promised to be; to unpack it again is of no use."""
 
 
 class DestinationRefused(JobFailure):

@@ -9,6 +9,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from flows.errors import DestinationRefused, InternalError, StagingFailed
+
 
 class State(enum.StrEnum):
     """Exactly the states that clients know; more detail goes into ``reason``."""
@@ -22,7 +24,7 @@ class State(enum.StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the job has ended; it then never changes again."""
+        """Whether the job has ended; only ``OwnedJobs.run_again`` ever changes that again."""
         return self in (State.OK, State.ERROR)
 
 
@@ -35,6 +37,9 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.OK: frozenset(),
     State.ERROR: frozenset(),
 }
+
+NOT_THEIR_FAULT = (InternalError.kind, DestinationRefused.kind, StagingFailed.kind)
+"""What the operator may mend, and then run a job again whose command never was handed over."""
 
 metadata = sa.MetaData(
     naming_convention={
@@ -65,6 +70,9 @@ job_table = sa.Table(
     sa.Column("idempotency_key", sa.Text),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("deleted_on", sa.DateTime(timezone=True)),
+    sa.Column("ended_on", sa.DateTime(timezone=True)),
+    sa.Column("expires_on", sa.DateTime(timezone=True)),
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("updated_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.CheckConstraint(sa.column("state").in_([s.value for s in State]), name="state_is_known"),
@@ -83,7 +91,16 @@ job_table = sa.Table(
         postgresql_where=sa.text("state NOT IN ('ok', 'error') OR cancel_requested"),
     ),
     sa.Index("ix_job_owner", "owner", postgresql_where=sa.text("owner IS NOT NULL")),
+    sa.Index("ix_job_pinned", "submitter", postgresql_where=sa.text("pinned")),
     sa.Index("ix_job_deleted", "deleted_on", postgresql_where=sa.text("deleted_on IS NOT NULL")),
+)
+
+
+# Which database this is: its uploads and results are found by it, in the data directory.
+installation_table = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True, server_default=sa.func.gen_random_uuid()),
 )
 
 
@@ -94,7 +111,7 @@ class Job:
     ``owner`` is the number of the worker process that runs the job.
     ``idempotency_key`` is what its submitter called the submission, to send it again without making another.
     ``cancel_requested`` until a worker has seen to it that nothing of the job goes on. From ``deleted_on`` on
-    there is no such job for its submitter.
+    there is no such job for its submitter. ``expires_on`` is announced by the flow that removes jobs then.
     """
 
     id: int
@@ -114,8 +131,31 @@ class Job:
     idempotency_key: str | None
     cancel_requested: bool
     deleted_on: datetime | None
+    ended_on: datetime | None
+    expires_on: datetime | None
+    pinned: bool
     created_on: datetime
     updated_on: datetime
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has ended and nobody has anything to do for it any more."""
+        knows_of_cancellation = not self.cancel_requested or self.flow_run_id is None
+        return self.state.is_final and self.owner is None and knows_of_cancellation
+
+    @property
+    def may_run_again(self) -> bool:
+        """Whether it ended by no fault of its own and before any scheduler can have had its command.
+
+        A destination is written down before the command is handed over.
+        """
+        return (
+            self.state is State.ERROR
+            and self.reason_kind in NOT_THEIR_FAULT
+            and self.destination is None
+            and self.scheduler_id is None
+            and self.deleted_on is None
+        )
 
 
 class Order(enum.StrEnum):

@@ -86,6 +86,12 @@ class LocalCommands:
         (draft / "submission.json").write_text(json.dumps(content), encoding="utf-8")
         draft.rename(directory)
 
+    def tokens(self) -> list[str]:
+        """Return the names of all that were added and not forgotten, whatever is in them."""
+        if not self._directory.is_dir():
+            return []
+        return [path.name for path in self._directory.iterdir() if not path.name.startswith(".")]
+
     def submissions(self) -> list[Submission]:
         """Return all that were added and not forgotten, by job."""
         if not self._directory.is_dir():

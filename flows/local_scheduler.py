@@ -95,6 +95,9 @@ class LocalScheduler:
     async def check(self) -> None:
         """Nothing is between us and this machine."""
 
+    async def tokens(self) -> list[str]:
+        return await asyncio.to_thread(self._commands.tokens)
+
     async def close(self) -> None:
         """Stop looking after the commands, which go on."""
         self._closed = True

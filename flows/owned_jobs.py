@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.errors import JobFailure, Superseded
-from flows.jobs import TRANSITIONS, Job, State, job_table
+from flows.jobs import NOT_THEIR_FAULT, TRANSITIONS, Job, State, job_table
 from flows.store import ACTIVE, ENDED, JobStore
 from flows.workers import IS_LIVE, worker_table
 
@@ -84,6 +84,30 @@ class OwnedJobs(JobStore):
         )
         return claimed is not None
 
+    async def run_again(self, job_id: int, flow_run_id: uuid.UUID) -> Job | None:
+        """Own a job that has ended, to run it once more for an operator; None when that may not be.
+
+        The one way back from an end. It demands that the command never can have been started: the job had no
+        destination yet, which is written down before the command is handed over.
+        """
+        again = sa.update(job_table).where(
+            _job.id == job_id,
+            _job.flow_run_id == flow_run_id,
+            _job.state == State.ERROR,
+            _job.reason_kind.in_(NOT_THEIR_FAULT),
+            _job.destination.is_(None),
+            _job.scheduler_id.is_(None),
+            _job.deleted_on.is_(None),
+            _job.owner.is_(None),
+            sa.not_(_job.cancel_requested),
+        )
+        values = {"state": State.NEW, "reason": "An operator runs the job again.", "reason_kind": None}
+        return await self._first(
+            again.values(
+                **values, ended_on=None, expires_on=None, owner=self.owner, updated_on=sa.func.now()
+            ).returning(job_table)
+        )
+
     async def release_flow_run(self, job_id: int) -> None:
         """Put the job back among those that wait for a flow run."""
         await self._change(job_id, ACTIVE, flow_run_id=None, owner=None)
@@ -106,9 +130,9 @@ class OwnedJobs(JobStore):
 
     # A job's life: what the flow's tasks need
 
-    async def set_destination(self, job_id: int, destination: str) -> None:
-        """Write down where the job will run."""
-        await self._change(job_id, ACTIVE, destination=destination)
+    async def set_destination(self, job_id: int, destination: str) -> bool:
+        """Write down where the job will run, unless it has ended; return whether it was."""
+        return await self._change(job_id, ACTIVE, destination=destination)
 
     async def submitted(self, job_id: int, scheduler_id: str) -> None:
         """Write down the id that the scheduler gave the job, which is then queued there."""
@@ -140,6 +164,8 @@ class OwnedJobs(JobStore):
 
     async def _move(self, job_id: int, state: State, **values: object) -> bool:
         sources = [source for source, targets in TRANSITIONS.items() if state in targets]
+        if state.is_final:
+            values["ended_on"] = sa.func.now()
         return await self._change(job_id, _job.state.in_(sources), state=state, **values)
 
     async def _change(self, job_id: int, *where: sa.ColumnElement[bool], **values: object) -> bool:

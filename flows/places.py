@@ -19,9 +19,21 @@ class Place:
         """Where a job's files are."""
         return self.job_root / str(job_id)
 
+    def hidden_dir(self, job_id: int, token: str) -> Path:
+        """Where a job's files are while they are unpacked, and while they are removed.
+
+        The token proves whose they are, should they be left there.
+        """
+        return self.job_root / f".{job_id}.{token}"
+
+    @property
+    def uploads(self) -> Path:
+        """Where archives are until they are unpacked."""
+        return self.data_dir / "uploads"
+
     def upload(self, token: str) -> Path:
         """Where the archive that a visitor sent is kept until it is unpacked."""
-        return self.data_dir / "uploads" / f"{token}.archive"
+        return self.uploads / f"{token}.archive"
 
     @property
     def commands(self) -> Path:

@@ -26,7 +26,7 @@ ACTIVE = _job.state.not_in([State.OK, State.ERROR])
 ENDED = _job.state.in_([State.OK, State.ERROR])
 _VISIBLE = _job.deleted_on.is_(None)
 # Not to be settled: a worker that runs it, and a flow run that does not know yet that the job was cancelled.
-_SETTLED = sa.and_(
+SETTLED = sa.and_(
     ENDED, _job.owner.is_(None), sa.or_(sa.not_(_job.cancel_requested), _job.flow_run_id.is_(None))
 )
 # Nothing of the job is anywhere but in its row and its upload.
@@ -133,6 +133,7 @@ class JobStore(Database):
             submitter=submitter,
             roles=[],
             state=State.OK,
+            ended_on=sa.func.now(),
             command="",
             token=uuid.uuid4(),
         )
@@ -226,6 +227,7 @@ class JobStore(Database):
             update.values(
                 cancel_requested=sa.or_(_job.cancel_requested, ACTIVE),
                 state=sa.case((_NOT_BEGUN, State.ERROR.value), else_=_job.state),
+                ended_on=sa.case((_NOT_BEGUN, sa.func.now()), else_=_job.ended_on),
                 reason=sa.case((_NOT_BEGUN, reason), else_=_job.reason),
                 reason_kind=sa.case((_NOT_BEGUN, JobCancelled.kind), else_=_job.reason_kind),
                 updated_on=sa.case((ACTIVE, sa.func.now()), else_=_job.updated_on),
@@ -238,14 +240,14 @@ class JobStore(Database):
 
     async def to_purge(self) -> list[Job]:
         """Return deleted jobs that nobody has anything to do for any more."""
-        return await self._all(sa.select(job_table).where(_job.deleted_on.is_not(None), _SETTLED))
+        return await self._all(sa.select(job_table).where(_job.deleted_on.is_not(None), SETTLED))
 
     async def purge(self, job_id: int) -> None:
         """Remove the row of a deleted job that nobody has anything to do for any more."""
         statement = sa.delete(job_table)
         async with self.connection() as connection:
             await connection.execute(
-                statement.where(_job.id == job_id, _job.deleted_on.is_not(None), _SETTLED)
+                statement.where(_job.id == job_id, _job.deleted_on.is_not(None), SETTLED)
             )
 
     async def _update(self, *where: sa.ColumnElement[bool], **values: object) -> int | None:

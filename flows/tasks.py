@@ -18,9 +18,11 @@ from prefect.tasks import Task
 from flows import archives
 from flows.ending import leave_destination
 from flows.errors import (
+    ArchiveRefused,
     BartenderError,
     CommandFailed,
     DestinationRefused,
+    InternalError,
     InvalidUpload,
     JobFailure,
     StagingFailed,
@@ -87,7 +89,7 @@ async def upload(job_id: int) -> None:
         stop = threading.Event()
         await to_the_end(lambda: _unpack(runtime, job, stop), stop=stop)
     except InvalidUpload as error:
-        raise StagingFailed(str(error)) from error
+        raise ArchiveRefused(str(error)) from error
     except OSError as error:
         raise StagingFailed(
             f"The archive could not be unpacked ({error.strerror}); submit again later."
@@ -99,7 +101,7 @@ def _unpack(runtime: Runtime, job: Job, stop: threading.Event) -> None:
         return  # submitted: its directory is in use
     job_dir = runtime.place.job_dir(job.id)
     # Under another name first, so that the job's directory is there as a whole or not at all.
-    draft = job_dir.with_name(f".{job.id}")
+    draft = runtime.place.hidden_dir(job.id, str(job.token))
     archives.unpack(runtime.place.upload(str(job.token)), draft, runtime.config.uploads, stop)
     if job_dir.exists():
         # Of an interrupted try of this step, or of another database's job of this id: not ours to destroy.
@@ -129,7 +131,8 @@ async def pick_destination(job_id: int) -> str:
         raise DestinationRefused(f"No destination could be picked ({error}); tell the operator.") from error
     if name not in runtime.config.destinations:
         raise DestinationRefused(f"The unknown destination {name!r} was picked; tell the operator.")
-    await runtime.jobs.set_destination(job_id, name)
+    if not await runtime.jobs.set_destination(job_id, name):
+        raise InternalError("The job ended before it had a destination.")
     # With one destination only, the flow run was tagged when it was made.
     if job.flow_run_id is not None and len(runtime.config.destinations) > 1:
         await tag_destination(job, job.flow_run_id, name)

@@ -10,6 +10,7 @@ from api.auth import CurrentUser
 from api.schemas import JobModelDTO, Problem
 from api.services import ServicesDep
 from flows.errors import JobNotFound
+from flows.expiry import KeptJobs
 from flows.jobs import Job, JobFilter, Order, State
 
 router = APIRouter(prefix="/api/job", tags=["job"])
@@ -118,3 +119,20 @@ async def cancel_job(job: OwnJob, services: ServicesDep, response: Response) -> 
 async def delete_job(job: OwnJob, services: ServicesDep) -> None:
     """Remove the job and its files; one that is under way is ended first."""
     await endings.delete(job, services)
+
+
+_PINS: dict[int | str, dict[str, Any]] = {
+    409: {"model": Problem, "description": "You have pinned as many jobs as you may"}
+}
+
+
+@router.post("/{jobid}/pin", response_model=JobModelDTO, responses=_NOT_FOUND | _PINS)
+async def pin_job(job: OwnJob, services: ServicesDep) -> Job:
+    """Keep the job: it does not expire while it is pinned."""
+    return await KeptJobs(services.store.engine).pin(job, max_pins=services.config.max_pins)
+
+
+@router.delete("/{jobid}/pin", response_model=JobModelDTO, responses=_NOT_FOUND)
+async def unpin_job(job: OwnJob, services: ServicesDep) -> Job:
+    """Let the job expire like others; when is announced before."""
+    return await KeptJobs(services.store.engine).unpin(job)

@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -76,6 +76,18 @@ class Scheduler(Protocol):
 
     async def close(self) -> None:
         """Let go of connections. Commands go on."""
+        ...
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """A scheduler that can say what it keeps, so that what has no job any more is ended and forgotten.
+
+    Its ``cancel`` and ``forget`` take a token as well as an id.
+    """
+
+    async def tokens(self) -> list[str]:
+        """Return the tokens of all commands that were submitted here and not forgotten."""
         ...
 
 

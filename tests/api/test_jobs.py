@@ -30,6 +30,8 @@ async def test_job(site: Site, alice: httpx.AsyncClient) -> None:
         "reason": None,
         "reason_kind": None,
         "destination": None,
+        "expires_on": None,
+        "pinned": False,
     }
 
 

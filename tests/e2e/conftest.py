@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import FlowRun
 
 from tests.e2e.service import PICKER, TWO_DESTINATIONS, Service
 
@@ -36,6 +38,11 @@ async def prefect(service: Service) -> AsyncIterator[PrefectClient]:
 def prefect_client(service: Service) -> PrefectClient:
     environment = service.environment
     return PrefectClient(environment["PREFECT_API_URL"], auth_string=environment["PREFECT_API_AUTH_STRING"])
+
+
+async def job_runs(prefect: PrefectClient) -> list[FlowRun]:
+    """Return the flow runs of all jobs, without those of the scheduled flows."""
+    return await prefect.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["run-job"])))
 
 
 def prefect_command_environment(service: Service) -> dict[str, str]:

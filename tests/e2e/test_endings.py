@@ -7,6 +7,7 @@ import httpx
 import pytest
 from prefect.client.orchestration import PrefectClient
 
+from tests.e2e.conftest import job_runs
 from tests.e2e.service import Service, until
 from tests.flows.test_schedulers import has_ended
 
@@ -68,7 +69,7 @@ async def test_right_after_it_was_submitted(service: Service, prefect: PrefectCl
             assert has_ended(int(directory.read_text()))
 
     async def settled() -> bool:
-        runs = [run for run in await prefect.read_flow_runs() if run.parameters.get("job_id") in jobs]
+        runs = [run for run in await job_runs(prefect) if run.parameters.get("job_id") in jobs]
         return all(run.state is not None and run.state.is_final() for run in runs)
 
     await until(settled)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prefect.states import Cancelling
 
-from tests.e2e.conftest import prefect_client
+from tests.e2e.conftest import job_runs, prefect_client
 from tests.e2e.service import Service, until
 
 SCRIPT = "echo ran >>ledger; sleep 2; cat ledger"
@@ -106,7 +106,7 @@ async def test_cancelled_while_the_worker_is_away(own_service: Service) -> None:
     worker.kill()
     worker.wait()
     async with prefect_client(own_service) as prefect:
-        for run in await prefect.read_flow_runs():
+        for run in await job_runs(prefect):
             await prefect.set_flow_run_state(run.id, Cancelling())
         worker = own_service.command("worker")
         try:
@@ -115,7 +115,7 @@ async def test_cancelled_while_the_worker_is_away(own_service: Service) -> None:
                 assert not _is_alive(int((own_service.job_dir(job_id) / "pid").read_text()))
 
             async def all_cancelled() -> bool:
-                runs = await prefect.read_flow_runs()
+                runs = await job_runs(prefect)
                 return all(run.state is not None and run.state.is_cancelled() for run in runs)
 
             await until(all_cancelled)

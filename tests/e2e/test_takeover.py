@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.e2e.conftest import prefect_client
+from tests.e2e.conftest import job_runs, prefect_client
 from tests.e2e.service import Service, until
 
 RUNS_UNTIL_GO = "echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done; echo done"
@@ -54,7 +54,7 @@ async def assert_go_on(service: Service, jobs: list[int]) -> None:
     async with prefect_client(service) as prefect:
 
         async def all_completed() -> bool:
-            runs = await prefect.read_flow_runs()
+            runs = await job_runs(prefect)
             return len(runs) == len(jobs) and all(run.state and run.state.is_completed() for run in runs)
 
         await until(all_completed)

@@ -1,0 +1,78 @@
+"""The flow that removes what nobody needs any more. Loaded by its path too, so no type is defined here."""
+
+from datetime import timedelta
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.deletion import purge
+from flows.expiry import KeptJobs
+from flows.leftovers import remove_leftovers
+from flows.old_runs import remove_old_runs
+from flows.runtime import Runtime, current
+from flows.upkeep_report import Report
+
+NOTHING = "There was nothing to remove."
+
+
+@flow(name="clean-up")
+async def clean_up(
+    dry_run: bool = False,
+    notice_days: float = 1.0,
+    leftovers_after_days: float = 1.0,
+    uploads_after_days: float = 7.0,
+    flow_runs_after_days: float = 30.0,
+    upkeep_runs_after_days: float = 2.0,
+    directories_without_job: bool = False,
+    at_most: int = 5000,
+) -> State:
+    """Remove expired jobs, what was left of jobs on the disk, and old flow runs with their logs.
+
+    Args:
+        dry_run: only say what would be removed
+        notice_days: jobs expire only after their submitters could see for so long when they do
+        leftovers_after_days: files of no use are left alone for so long, whoever may be making them
+        uploads_after_days: how long archives of jobs that an operator can still retry are kept
+        flow_runs_after_days: how long Prefect keeps the runs of jobs after their end
+        upkeep_runs_after_days: how long Prefect keeps the runs of this flow and of `reconcile`
+        directories_without_job: also remove old numbered directories of jobs that are not in the database;
+            do not where several databases have one directory of jobs
+        at_most: so many jobs, and so many flow runs, are removed by one run; the next one goes on
+    """
+    runtime = current()
+    report = Report()
+    await _expired_jobs(runtime, report, dry_run, timedelta(days=notice_days), at_most)
+    await remove_leftovers(
+        runtime,
+        report,
+        dry_run=dry_run,
+        age=timedelta(days=leftovers_after_days),
+        age_of_uploads=timedelta(days=uploads_after_days),
+        directories_without_job=directories_without_job,
+    )
+    await remove_old_runs(
+        report,
+        dry_run=dry_run,
+        age_of_jobs=timedelta(days=flow_runs_after_days),
+        age_of_upkeep=timedelta(days=upkeep_runs_after_days),
+        at_most=at_most,
+    )
+    await report.publish("clean-up", NOTHING)
+    return Completed(message=report.summary(NOTHING))
+
+
+async def _expired_jobs(
+    runtime: Runtime, report: Report, dry_run: bool, notice: timedelta, at_most: int
+) -> None:
+    jobs = KeptJobs(runtime.jobs.engine)
+    if dry_run:
+        for job in await jobs.expired(runtime.config, notice, limit=at_most):
+            report.add("expired job", job.id, "would be removed")
+        return
+    await jobs.announce(runtime.config, notice)
+    for job in await jobs.delete_expired(limit=at_most):
+        report.add("expired job", job.id, "removed")
+    for job in await jobs.to_purge():  # those, and where whoever should have done it was interrupted
+        if not await purge(job, runtime.place, runtime.jobs):
+            report.add("deleted job", job.id, "kept: its files cannot be removed, see the worker's log")

@@ -1,0 +1,118 @@
+"""When jobs expire, and which their submitters keep: all SQL about both."""
+
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from flows.config import Config
+from flows.errors import JobNotFound, TooManyPins
+from flows.jobs import Job, job_table
+from flows.store import ENDED, SETTLED, JobStore
+
+_job = job_table.c
+_ENDED = sa.and_(ENDED, _job.deleted_on.is_(None))
+
+
+def _interval(days: float | str | None) -> sa.ColumnElement[Any]:
+    return sa.literal(None if days is None or days == "never" else timedelta(days=float(days)), sa.Interval())
+
+
+def _retention(config: Config) -> sa.ColumnElement[Any]:
+    """Return how long a job is kept after its end; NULL for ever."""
+    own = {
+        name: application.retention_days
+        for name, application in config.applications.items()
+        if application.retention_days is not None
+    }
+    default = _interval(config.retention_days)
+    if not own:
+        return default
+    return sa.case(
+        *((_job.application == name, _interval(days)) for name, days in own.items()), else_=default
+    )
+
+
+def _expiry(config: Config, notice: timedelta) -> sa.ColumnElement[Any]:
+    """Return when a job that has ended expires; NULL for never.
+
+    What its submitter was told holds, and it is told ``notice`` before, also when the configuration changes.
+    """
+    wanted = _job.ended_on + _retention(config)
+    told = sa.func.least(_job.expires_on, sa.func.now() + notice)  # of NULL and a moment, the moment
+    return sa.case((sa.or_(_job.pinned, wanted.is_(None)), None), else_=sa.func.greatest(wanted, told))
+
+
+class KeptJobs(JobStore):
+    """The store of those who let jobs expire, or keep them."""
+
+    async def announce(self, config: Config, notice: timedelta) -> int:
+        """Write down for each job that has ended when it expires; return for how many that changed."""
+        expiry = _expiry(config, notice)
+        changed = (
+            sa.update(job_table)
+            .where(_ENDED, _job.expires_on.is_distinct_from(expiry))
+            .values(expires_on=expiry)
+            .returning(_job.id)
+            .cte("changed")
+        )
+        async with self.connection() as connection:
+            count: int = (
+                await connection.execute(sa.select(sa.func.count()).select_from(changed))
+            ).scalar_one()
+            return count
+
+    async def expired(self, config: Config, notice: timedelta, *, limit: int) -> list[Job]:
+        """Return jobs that ``delete_expired`` would delete after ``announce``."""
+        expiry = _expiry(config, notice)
+        statement = sa.select(job_table).where(_ENDED, SETTLED, expiry <= sa.func.now())
+        return await self._all(statement.order_by(_job.expires_on).limit(limit))
+
+    async def delete_expired(self, *, limit: int) -> list[Job]:
+        """Mark expired jobs as deleted, those that expired first at first, and return them to be purged."""
+        due = sa.select(_job.id).where(
+            _ENDED, SETTLED, sa.not_(_job.pinned), _job.expires_on <= sa.func.now()
+        )
+        ids = due.order_by(_job.expires_on).limit(limit).with_for_update(skip_locked=True).cte("due")
+        return await self._all(
+            sa.update(job_table)
+            .where(_job.id.in_(sa.select(ids.c.id)))
+            .values(deleted_on=sa.func.now(), idempotency_key=None)
+            .returning(job_table)
+        )
+
+    async def pin(self, job: Job, *, max_pins: int) -> Job:
+        """Keep the job for as long as it is pinned; harmless when it is.
+
+        Raises TooManyPins when its submitter keeps so many already, JobNotFound when it is gone meanwhile.
+        """
+        lock = sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"pins of {job.submitter}")))
+        other = job_table.alias("other")
+        pins = (
+            sa.select(sa.func.count())
+            .select_from(other)
+            .where(other.c.submitter == job.submitter, other.c.pinned, other.c.deleted_on.is_(None))
+            .scalar_subquery()
+        )
+        update = _of(job).where(sa.or_(_job.pinned, pins < max_pins)).values(pinned=True, expires_on=None)
+        # Two requests of one submitter at once must not both take the last pin.
+        async with self.connection(self.engine) as connection, connection.begin():
+            await connection.execute(lock)
+            pinned = (await connection.execute(update.returning(_job.id))).scalar_one_or_none()
+        now = await self.get(job.id)
+        if now.deleted_on is not None:
+            raise JobNotFound(f"You have no job {job.id}.")
+        if pinned is None:
+            raise TooManyPins(f"You have pinned {max_pins} jobs, which is as many as you may; unpin another.")
+        return now
+
+    async def unpin(self, job: Job) -> Job:
+        """Let the job expire; raises JobNotFound when it is gone meanwhile."""
+        unpinned = await self._first(_of(job).values(pinned=False).returning(job_table))
+        if unpinned is None:
+            raise JobNotFound(f"You have no job {job.id}.")
+        return unpinned
+
+
+def _of(job: Job) -> sa.Update:
+    return sa.update(job_table).where(_job.id == job.id, _job.deleted_on.is_(None))

@@ -1,0 +1,170 @@
+"""What interrupted processes left on the disk. Only what is proven ours and of no use is removed.
+
+A name with the token of a job in our database is ours. In the data directory everything is, once it is
+proven to be that of our database. A directory of jobs may be shared with another database, so what there has
+no token is only reported.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from flows.deletion import remove_tree
+from flows.jobs import Job
+from flows.places import Place
+from flows.runtime import Runtime
+from flows.upkeep import UpkeepStore
+from flows.upkeep_report import Report
+
+logger = logging.getLogger(__name__)
+
+OWNER = "database"
+"""File in the data directory that says of which database it is."""
+
+_UUID = "([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+_UPLOAD = re.compile(rf"{_UUID}\.archive")
+_RESULTS = re.compile(_UUID)
+_NUMBERED = re.compile(r"(\d{1,18})")
+# Half unpacked or half removed, and the guards of flows.filesystems.
+_HIDDEN = re.compile(rf"\.(?:\d+\.{_UUID}|{_UUID}\.started)")
+# Set aside by flows.tasks because it was not ours to destroy, or of an earlier version.
+_ASIDE = re.compile(r"\.(\d+)(?:\.[0-9a-f]{32})?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: Path
+    key: str
+    age: float
+
+
+async def remove_leftovers(
+    runtime: Runtime,
+    report: Report,
+    *,
+    dry_run: bool,
+    age: timedelta,
+    age_of_uploads: timedelta,
+    directories_without_job: bool,
+) -> None:
+    """Remove what was not touched for ``age``. The uploads of jobs that can be run again have another age."""
+    store = UpkeepStore(runtime.jobs.engine)
+    leftovers = _Leftovers(store, runtime.place, report, dry_run, age.total_seconds())
+    owned = await asyncio.to_thread(is_ours, runtime.place.data_dir, await store.installation())
+    if not owned:
+        report.add("data directory", runtime.place.data_dir, f"kept: its file {OWNER} names another database")
+    await leftovers.uploads(age_of_uploads.total_seconds(), owned=owned)
+    await leftovers.results(owned=owned)
+    await leftovers.hidden()
+    await leftovers.without_job(remove=directories_without_job)
+
+
+class _Leftovers:
+    def __init__(self, store: UpkeepStore, place: Place, report: Report, dry_run: bool, age: float) -> None:
+        self._store = store
+        self._place = place
+        self._report = report
+        self._dry_run = dry_run
+        self._age = age
+
+    async def uploads(self, age_to_run_again: float, *, owned: bool) -> None:
+        entries = await self._old(self._place.uploads, _UPLOAD)
+        jobs = await self._store.by_tokens([uuid.UUID(entry.key) for entry in entries])
+        for entry in entries:
+            job = jobs.get(uuid.UUID(entry.key))
+            if job is not None and job.may_run_again and entry.age < age_to_run_again:
+                continue
+            if await self._is_of_no_use(job, owned):
+                await self._remove("upload", entry.path)
+
+    async def results(self, *, owned: bool) -> None:
+        entries = await self._old(self._place.results, _RESULTS)
+        jobs = await self._store.by_flow_runs([uuid.UUID(entry.key) for entry in entries])
+        for entry in entries:
+            if await self._is_of_no_use(jobs.get(uuid.UUID(entry.key)), owned):
+                await self._remove("results of a flow run", entry.path)
+
+    async def hidden(self) -> None:
+        entries = await self._old(self._place.job_root, _HIDDEN)
+        jobs = await self._store.by_tokens([uuid.UUID(entry.key) for entry in entries])
+        for entry in entries:
+            job = jobs.get(uuid.UUID(entry.key))
+            if job is None:
+                self._report.add("hidden directory", entry.path, "kept: of no job in this database")
+            elif job.is_settled:
+                await self._remove("hidden directory", entry.path)
+        for entry in await self._old(self._place.job_root, _ASIDE):
+            self._report.add("directory set aside", entry.path, "kept: look whether anybody needs it")
+
+    async def without_job(self, *, remove: bool) -> None:
+        entries = await self._old(self._place.job_root, _NUMBERED)
+        jobs = await self._store.with_ids([int(entry.key) for entry in entries])
+        for entry in entries:
+            if int(entry.key) in jobs:
+                continue
+            if remove:
+                await self._remove("directory without job", entry.path)
+            else:
+                self._report.add("directory without job", entry.path, "kept: perhaps of another database")
+
+    async def _is_of_no_use(self, job: Job | None, owned: bool) -> bool:
+        return owned if job is None else job.is_settled
+
+    async def _old(self, directory: Path, pattern: re.Pattern[str]) -> list[_Entry]:
+        entries = await asyncio.to_thread(lambda: list(_entries(directory, pattern)))
+        return [entry for entry in entries if entry.age >= self._age]
+
+    async def _remove(self, what: str, path: Path) -> None:
+        if self._dry_run:
+            self._report.add(what, path, "would be removed")
+            return
+        try:
+            await asyncio.to_thread(_remove, path)
+        except OSError as error:
+            logger.exception("%s cannot be removed", path)
+            self._report.add(what, path, f"kept: cannot be removed ({error.strerror})")
+        else:
+            self._report.add(what, path, "removed")
+
+
+def _entries(directory: Path, pattern: re.Pattern[str]) -> Iterator[_Entry]:
+    now = time.time()
+    with suppress(FileNotFoundError), os.scandir(directory) as found:
+        for entry in found:
+            if match := pattern.fullmatch(entry.name):
+                key = next(group for group in match.groups() if group is not None)
+                with suppress(FileNotFoundError):  # gone meanwhile
+                    status = entry.stat(follow_symlinks=False)
+                    # A moved directory keeps the time of its change, but not that of its name.
+                    yield _Entry(Path(entry.path), key, now - max(status.st_mtime, status.st_ctime))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def is_ours(data_dir: Path, installation: uuid.UUID) -> bool:
+    """Whether the data directory is this database's; one that is nobody's becomes so."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    draft = data_dir / f".{OWNER}.{installation}"
+    draft.write_text(f"{installation}\n", encoding="ascii")
+    try:
+        with suppress(FileExistsError):
+            (data_dir / OWNER).hardlink_to(draft)
+    finally:
+        draft.unlink()
+    return (data_dir / OWNER).read_text(encoding="ascii").strip() == str(installation)
+
+
+__all__ = ["OWNER", "is_ours", "remove_leftovers"]

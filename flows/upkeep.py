@@ -1,0 +1,77 @@
+"""SQL about jobs that only the scheduled flows need."""
+
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from flows.jobs import Job, installation_table, job_table
+from flows.store import ACTIVE, JobStore
+
+_job = job_table.c
+_CHUNK = 1000
+
+K = TypeVar("K")
+
+
+def chunks(keys: Collection[K]) -> Iterator[list[K]]:
+    """Return the keys, a thousand at most at a time."""
+    everything = list(keys)
+    for start in range(0, len(everything), _CHUNK):
+        yield everything[start : start + _CHUNK]
+
+
+class UpkeepStore(JobStore):
+    """The store of those who look after all jobs at once."""
+
+    async def installation(self) -> uuid.UUID:
+        """Return which database this is, wherever it was copied or restored to."""
+        async with self.connection() as connection:
+            found: uuid.UUID = (await connection.execute(sa.select(installation_table.c.id))).scalar_one()
+            return found
+
+    async def by_tokens(self, tokens: Collection[uuid.UUID]) -> dict[uuid.UUID, Job]:
+        """Return the jobs of these tokens that there are."""
+        return await self._by(_job.token, tokens, lambda job: job.token)
+
+    async def with_ids(self, ids: Collection[int]) -> dict[int, Job]:
+        """Return the jobs of these ids that there are."""
+        return await self._by(_job.id, ids, lambda job: job.id)
+
+    async def by_flow_runs(self, flow_runs: Collection[uuid.UUID]) -> dict[uuid.UUID, Job]:
+        """Return the jobs of these flow runs that there are."""
+        return {
+            flow_run_id: job
+            for flow_run_id, job in (await self._by(_job.flow_run_id, flow_runs, _flow_run_of)).items()
+            if flow_run_id is not None
+        }
+
+    async def under_way(self) -> dict[uuid.UUID, Job]:
+        """Return all jobs under way that have a flow run, by it."""
+        jobs = await self._all(sa.select(job_table).where(ACTIVE, _job.flow_run_id.is_not(None)))
+        return {job.flow_run_id: job for job in jobs if job.flow_run_id is not None}
+
+    async def forget_flow_run(self, job: Job) -> bool:
+        """Let a job that nobody runs have another flow run, as this one is gone; return whether it does."""
+        forgotten = await self._update(
+            _job.id == job.id,
+            ACTIVE,
+            _job.flow_run_id == job.flow_run_id,
+            _job.owner.is_(None),
+            flow_run_id=None,
+        )
+        return forgotten is not None
+
+    async def _by(
+        self, column: sa.ColumnElement[Any], keys: Collection[Any], key_of: Callable[[Job], K]
+    ) -> dict[K, Job]:
+        found: dict[K, Job] = {}
+        for chunk in chunks(keys):
+            jobs = await self._all(sa.select(job_table).where(column.in_(chunk)))
+            found |= {key_of(job): job for job in jobs}
+        return found
+
+
+def _flow_run_of(job: Job) -> uuid.UUID | None:
+    return job.flow_run_id

@@ -1,0 +1,222 @@
+"""Jobs, flow runs and commands that contradict each other, and operators who run a job again."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed, Pending, Running, Scheduled
+
+from tests.e2e.conftest import prefect_client
+from tests.e2e.service import CONFIG, Service, until
+from tests.e2e.test_jobs import finished, flow_runs_of
+from tests.e2e.test_upkeep import ended, message, start
+from tests.flows.test_schedulers import has_ended
+
+UNTIL_GO = "echo $$ >pid; while [ ! -e go ]; do sleep 0.05; done; echo ran >>ledger"
+
+
+async def reconcile(prefect: PrefectClient) -> str:
+    run = await start(prefect, "reconcile")
+    return message(await ended(prefect, run.id))
+
+
+async def run_of(prefect: PrefectClient, job_id: int) -> FlowRun:
+    [run] = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
+    return run  # type: ignore[no-any-return]
+
+
+async def going_on(service: Service, prefect: PrefectClient) -> tuple[int, FlowRun]:
+    job_id = await service.run(UNTIL_GO)
+    await service.state_is(job_id, "running")
+    return job_id, await run_of(prefect, job_id)
+
+
+async def pid_of(service: Service, job_id: int) -> int:
+    file = service.job_dir(job_id) / "pid"
+
+    async def written() -> bool:
+        return file.exists() and file.read_text().endswith("\n")
+
+    await until(written)
+    return int(file.read_text())
+
+
+async def has_state(prefect: PrefectClient, flow_run_id: uuid.UUID, name: str) -> None:
+    async def look() -> bool:
+        return (await prefect.read_flow_run(flow_run_id)).state_name == name
+
+    await until(look)
+
+
+@asynccontextmanager
+async def database(service: Service) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(service.environment["BARTENDER_DB_DSN"].replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def test_nothing_is_wrong(service: Service, prefect: PrefectClient) -> None:
+    job_id, run = await going_on(service, prefect)
+    assert await reconcile(prefect) == "Completed: Everything is as it should be."
+    assert (await prefect.read_flow_run(run.id)).state_name == "Running"
+    (service.job_dir(job_id) / "go").touch()
+    assert (await service.ended(job_id))["state"] == "ok"
+
+
+async def test_set_to_cancelled_behind_the_workers_back(service: Service, prefect: PrefectClient) -> None:
+    job_id, run = await going_on(service, prefect)
+    pid = await pid_of(service, job_id)
+    await prefect.set_flow_run_state(run.id, Cancelled(), force=True)
+    assert "job whose flow run was set to Cancelled: is being cancelled 1" in await reconcile(prefect)
+    job = await service.ended(job_id)
+    assert job["reason"] == "The job was cancelled by an operator."
+    assert has_ended(pid)
+    await has_state(prefect, run.id, "Cancelled")
+
+
+@pytest.mark.parametrize("state", [Crashed(), Failed()], ids=["crashed", "failed"])
+async def test_ended_in_prefect_while_the_job_goes_on(
+    service: Service, prefect: PrefectClient, state: Any
+) -> None:
+    job_id, run = await going_on(service, prefect)
+    await prefect.set_flow_run_state(run.id, state, force=True)
+    assert f"job whose flow run was {state.name}: goes on 1" in await reconcile(prefect)
+    assert (await prefect.read_flow_run(run.id)).state_name == "Running"
+    (service.job_dir(job_id) / "go").touch()
+    assert (await service.ended(job_id))["state"] == "ok"
+    await has_state(prefect, run.id, "Completed")
+    assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+
+
+@pytest.mark.parametrize(
+    "state", [Running(), Pending(), Cancelling()], ids=["running", "pending", "cancelling"]
+)
+async def test_of_an_ended_job(service: Service, prefect: PrefectClient, state: Any) -> None:
+    job_id = await service.run("exit 3")
+    run = await finished(prefect, f"script-{job_id}")
+    await prefect.set_flow_run_state(run.id, state, force=True)
+    assert f"flow run of the ended job {job_id}: is Failed now 1" in await reconcile(prefect)
+    run = await prefect.read_flow_run(run.id)
+    assert message(run) == "Failed: The command ended with exit code 3; see stderr.txt."
+
+
+@pytest.mark.parametrize("state", [Running(), Pending()], ids=["running", "pending"])
+async def test_a_flow_run_without_a_job(service: Service, prefect: PrefectClient, state: Any) -> None:
+    deployment = await prefect.read_deployment_by_name("run-job/bartender")
+    later: Any = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=1))
+    run = await prefect.create_flow_run_from_deployment(
+        deployment.id, parameters={"job_id": 987654321}, state=later
+    )
+    await reconcile(prefect)
+    assert (await prefect.read_flow_run(run.id)).state_name == "Scheduled"  # an operator's, for later
+    await prefect.set_flow_run_state(run.id, state, force=True)
+    await reconcile(prefect)
+    assert message(await prefect.read_flow_run(run.id)) == "Failed: There is no job of this flow run."
+
+
+async def test_a_row_that_was_removed_by_hand(service: Service, prefect: PrefectClient) -> None:
+    job_id, run = await going_on(service, prefect)
+    pid = await pid_of(service, job_id)
+    async with database(service) as connection:
+        await connection.execute("DELETE FROM job WHERE id = $1", job_id)
+    assert "command without a job under way: ended and forgotten 1" in await reconcile(prefect)
+    assert has_ended(pid)
+    assert not list((service.data_dir / "commands").glob("*/local/*"))
+
+    async def is_over() -> bool:
+        await reconcile(prefect)
+        state = (await prefect.read_flow_run(run.id)).state
+        return state is not None and state.is_final()
+
+    await until(is_over)
+    assert f"Job {job_id} is not there any more; nothing is run for it" in service.log()
+
+
+async def test_a_deleted_flow_run_of_a_job_that_waits(own_service: Service) -> None:
+    service = await own_service.start()
+    async with prefect_client(service) as prefect:
+        first, _ = await going_on(service, prefect)
+
+        async def limit(number: int | None) -> None:
+            path = {"name": "bartender"}
+            await prefect.request(
+                "PATCH", "/work_pools/{name}", path_params=path, json={"concurrency_limit": number}
+            )
+
+        await limit(1)
+
+        async def waits() -> int | None:
+            # The worker learns of the limit with its next heartbeat.
+            job_id = await service.run("echo ran >>ledger")
+            await asyncio.sleep(1)
+            return job_id if (await service.job(job_id))["state"] == "new" else None
+
+        job_id: int = await until(waits)
+        run = await run_of(prefect, job_id)
+        await prefect.delete_flow_run(run.id)
+        assert "job whose flow run was deleted: gets a new one 1" in await reconcile(prefect)
+        new = await run_of(prefect, job_id)
+        assert new.id != run.id
+        await limit(None)
+        assert (await service.ended(job_id))["state"] == "ok"
+        assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+        (service.job_dir(first) / "go").touch()
+        await service.ended(first)
+
+
+PICKER = """
+def pick(job_dir, application_name, submitter, context):
+    if not (job_dir.parent.parent / "mended").exists():
+        raise LookupError("not mended")
+    return "local"
+"""
+
+
+async def test_retry_of_a_job_whose_command_never_started(own_service: Service) -> None:
+    service = own_service
+    (service.directory / "picker.py").write_text(PICKER)
+    (service.directory / "config.yaml").write_text(CONFIG + "destination_picker: picker.py:pick\n")
+    await service.start()
+    async with prefect_client(service) as prefect:
+        job_id = await service.run("echo ran >>ledger")
+        job = await service.ended(job_id)
+        assert job["reason"] == "No destination could be picked (not mended); tell the operator."
+        run = await finished(prefect, f"script-{job_id}")
+        (service.data_dir / "mended").touch()
+        await prefect.set_flow_run_state(run.id, AwaitingRetry())
+        assert (await service.state_is(job_id, "ok"))["reason"] is None
+        await has_state(prefect, run.id, "Completed")
+        assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+        assert not list(service.job_dir(job_id).parent.glob(".*"))
+        assert not list((service.data_dir / "uploads").iterdir())
+        assert f"Job {job_id} is run again for an operator" in service.log()
+
+
+async def test_retry_of_a_job_whose_command_ran(service: Service, prefect: PrefectClient) -> None:
+    jobs = {
+        "its command may have been started, and is started once only": await service.run(
+            "echo ran >>ledger; exit 3"
+        ),
+        "it has its outputs": await service.run("echo ran >>ledger"),
+    }
+    for why, job_id in jobs.items():
+        before = await service.ended(job_id)
+        run = await finished(prefect, f"script-{job_id}")
+        await prefect.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+        expected = f"The job is not run again: {why}."
+
+        async def told(run: FlowRun = run, expected: str = expected) -> bool:
+            return message(await prefect.read_flow_run(run.id)).endswith(expected)
+
+        await until(told)
+        assert await service.job(job_id) == before
+        assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"

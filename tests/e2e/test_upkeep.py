@@ -1,0 +1,209 @@
+"""The scheduled flows: run by one worker at a time, seen in Prefect's UI, as their operator has set them."""
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import yaml
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling
+
+from deployments.upkeep_flows import UPKEEP
+from tests.e2e.conftest import prefect_client
+from tests.e2e.service import Service, until
+
+
+async def start(prefect: PrefectClient, flow: str, **parameters: Any) -> FlowRun:
+    """Start a flow as an operator does in the UI."""
+    deployment = await deployed(prefect, flow)
+    return await prefect.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+
+
+async def deployed(prefect: PrefectClient, flow: str) -> DeploymentResponse:
+    """Return the deployment once a worker has made it."""
+
+    async def look() -> DeploymentResponse | None:
+        with suppress(ObjectNotFound):
+            return await prefect.read_deployment_by_name(f"{flow}/bartender")
+        return None
+
+    deployment: DeploymentResponse = await until(look)
+    return deployment
+
+
+async def ended(prefect: PrefectClient, flow_run_id: uuid.UUID) -> FlowRun:
+    async def look() -> FlowRun | None:
+        run = await prefect.read_flow_run(flow_run_id)
+        return run if run.state is not None and run.state.is_final() else None
+
+    run: FlowRun = await until(look, 180)
+    return run
+
+
+def message(run: FlowRun) -> str:
+    assert run.state is not None
+    return f"{run.state.name}: {run.state.message}"
+
+
+@asynccontextmanager
+async def a_clean_up_waits(service: Service) -> AsyncIterator[None]:
+    """Keep runs of `clean-up` from getting on inside of the block."""
+    connection = await asyncpg.connect(service.environment["BARTENDER_DB_DSN"].replace("+asyncpg", ""))
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE installation IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def is_running(prefect: PrefectClient, flow_run_id: uuid.UUID, run_count: int = 1) -> None:
+    async def look() -> bool:
+        run = await prefect.read_flow_run(flow_run_id)
+        return run.state is not None and run.state.is_running() and run.run_count == run_count
+
+    await until(look)
+
+
+async def test_an_operator_starts_them(service: Service, prefect: PrefectClient) -> None:
+    (service.data_dir / "jobs").mkdir(exist_ok=True)
+    (service.data_dir / "jobs" / "123456").mkdir()
+    run = await start(prefect, "clean-up", dry_run=True, leftovers_after_days=0)
+    run = await ended(prefect, run.id)
+    assert message(run).startswith("Completed: directory without job: kept")
+    assert run.run_count == 1
+
+    async def logs() -> list[str]:
+        of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+        return [log.message for log in await prefect.read_logs(log_filter=of_run)]
+
+    async def told() -> bool:
+        return any("jobs/123456: kept: perhaps of another database" in line for line in await logs())
+
+    await until(told)
+
+
+async def test_an_operator_cancels_one(service: Service, prefect: PrefectClient) -> None:
+    async with a_clean_up_waits(service):
+        run = await start(prefect, "clean-up")
+        await is_running(prefect, run.id)
+        await prefect.set_flow_run_state(run.id, Cancelling())
+        run = await ended(prefect, run.id)
+        assert message(run) == "Cancelled: An operator cancelled it."
+    after = await start(prefect, "clean-up", dry_run=True)  # it is not in the way of others
+    assert message(await ended(prefect, after.id)).startswith("Completed")
+
+
+async def test_another_worker_takes_over(own_service: Service) -> None:
+    service = await own_service.start("--no-worker")
+    workers = [service.command("worker", BARTENDER_WORKER_NAME="first")]
+    try:
+        async with prefect_client(service) as prefect:
+            await deployed(prefect, "clean-up")  # so the first one leads
+            workers.append(service.command("worker", BARTENDER_WORKER_NAME="second"))
+
+            async def both_online() -> bool:
+                online = await prefect.read_workers_for_work_pool("bartender")
+                return {worker.name for worker in online} == {"first", "second"}
+
+            await until(both_online)
+            many = [await start(prefect, "reconcile") for _ in range(4)]
+            ends = [await ended(prefect, run.id) for run in many]
+            assert [(run.run_count, run.state_name) for run in ends] == [(1, "Completed")] * 4
+            async with a_clean_up_waits(service):
+                run, cancelled = await start(prefect, "clean-up"), await start(prefect, "clean-up")
+                await is_running(prefect, run.id)
+                await prefect.set_flow_run_state(cancelled.id, Cancelling())  # while it waits its turn
+                workers[0].kill()
+                await asyncio.to_thread(workers[0].wait)
+                await is_running(prefect, run.id, run_count=2)
+            run = await ended(prefect, run.id)
+            assert (run.run_count, run.state_name) == (2, "Completed")
+            assert (await ended(prefect, cancelled.id)).state_name == "Cancelled"
+            # The second leads now. One that is frozen keeps its connection, but gives no sign.
+            os.kill(workers[1].pid, signal.SIGSTOP)
+            workers[0] = service.command("worker", BARTENDER_WORKER_NAME="third")
+            run = await start(prefect, "reconcile")
+            assert (await ended(prefect, run.id)).state_name == "Completed"
+            os.kill(workers[1].pid, signal.SIGCONT)
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            await asyncio.to_thread(worker.wait, 20)
+
+
+async def test_a_stopped_worker_goes_on_with_them(own_service: Service) -> None:
+    service = await own_service.start()
+    async with prefect_client(service) as prefect, a_clean_up_waits(service):
+        run = await start(prefect, "clean-up", dry_run=True)
+        await is_running(prefect, run.id)
+    await service.stop()
+    await service.start()
+    async with prefect_client(service) as prefect:
+        run = await ended(prefect, run.id)
+    assert run.state_name == "Completed"
+
+
+async def test_what_an_operator_set_stays(own_service: Service) -> None:
+    service = await own_service.start()
+    async with prefect_client(service) as prefect:
+        deployment = await deployed(prefect, "clean-up")
+        [schedule] = deployment.schedules
+        await prefect.update_deployment_schedule(deployment.id, schedule.id, active=False)
+        await prefect.update_deployment(deployment.id, DeploymentUpdate(parameters={"at_most": 3}))
+    await service.stop()
+    await service.start()
+    async with prefect_client(service) as prefect:
+        run = await start(prefect, "reconcile")
+        await ended(prefect, run.id)  # so the worker has looked at the deployments
+        deployment = await deployed(prefect, "clean-up")
+        assert deployment.parameters == {"at_most": 3}
+        assert [schedule.active for schedule in deployment.schedules] == [False]
+
+
+async def test_the_schedule(own_service: Service) -> None:
+    """Those of its runs that came too late are not made up for."""
+    service = await own_service.start()
+    async with prefect_client(service) as prefect:
+        deployment = await deployed(prefect, "reconcile")
+        every_second = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=1)))
+        await prefect.create_deployment_schedules(deployment.id, [every_second])
+        over = StateTypes(any_=[StateType.COMPLETED, StateType.CANCELLED])
+
+        async def both() -> bool:
+            runs = await prefect.read_flow_runs(
+                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=over))
+            )
+            messages = {message(run) for run in runs if run.auto_scheduled}
+            return {
+                "Completed: Everything is as it should be.",
+                "Cancelled: A later run was due already.",
+            } <= messages
+
+        await until(both, 90)
+
+
+def test_prefect_yaml_says_the_same(checkout: Path) -> None:
+    deployments = yaml.safe_load((checkout / "prefect.yaml").read_text())["deployments"]
+    found = {deployment["entrypoint"]: deployment for deployment in deployments}
+    for upkeep in UPKEEP:
+        deployment = found[upkeep.entrypoint]
+        assert deployment["name"] == "bartender"
+        assert deployment["work_pool"] == {"name": "bartender"}
+        assert deployment["description"] == upkeep.description
+        assert deployment["schedules"] == [{"cron": upkeep.cron, "timezone": "UTC"}]

@@ -1,0 +1,62 @@
+"""The one way back from an end, and all that closes it."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from flows.errors import DestinationRefused, InternalError, JobFailure, StagingFailed
+from flows.jobs import Job, State, job_table
+from flows.owned_jobs import OwnedJobs
+
+FLOW_RUN = uuid.uuid4()
+
+
+@pytest.fixture
+def jobs(engine: AsyncEngine) -> OwnedJobs:
+    return OwnedJobs(engine)
+
+
+async def failed(jobs: OwnedJobs, failure: JobFailure) -> Job:
+    job = await jobs.create(application="a", submitter="me", roles=[], command="true", token=uuid.uuid4())
+    await jobs.set_flow_run({job.id: FLOW_RUN})
+    await jobs.fail(job.id, failure)
+    return await jobs.get(job.id)
+
+
+@pytest.mark.parametrize("failure", [InternalError("i"), DestinationRefused("d"), StagingFailed("s")])
+async def test_a_job_that_never_had_a_destination(jobs: OwnedJobs, failure: JobFailure) -> None:
+    job = await failed(jobs, failure)
+    assert job.may_run_again
+    again = await OwnedJobs(jobs.engine, 7).run_again(job.id, FLOW_RUN)
+    assert again is not None
+    assert (again.state, again.owner, again.reason_kind, again.ended_on) == (State.NEW, 7, None, None)
+    assert await jobs.run_again(job.id, FLOW_RUN) is None  # once only
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"destination": "local"},
+        {"scheduler_id": "4711"},
+        {"state": "ok"},
+        {"reason_kind": "user error"},
+        {"reason_kind": "cancelled"},
+        {"reason_kind": "time limit"},
+        {"deleted_on": datetime.now(UTC)},
+        {"owner": 1},
+        {"cancel_requested": True},
+        {"flow_run_id": uuid.uuid4()},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+async def test_no_other(jobs: OwnedJobs, change: dict[str, Any]) -> None:
+    job = await failed(jobs, InternalError("It failed."))
+    async with jobs.engine.begin() as connection:
+        await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(change))
+    before = await jobs.get(job.id)
+    assert await jobs.run_again(job.id, FLOW_RUN) is None
+    assert await jobs.get(job.id) == before

@@ -1,0 +1,187 @@
+"""When jobs expire, on a real database whose clock is moved by moving the jobs."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from flows.config import Config
+from flows.errors import CommandFailed
+from flows.expiry import KeptJobs
+from flows.jobs import Job, job_table
+from flows.owned_jobs import OwnedJobs
+
+NOTICE = timedelta(days=1)
+LONG_AGO = timedelta(days=10)
+
+
+class Jobs(KeptJobs, OwnedJobs):
+    """What those who let jobs expire may, and those who end them."""
+
+
+@pytest.fixture
+def jobs(engine: AsyncEngine) -> Jobs:
+    return Jobs(engine)
+
+
+def config(days: float | None, **applications: Any) -> Config:
+    """Applications with their retention, and one without."""
+    return Config.model_validate(
+        {
+            "applications": {
+                name: {"command_template": "true", "retention_days": own}
+                for name, own in ({"other": None} | applications).items()
+            },
+            "retention_days": days,
+        }
+    )
+
+
+async def ended_ago(jobs: Jobs, ago: timedelta, application: str = "other") -> Job:
+    job = await jobs.create(
+        application=application, submitter="me", roles=[], command="true", token=uuid.uuid4()
+    )
+    await jobs.fail(job.id, CommandFailed("It failed."))
+    await _change(jobs, job, ended_on=datetime.now(UTC) - ago)
+    return job
+
+
+async def _change(jobs: Jobs, job: Job, **values: Any) -> None:
+    async with jobs.engine.begin() as connection:
+        await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(values))
+
+
+async def time_passes(jobs: Jobs, job: Job, passed: timedelta) -> None:
+    now = await jobs.get(job.id)
+    assert now.ended_on is not None
+    expires_on = None if now.expires_on is None else now.expires_on - passed
+    await _change(jobs, job, ended_on=now.ended_on - passed, expires_on=expires_on)
+
+
+async def expires_in(jobs: Jobs, job: Job) -> float | None:
+    """Return the days until it does."""
+    now = await jobs.get(job.id)
+    if now.expires_on is None:
+        return None
+    return round((now.expires_on - datetime.now(UTC)) / timedelta(days=1), 2)
+
+
+async def deleted(jobs: Jobs) -> set[int]:
+    return {job.id for job in await jobs.delete_expired(limit=100)}
+
+
+async def test_without_retention_nothing_expires(jobs: Jobs) -> None:
+    job = await ended_ago(jobs, timedelta(days=10_000))
+    assert await jobs.announce(config(None), NOTICE) == 0
+    assert await jobs.expired(config(None), NOTICE, limit=10) == []
+    assert await deleted(jobs) == set()
+    assert await expires_in(jobs, job) is None
+
+
+async def test_each_application_has_its_own(jobs: Jobs) -> None:
+    settings = config(30, quick=3, kept="never")
+    ended = {
+        name: await ended_ago(jobs, timedelta(days=1), name) for name in ("other", "quick", "kept", "gone")
+    }
+    assert await jobs.announce(settings, NOTICE) == 3
+    days = {name: await expires_in(jobs, job) for name, job in ended.items()}
+    assert days == {"other": 29, "quick": 2, "kept": None, "gone": 29}
+    assert await jobs.announce(settings, NOTICE) == 0  # it stays at that
+
+
+async def test_a_visitor_is_told_before(jobs: Jobs) -> None:
+    """Also when jobs should have been removed long before the operator said so."""
+    job = await ended_ago(jobs, LONG_AGO)
+    await jobs.announce(config(2), NOTICE)
+    assert await expires_in(jobs, job) == 1
+    assert await deleted(jobs) == set()
+    await time_passes(jobs, job, timedelta(hours=23))
+    await jobs.announce(config(2), NOTICE)
+    assert await deleted(jobs) == set()
+    await time_passes(jobs, job, timedelta(hours=2))
+    await jobs.announce(config(2), NOTICE)
+    assert [found.id for found in await jobs.expired(config(2), NOTICE, limit=10)] == [job.id]
+    assert await deleted(jobs) == {job.id}
+    assert [found.id for found in await jobs.to_purge()] == [job.id]
+    assert await deleted(jobs) == set()
+
+
+async def test_a_retention_that_is_changed(jobs: Jobs) -> None:
+    job = await ended_ago(jobs, LONG_AGO)
+    for days, expected in ((30, 20), (12, 2), (2, 1), (40, 30), (None, None)):
+        await jobs.announce(config(days), NOTICE)
+        assert await expires_in(jobs, job) == expected
+
+
+async def test_what_does_not_expire(jobs: Jobs) -> None:
+    """Pinned, under way, still looked after by a worker, deleted already."""
+    pinned, busy, gone = [await ended_ago(jobs, LONG_AGO) for _ in range(3)]
+    active = await jobs.create(
+        application="other", submitter="me", roles=[], command="true", token=uuid.uuid4()
+    )
+    await jobs.announce(config(2), NOTICE)
+    await _change(jobs, busy, owner=1)
+    for job in (pinned, busy, gone):
+        await time_passes(jobs, job, LONG_AGO)
+    await jobs.pin(pinned, max_pins=1)
+    await jobs.request_deletion(gone.id)
+    await jobs.announce(config(2), NOTICE)
+    assert await jobs.expired(config(2), NOTICE, limit=10) == []
+    assert await deleted(jobs) == set()
+    assert await expires_in(jobs, active) is None
+    await jobs.unpin(pinned)  # it is told anew
+    await jobs.announce(config(2), NOTICE)
+    assert await expires_in(jobs, pinned) == 1
+    await jobs.release(busy.id)
+    assert await deleted(jobs) == {busy.id}
+
+
+async def test_pinned_after_it_was_announced_and_was_due(jobs: Jobs) -> None:
+    job = await ended_ago(jobs, LONG_AGO)
+    await jobs.announce(config(2), NOTICE)
+    await time_passes(jobs, job, LONG_AGO)
+    await jobs.pin(job, max_pins=1)
+    assert await deleted(jobs) == set()
+
+
+async def test_no_more_than_asked_for_at_once(jobs: Jobs) -> None:
+    ended = [await ended_ago(jobs, LONG_AGO) for _ in range(3)]
+    await jobs.announce(config(2), NOTICE)
+    for job in ended:
+        await time_passes(jobs, job, LONG_AGO)
+    assert len(await jobs.delete_expired(limit=2)) == 2
+    assert len(await jobs.delete_expired(limit=2)) == 1
+
+
+async def test_a_rename_does_not_prolong(jobs: Jobs) -> None:
+    job = await ended_ago(jobs, LONG_AGO)
+    await jobs.announce(config(30), NOTICE)
+    await jobs.rename(job.id, "other name")
+    await jobs.announce(config(30), NOTICE)
+    assert await expires_in(jobs, job) == 20
+
+
+@pytest.mark.parametrize("how", ["completed", "failed", "cancelled", "linked"])
+async def test_every_end_is_written_down(jobs: Jobs, how: str) -> None:
+    if how == "linked":
+        job_id = await jobs.next_id()
+        await jobs.add_completed(job_id=job_id, name="n", application="other", submitter="me")
+    else:
+        job = await jobs.create(
+            application="other", submitter="me", roles=[], command="true", token=uuid.uuid4()
+        )
+        job_id = job.id
+        assert job.ended_on is None
+        if how == "completed":
+            await _change(jobs, job, state="staging_out")
+            await jobs.complete(job_id)
+        elif how == "failed":
+            await jobs.fail(job_id, CommandFailed("It failed."))
+        else:
+            await jobs.request_cancel(job_id)
+    ended = await jobs.get(job_id)
+    assert ended.ended_on is not None
+    assert abs(ended.ended_on - datetime.now(UTC)) < timedelta(minutes=5)

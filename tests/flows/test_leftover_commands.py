@@ -1,0 +1,84 @@
+"""Commands on this machine that have no job under way."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from flows import pickers
+from flows.config import Config
+from flows.errors import CommandFailed
+from flows.jobs import Job
+from flows.leftover_commands import end_leftover_commands
+from flows.local_commands import LocalCommands
+from flows.owned_jobs import OwnedJobs
+from flows.places import Place
+from flows.runtime import Runtime, open_runtime
+from flows.schedulers import Submission
+from tests.flows.test_schedulers import has_ended
+
+
+@pytest.fixture
+async def runtime(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Runtime]:
+    configured = Config.model_validate({"applications": {"a": {"command_template": "true"}}})
+    place = Place(tmp_path / "data", tmp_path / "jobs")
+    async with open_runtime(OwnedJobs(engine), configured, place, pickers.pick_first) as runtime:
+        yield runtime
+
+
+async def started(runtime: Runtime, destination: str) -> tuple[Job, int]:
+    """Return a job and the process of its command, started by a process before this one."""
+    job = await runtime.jobs.create(
+        application="a", submitter="me", roles=[], command="sleep 1000", token=uuid.uuid4()
+    )
+    directory = runtime.place.job_dir(job.id)
+    directory.mkdir(parents=True)
+    commands = LocalCommands(runtime.place.commands / destination)
+    commands.add(
+        Submission(
+            token=str(job.token),
+            job_id=job.id,
+            application="a",
+            submitter="me",
+            command="echo $$ >pid; exec sleep 1000",
+            directory=directory,
+        )
+    )
+    await commands.launch(str(job.token), {})
+    async with asyncio.timeout(60):
+        while not (directory / "pid").exists() or not (directory / "pid").read_text().endswith("\n"):
+            await asyncio.sleep(0.02)
+    return job, int((directory / "pid").read_text())
+
+
+@pytest.mark.parametrize("destination", ["local", "not configured any more"])
+async def test_only_of_jobs_that_are_over(runtime: Runtime, destination: str) -> None:
+    ended, gone, active = [await started(runtime, destination) for _ in range(3)]
+    await runtime.jobs.fail(ended[0].id, CommandFailed("It failed."))
+    async with runtime.jobs.engine.begin() as connection:
+        await connection.execute(sa.text("DELETE FROM job WHERE id = :id"), {"id": gone[0].id})
+    tokens = await end_leftover_commands(runtime)
+    assert set(tokens) == {str(ended[0].token), str(gone[0].token)}
+    assert has_ended(ended[1])
+    assert has_ended(gone[1])
+    assert not has_ended(active[1])
+    left = runtime.place.commands / destination
+    assert [path.name for path in left.iterdir()] == [str(active[0].token)]
+    await runtime.jobs.fail(active[0].id, CommandFailed("It failed."))
+    assert await end_leftover_commands(runtime) == [str(active[0].token)]
+    assert has_ended(active[1])
+
+
+async def test_not_of_another_database(runtime: Runtime) -> None:
+    job, pid = await started(runtime, "local")
+    assert await end_leftover_commands(runtime) == []
+    async with runtime.jobs.engine.begin() as connection:
+        await connection.execute(sa.text("UPDATE installation SET id = gen_random_uuid()"))
+        await connection.execute(sa.text("DELETE FROM job"))
+    assert await end_leftover_commands(runtime) == []
+    assert not has_ended(pid)
+    await LocalCommands(runtime.place.commands / "local").end(str(job.token), CommandFailed("The end."))

@@ -1,0 +1,191 @@
+"""What is removed from the disk and, above all, what is not."""
+
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from flows import pickers
+from flows.config import Config
+from flows.deletion import remove_files
+from flows.errors import CommandFailed, StagingFailed
+from flows.jobs import Job, job_table
+from flows.leftovers import OWNER, remove_leftovers
+from flows.owned_jobs import OwnedJobs
+from flows.places import Place
+from flows.runtime import Runtime, open_runtime
+from flows.upkeep_report import Report
+
+
+@pytest.fixture
+async def runtime(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Runtime]:
+    configured = Config.model_validate({"applications": {"a": {"command_template": "true"}}})
+    place = Place(tmp_path / "data", tmp_path / "jobs")
+    for directory in (place.uploads, place.results, place.job_root):
+        directory.mkdir(parents=True)
+    async with open_runtime(OwnedJobs(engine), configured, place, pickers.pick_first) as runtime:
+        yield runtime
+
+
+async def new_job(runtime: Runtime) -> Job:
+    """Return a job that has something everywhere."""
+    job = await runtime.jobs.create(
+        application="a", submitter="me", roles=[], command="true", token=uuid.uuid4()
+    )
+    await runtime.jobs.set_flow_run({job.id: uuid.uuid4()})
+    job = await runtime.jobs.get(job.id)
+    for directory in parts(runtime, job)[1:]:
+        (directory / "below").mkdir(parents=True)
+        (directory / "below/file").touch()
+    runtime.place.upload(str(job.token)).touch()
+    return job
+
+
+async def own(runtime: Runtime, job: Job) -> None:
+    async with runtime.jobs.engine.begin() as connection:
+        await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(owner=1))
+
+
+def parts(runtime: Runtime, job: Job) -> list[Path]:
+    place = runtime.place
+    return [
+        place.upload(str(job.token)),
+        place.results / str(job.flow_run_id),
+        place.hidden_dir(job.id, str(job.token)),
+        place.job_root / f".{job.token}.started",
+        place.job_dir(job.id),
+    ]
+
+
+def present(runtime: Runtime, job: Job) -> list[bool]:
+    return [path.exists() for path in parts(runtime, job)]
+
+
+async def clean(
+    runtime: Runtime,
+    *,
+    days: float = 0,
+    uploads_days: float = 0,
+    dry_run: bool = False,
+    directories_without_job: bool = False,
+) -> Report:
+    report = Report()
+    await remove_leftovers(
+        runtime,
+        report,
+        dry_run=dry_run,
+        age=timedelta(days=days),
+        age_of_uploads=timedelta(days=uploads_days),
+        directories_without_job=directories_without_job,
+    )
+    return report
+
+
+async def test_of_jobs_under_way_nothing_is_removed(runtime: Runtime) -> None:
+    waiting, claimed = await new_job(runtime), await new_job(runtime)
+    await own(runtime, claimed)
+    report = await clean(runtime, directories_without_job=True)
+    assert present(runtime, waiting) == present(runtime, claimed) == [True] * 5
+    assert report.summary("nothing") == "nothing"
+
+
+async def test_of_ended_jobs_only_their_directory_stays(runtime: Runtime) -> None:
+    job = await new_job(runtime)
+    await runtime.jobs.fail(job.id, CommandFailed("It failed."))
+    await clean(runtime, days=1)
+    assert present(runtime, job) == [True] * 5  # not yet
+    report = await clean(runtime, dry_run=True)
+    assert report.summary("").count("would be removed") == 3
+    assert present(runtime, job) == [True] * 5
+    await clean(runtime)
+    assert present(runtime, job) == [False, False, False, False, True]
+
+
+async def test_an_ended_job_that_its_worker_still_looks_after(runtime: Runtime) -> None:
+    job = await new_job(runtime)
+    await own(runtime, job)
+    await runtime.jobs.fail(job.id, CommandFailed("It failed."))
+    await clean(runtime)
+    assert present(runtime, job) == [True] * 5
+
+
+async def test_the_upload_of_a_job_that_can_be_run_again_stays_longer(runtime: Runtime) -> None:
+    job = await new_job(runtime)
+    await runtime.jobs.fail(job.id, StagingFailed("The disk is full."))
+    upload = runtime.place.upload(str(job.token))
+    await clean(runtime, uploads_days=7)
+    assert upload.exists()
+    await clean(runtime)
+    assert not upload.exists()
+
+
+async def test_what_has_no_job(runtime: Runtime) -> None:
+    """In the data directory it is of no use; among the jobs it may be another database's."""
+    job = await new_job(runtime)
+    await runtime.jobs.fail(job.id, CommandFailed("It failed."))
+    await runtime.jobs.request_deletion(job.id)
+    await runtime.jobs.purge(job.id)
+    await clean(runtime, days=1)
+    assert present(runtime, job) == [True] * 5
+    report = await clean(runtime)
+    assert present(runtime, job) == [False, False, True, True, True]
+    assert report.count("hidden directory") == 2
+    assert report.count("directory without job") == 1
+    await clean(runtime, directories_without_job=True, days=1)
+    assert present(runtime, job)[4]
+    await clean(runtime, directories_without_job=True, dry_run=True)
+    assert present(runtime, job)[4]
+    await clean(runtime, directories_without_job=True)
+    assert present(runtime, job) == [False, False, True, True, False]
+
+
+async def test_a_directory_that_was_set_aside_is_only_reported(runtime: Runtime) -> None:
+    job = await new_job(runtime)
+    await runtime.jobs.fail(job.id, CommandFailed("It failed."))
+    aside = runtime.place.job_root / f".{job.id}.{uuid.uuid4().hex}"
+    aside.mkdir()
+    (runtime.place.job_root / "notes").mkdir()
+    report = await clean(runtime, directories_without_job=True)
+    assert report.count("directory set aside") == 1
+    assert aside.exists()
+    assert (runtime.place.job_root / "notes").exists()
+
+
+async def test_a_data_directory_of_another_database(runtime: Runtime) -> None:
+    """As when the settings name the wrong database: everything looks as if it had no job."""
+    job = await new_job(runtime)
+    await clean(runtime)
+    async with runtime.jobs.engine.begin() as connection:
+        await connection.execute(sa.text("UPDATE installation SET id = gen_random_uuid()"))
+        await connection.execute(sa.text("DELETE FROM job"))
+    report = await clean(runtime)
+    assert report.count("data directory") == 1
+    assert present(runtime, job) == [True] * 5
+    (runtime.place.data_dir / OWNER).unlink()  # as the message says
+    await clean(runtime)
+    assert present(runtime, job) == [False, False, True, True, True]
+
+
+async def test_a_linked_directory_is_not_looked_into(runtime: Runtime, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    (runtime.place.job_root / "4711").symlink_to(outside)
+    await clean(runtime, directories_without_job=True)
+    assert not (runtime.place.job_root / "4711").is_symlink()
+    assert (outside / "file").exists()
+
+
+async def test_an_interrupted_removal_is_finished(runtime: Runtime) -> None:
+    job = await new_job(runtime)
+    # As it is after the rename, with a part removed.
+    place = runtime.place
+    (place.hidden_dir(job.id, str(job.token)) / "below/file").unlink()
+    remove_files(job, place)
+    assert not place.hidden_dir(job.id, str(job.token)).exists()
+    assert not place.job_dir(job.id).exists()
+    remove_files(job, place)  # again
