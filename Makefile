@@ -13,12 +13,13 @@ help: ## This list
 $(BIN)/bartender: pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: make PYTHON=python3.11 …' >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@# As constraints too: else pip looks for the newest of what another package wants with extras.
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt -c requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/bartender requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt -c requirements-dev.txt
 	@touch $@
 
 .PHONY: install
@@ -49,5 +50,5 @@ bench: $(VENV)/.dev ## Print the table of docs/performance.md; takes minutes
 
 .PHONY: requirements
 requirements: ## Compile the pinned versions from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --no-strip-extras --generate-hashes --python-version 3.11 --extra build pyproject.toml -o requirements.txt
-	uv pip compile --quiet --universal --no-strip-extras --generate-hashes --python-version 3.11 --extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra build pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
