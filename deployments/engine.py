@@ -59,7 +59,7 @@ class LeanClient(PrefectClient):
         self._held: dict[UUID, FlowRun] = {}
         self.muted = False
         self.silenced: set[UUID] = set()
-        """Flow runs that another process has taken over: nothing is said about them any more."""
+        """Flow runs that others say the state of: what the engine says is not sent."""
 
     def hold(self, flow_run: FlowRun) -> None:
         """Answer the next read of this flow run by this object: it is up to date."""

@@ -69,6 +69,7 @@ class UpkeepRuns:
         task = self._flow_runs.get(flow_run_id)
         if task is not None and flow_run_id not in self._cancelled:
             self._cancelled.add(flow_run_id)
+            self._client.silenced.add(flow_run_id)  # else the engine first says that it crashed
             # Not at once: a task that is cancelled before its first step never runs.
             asyncio.get_running_loop().call_soon(task.cancel)
 
@@ -145,6 +146,7 @@ class UpkeepRuns:
         self._running.pop(deployment_id, None)
         self._flow_runs.pop(flow_run_id, None)
         self._cancelled.discard(flow_run_id)
+        self._client.silenced.discard(flow_run_id)
 
     async def _run(self, flow: Flow[..., Any], flow_run: FlowRun) -> None:
         try:
@@ -158,6 +160,7 @@ class UpkeepRuns:
             if flow_run.id not in self._cancelled or task is None:
                 raise
             task.uncancel()
+            self._client.silenced.discard(flow_run.id)
             await self._say(flow_run, Cancelled(message="An operator cancelled it."))
         except Abort as error:
             logger.warning("Prefect does not let the flow run %s run: %s", flow_run.name, error)
