@@ -184,7 +184,7 @@ async def test_headers(site: Site, alice: httpx.AsyncClient) -> None:
             assert response.headers["Content-Type"] == archive_format.media_type
             assert response.headers["Content-Disposition"] == f'attachment; filename="1{archive_format}"'
             assert "Content-Encoding" not in response.headers
-    assert not open_files(directory)
+    await soon(lambda: not open_files(directory))
 
 
 @pytest.mark.parametrize("query", ["archive_format=.rar", "archive_format=zip", f"filename={'x' * 201}"])

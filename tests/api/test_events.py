@@ -112,7 +112,7 @@ async def test_output(site: Site, alice: httpx.AsyncClient) -> None:
     text = "".join(event.data for event in rest if event.name == "stdout")
     assert text == "last \ufffd"
     assert rest[-1].data["state"] == "ok"
-    assert not open_files(directory)
+    await soon(lambda: not open_files(directory))
 
 
 async def test_nothing_is_lost_of_much_output(site: Site, alice: httpx.AsyncClient) -> None:

@@ -260,7 +260,7 @@ async def test_what_comes_between_look_and_open(
     monkeypatch.setattr(browse.JobDirectory, "open", swap_and_open)
     async with asyncio.timeout(5):
         assert (await alice.get(f"/api/job/{job.id}/files/real/file")).status_code == 404
-    assert not open_files(directory)
+    await soon(lambda: not open_files(directory))
 
 
 async def test_links_that_change_all_the_time(site: Site, alice: httpx.AsyncClient) -> None:
@@ -354,7 +354,7 @@ async def test_head(site: Site, alice: httpx.AsyncClient) -> None:
         assert (response.status_code, response.content) == (200, b"")
         assert response.headers["Content-Length"] == "10"
     assert (await alice.head(f"/api/job/{job.id}/files/b.txt")).status_code == 404
-    assert not open_files(directory)
+    await soon(lambda: not open_files(directory))
 
 
 async def test_conditions(site: Site, alice: httpx.AsyncClient) -> None:
@@ -374,7 +374,7 @@ async def test_conditions(site: Site, alice: httpx.AsyncClient) -> None:
     response = await alice.get(url, headers={"If-None-Match": etag})
     assert (response.status_code, response.content) == (200, b"9876543210")
     assert (await alice.get(url, headers=part)).content == b"9876543210"
-    assert not open_files(directory)
+    await soon(lambda: not open_files(directory))
 
 
 @pytest.mark.parametrize("moment", [-1e9, 0, 1e13])
@@ -483,7 +483,7 @@ async def test_no_file_stays_open(site: Site, alice: httpx.AsyncClient) -> None:
         await alice.get(f"/api/job/{job.id}/files/{path}", headers={"Range": "bytes=20-"})
         await alice.get(f"/api/job/{job.id}/directories/{path}?max_depth=9")
         await alice.get(f"/api/job/{job.id}/archive/{path}")
-    assert not open_files(directory)
+    await soon(lambda: not open_files(directory))
 
 
 async def test_slow_readers_hold_neither_threads_nor_the_database(

@@ -63,7 +63,7 @@ async def test_follow(site: Site, alice: httpx.AsyncClient, name: str) -> None:
         append(path, b"x" * 1_000_000)
         await end(site, job)
         assert await text.rest() == b"x" * 1_000_000
-    assert not open_files(directory)
+    await soon(lambda: not open_files(directory))
 
 
 async def test_follow_before_the_command_runs(site: Site, alice: httpx.AsyncClient) -> None:
