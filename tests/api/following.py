@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,12 +121,3 @@ async def end(site: Site, job: Job) -> None:
 def append(path: Path, content: bytes) -> None:
     with path.open("ab") as file:
         file.write(content)
-
-
-def open_files(directory: Path) -> list[str]:
-    """Return what this process, which is the server too, has open in the directory."""
-    targets = []
-    for link in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            targets.append(str(link.readlink()))
-    return [target for target in targets if target.startswith(str(directory))]

@@ -23,7 +23,8 @@ from flows.errors import CommandFailed
 from flows.jobs import Job, State
 from flows.store import JobStore
 from tests.api.conftest import Keys, Site
-from tests.api.following import Events, append, end, events_of, open_files, own_site, running_job
+from tests.api.following import Events, append, end, events_of, own_site, running_job
+from tests.api.opened import open_files, soon
 
 LONGEST = 60
 

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,6 +12,7 @@ import pytest
 from api import browse, downloads
 from flows.jobs import Job, State
 from tests.api.conftest import Site
+from tests.api.opened import open_files, soon
 
 ROUTES = ["files/a.txt", "directories", "directories/a", "archive", "archive/a"]
 
@@ -139,7 +138,7 @@ async def test_what_is_no_file(site: Site, alice: httpx.AsyncClient) -> None:
     listener.bind(f"/proc/self/fd/{descriptor}/socket")
     (directory / "to_pipe").symlink_to("pipe")
     for name in ("directory", "directory/", "pipe", "socket", "to_pipe", "", "//"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             response = await alice.get(f"/api/job/{job.id}/files/{name}")
         assert response.status_code == 404
         assert response.json()["detail"].startswith(f"Job {job.id} has no ")
@@ -258,7 +257,7 @@ async def test_what_comes_between_look_and_open(
         return opened(self, found)
 
     monkeypatch.setattr(browse.JobDirectory, "open", swap_and_open)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await alice.get(f"/api/job/{job.id}/files/real/file")).status_code == 404
     await soon(lambda: not open_files(directory))
 
@@ -430,21 +429,6 @@ async def test_long_names_make_short_messages(site: Site, alice: httpx.AsyncClie
     assert len((await alice.get(f"/api/job/{job.id}/files/{'x' * 5000}")).text) < 150
 
 
-def open_files(directory: Path) -> list[str]:
-    """Return what this process, which is the server too, has open in the directory."""
-    targets = []
-    for link in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            targets.append(str(link.readlink()))
-    return [target for target in targets if target.startswith(str(directory))]
-
-
-async def soon(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def test_a_reader_who_goes_away(
     site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -495,7 +479,7 @@ async def test_slow_readers_hold_neither_threads_nor_the_database(
     requests = [r.build_request("GET", route) for r, route in zip(readers, routes, strict=True)]
     answers = await asyncio.gather(*(r.send(q, stream=True) for r, q in zip(readers, requests, strict=True)))
     assert {answer.status_code for answer in answers} == {200}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert (await alice.get(f"/api/job/{job.id}/files/small")).content == b"x"
     await asyncio.gather(*(answer.aclose() for answer in answers))
 

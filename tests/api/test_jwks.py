@@ -29,7 +29,7 @@ async def provider(environment: pytest.MonkeyPatch) -> AsyncIterator[Provider]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 

@@ -15,7 +15,8 @@ from api import growing
 from flows.errors import CommandFailed
 from flows.jobs import Job, State
 from tests.api.conftest import Keys, Site
-from tests.api.following import append, end, open_files, own_site, running_job
+from tests.api.following import append, end, own_site, running_job
+from tests.api.opened import open_files, soon
 
 LONGEST = 60
 

@@ -43,7 +43,7 @@ async def test_a_restart_of_the_database(tmp_path: Path, number: signal.Signals)
         await asyncio.sleep(0.1)
         postmaster = int((tmp_path / "postgres/data/postmaster.pid").read_text().split("\n")[0])
         os.kill(postmaster, number)  # the supervisor starts it again
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asyncio.gather(*asking)
         assert away > 0
         await engine.dispose()

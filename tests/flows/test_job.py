@@ -155,7 +155,7 @@ async def test_a_job_waits_for_what_is_away_and_says_so(
     async def reason() -> str | None:
         return (await runtime.jobs.get(job.id)).reason
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await reason() != "Waiting: The cluster does not answer.":
             await asyncio.sleep(0.02)
         ended, state = await running

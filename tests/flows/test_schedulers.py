@@ -77,7 +77,7 @@ def submission(place: Place, command: str) -> Submission:
 
 
 async def statuses(scheduler: Scheduler, scheduler_id: str) -> list[Status]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return [status async for status in scheduler.watch(scheduler_id)]
 
 
@@ -96,7 +96,7 @@ def has_ended(pid: int) -> bool:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -138,7 +138,7 @@ async def test_an_impossible_job_says_why(make: Make, cluster: SlurmCluster, pla
     scheduler, job = make(partition="short", time="1:00:00"), submission(place, "true")
     scheduler_id = await scheduler.submit(job)
     watching = scheduler.watch(scheduler_id)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (status := await anext(watching)).reason is None:
             pass
     assert status.state == "queued"
