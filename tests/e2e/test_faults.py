@@ -122,3 +122,33 @@ async def test_cancelled_while_the_worker_is_away(own_service: Service) -> None:
         finally:
             worker.terminate()
             await asyncio.to_thread(worker.wait, 10)
+
+
+async def test_stopped_while_a_job_is_being_cancelled(own_service: Service) -> None:
+    await own_service.start("--no-worker")
+    worker = own_service.command("worker")
+    # It takes seconds to end, since SIGTERM does not.
+    job_id = await own_service.run("trap ': >told' TERM; : >ready; while :; do sleep 0.1; done")
+    await until(lambda: _exists(own_service.job_dir(job_id) / "ready"))
+    request = asyncio.create_task(own_service.client.post(f"/api/job/{job_id}/cancel"))
+    await until(lambda: _exists(own_service.job_dir(job_id) / "told"))
+    worker.terminate()
+    await asyncio.to_thread(worker.wait, 30)
+    assert (await request).status_code in {200, 202}
+    worker = own_service.command("worker")
+    try:
+        assert (await own_service.ended(job_id))["reason_kind"] == "cancelled"
+        async with prefect_client(own_service) as prefect:
+
+            async def is_cancelled() -> bool:
+                [run] = await prefect.read_flow_runs()
+                return run.state is not None and run.state.is_cancelled()
+
+            await until(is_cancelled, 20)
+    finally:
+        worker.terminate()
+        await asyncio.to_thread(worker.wait, 10)
+
+
+async def _exists(path: Path) -> bool:
+    return path.exists()
