@@ -125,9 +125,11 @@ async def test_cancelled_while_the_worker_is_away(own_service: Service) -> None:
 
 
 async def test_stopped_while_a_job_is_being_cancelled(own_service: Service) -> None:
+    config = own_service.directory / "config.yaml"
+    config.write_text(config.read_text().replace("sh script.sh", "exec sh script.sh"))
     await own_service.start("--no-worker")
     worker = own_service.command("worker")
-    # It takes seconds to end, since SIGTERM does not.
+    # It takes seconds to end, since SIGTERM does not do it.
     job_id = await own_service.run("trap ': >told' TERM; : >ready; while :; do sleep 0.1; done")
     await until(lambda: _exists(own_service.job_dir(job_id) / "ready"))
     request = asyncio.create_task(own_service.client.post(f"/api/job/{job_id}/cancel"))
