@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
+import sqlalchemy.exc
 from prefect.client.schemas.objects import FlowRun
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -25,9 +26,14 @@ LOOK_INTERVAL = 1.0
 async def problems_until(look: Callable[[], Awaitable[list[str]]], seconds: float) -> list[str]:
     """Return what is still wrong after so many seconds; what is right once, is right."""
     deadline = time.monotonic() + seconds
-    while (problems := await look()) and time.monotonic() < deadline:
+    while True:
+        try:
+            problems = await look()
+        except (OSError, sa.exc.DBAPIError, httpx.HTTPError, RuntimeError) as error:
+            problems = [f"a part that was brought back is not there: {error!r}"]
+        if not problems or time.monotonic() > deadline:
+            return problems
         await asyncio.sleep(LOOK_INTERVAL)
-    return problems
 
 
 class Checks:

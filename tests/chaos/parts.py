@@ -46,6 +46,9 @@ class Watched:
         self._stop = stop
         self._frozen: set[int] = set()
 
+    def pids(self) -> list[int]:
+        return list(self._find())
+
     async def _pid(self) -> int:
         async def look() -> int | None:
             return next(iter(self._find()), None)

@@ -100,9 +100,9 @@ class Chaos:
         self.log.write("waiting for the jobs to end")
         problems = await self._until(checks.endings, self._patience)
         self.log.write("looking for what is left")
-        for look in (checks.leftovers, checks.database, checks.flow_runs, self._far_leftovers):
+        looks = (checks.leftovers, checks.database, checks.flow_runs, self._far_leftovers, checks.outputs)
+        for look in looks:
             problems += await self._until(look, 60)
-        problems += await checks.outputs()
         problems += self._mistakes()
         self.log.write(f"done: {problems or 'well'}")
         return problems
