@@ -48,6 +48,14 @@ check: $(VENV)/.dev ## Lint, types, direction of imports
 bench: $(VENV)/.dev ## Print the table of docs/performance.md; takes minutes
 	$(BIN)/python -m tests.bench
 
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Kill, freeze and restart everything under load; SEED=, JOBS=, FAULTS=
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) $(if $(FAULTS),--faults $(FAULTS))
+
+.PHONY: soak
+soak: $(VENV)/.dev ## Many jobs through one server, to see that nothing leaks; JOBS=
+	$(BIN)/python -m tests.chaos.soak $(if $(JOBS),--jobs $(JOBS))
+
 .PHONY: requirements
 requirements: ## Compile the pinned versions from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra build pyproject.toml -o requirements.txt

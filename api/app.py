@@ -18,6 +18,7 @@ from api.interactive import Interactive
 from api.routes import applications, destinations, events, files, health, interactive, jobs, output, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
+from api.stopping import AnswerCancelled
 from api.unread import CloseUnread
 from api.verification import Verifier
 from api.watching import JobWatcher
@@ -62,6 +63,7 @@ def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
     openapi.install(app, config)
     access_log.install()
     app.add_middleware(CloseUnread)
+    app.add_middleware(AnswerCancelled)
     return app
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
 import httpx
 
@@ -22,6 +23,31 @@ async def first(*events: asyncio.Event) -> None:
     finally:
         for wait in waits:
             wait.cancel()
+
+
+async def unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Await work, in this task; return False where the event ended that."""
+    loop = asyncio.get_running_loop()
+    wait = asyncio.create_task(event.wait())
+    try:
+        async with asyncio.timeout(None) as deadline:
+
+            def end(_: object) -> None:
+                deadline.reschedule(loop.time())
+
+            wait.add_done_callback(end)
+            try:
+                await work
+            finally:
+                wait.remove_done_callback(end)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        return False
+    else:
+        return True
+    finally:
+        wait.cancel()
 
 
 async def repeat(function: Work, interval: float) -> None:

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from flows.errors import ConfigurationError
+from flows.database import unavailable_when_away
+from flows.errors import ConfigurationError, Unavailable
 from flows.workers import Leases
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,24 @@ class Presence:
         self._connection: AsyncConnection | None = None
 
     async def __aenter__(self) -> Self:
-        """Raise ConfigurationError when a worker of this name is there and alive."""
+        """Wait for a database that is away.
+
+        Raises ConfigurationError when a worker of this name is there and alive.
+        """
+        while True:
+            try:
+                await self._begin()
+            except Unavailable as error:
+                await self._disconnect()
+                logger.warning("%s Trying again in %.1f s.", error, RECONNECT_INTERVAL)
+                await asyncio.sleep(RECONNECT_INTERVAL)
+            except BaseException:
+                await self._disconnect()
+                raise
+            else:
+                return self
+
+    async def _begin(self) -> None:
         known_until = await self._leases.live_until(self._name)
         until = known_until
         while not await self._connect():
@@ -61,7 +79,6 @@ class Presence:
                     "BARTENDER_WORKER_NAME"
                 )
         self.number = await self._leases.begin(self._name, self._host)
-        return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         try:
@@ -89,7 +106,7 @@ class Presence:
             try:
                 if not await self._connect():
                     logger.warning("Another worker took the name %s", self._name)
-            except _DATABASE_ERRORS as error:
+            except (Unavailable, *_DATABASE_ERRORS) as error:
                 logger.debug("The database is away: %r", error)
 
     async def _listen(self, connection: AsyncConnection, on_notice: Mapping[str, Callable[[], None]]) -> None:
@@ -106,24 +123,26 @@ class Presence:
         await lost.wait()
 
     async def _connect(self) -> bool:
-        connection = await self._engine.connect()
-        try:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            lock = sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(self._lock_name)))
-            if (await connection.execute(lock)).scalar_one():
-                self._connection = connection
-                return True
-        except BaseException:
-            await connection.invalidate()
+        with unavailable_when_away():
+            connection = await self._engine.connect()
+            try:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                lock = sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(self._lock_name)))
+                if (await connection.execute(lock)).scalar_one():
+                    self._connection = connection
+                    return True
+            except BaseException:
+                await connection.invalidate()
+                await connection.close()
+                raise
             await connection.close()
-            raise
-        await connection.close()
-        return False
+            return False
 
     async def _end_session(self) -> None:
         """End the database session of a worker that still has the name, but is frozen: its lease is over."""
-        async with self._engine.connect() as connection:
-            await connection.execute(_END_HOLDER, {"name": self._lock_name})
+        with unavailable_when_away():
+            async with self._engine.connect() as connection:
+                await connection.execute(_END_HOLDER, {"name": self._lock_name})
 
     async def _disconnect(self) -> None:
         if self._connection is not None:

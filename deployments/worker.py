@@ -30,7 +30,7 @@ from prefect.settings import (
 from prefect.states import Failed
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from deployments.background import cancel, first, repeat, when_woken
+from deployments.background import cancel, first, repeat, unless, when_woken
 from deployments.engine import LeanClient, LeanClientContext, LeanEvents
 from deployments.names import WORK_POOL
 from deployments.presence import Presence
@@ -133,7 +133,9 @@ class Worker:
     async def work(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, or until this process has to begin anew because its lease was over."""
         async with AsyncExitStack() as stack:
-            await self._open(stack)
+            # It waits for the database and the Prefect server.
+            if not await unless(stop, self._open(stack)):
+                return
             reporter = Reporter(self._runtime, self._name)
             background = [
                 repeat(self._keep_presence, 1.0),
@@ -191,7 +193,8 @@ class Worker:
                 logger.warning("The Prefect server is away: %r. Trying again in %.1f s.", error, delay)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, 10.0)
-        flow = run_job.with_options(result_storage=storage, persist_result=True)
+        # Only what its tasks return is needed again.
+        flow = run_job.with_options(result_storage=storage, persist_result=False)
         self._flow_id = deployment.flow_id
         self._runs = JobRuns(self._client, flow, deployment.flow_id, self._runtime)
         engine = self._runtime.jobs.engine

@@ -1,8 +1,8 @@
 """How SQL of ours reaches the database."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import sqlalchemy as sa
 import sqlalchemy.exc
@@ -51,15 +51,22 @@ class Database:
 
         With ``self.engine`` as the engine, statements can be put into one transaction.
         """
-        try:
+        with unavailable_when_away():
             async with self._turn(), (engine or self._autocommit).connect() as connection:
                 yield connection
-        except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
+
+
+@contextmanager
+def unavailable_when_away() -> Iterator[None]:
+    """Turn what is raised because the database cannot be asked now into Unavailable."""
+    try:
+        yield
+    except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
+        raise Unavailable("The database does not answer.") from error
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated or _is_away(getattr(error.orig, "sqlstate", None)):
             raise Unavailable("The database does not answer.") from error
-        except sa.exc.DBAPIError as error:
-            if error.connection_invalidated or _is_away(getattr(error.orig, "sqlstate", None)):
-                raise Unavailable("The database does not answer.") from error
-            raise
+        raise
 
 
 def _is_away(sqlstate: str | None) -> bool:

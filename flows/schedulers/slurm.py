@@ -33,6 +33,9 @@ PATIENCE = 120.0
 VISIBLE_AFTER = 30.0
 """Seconds in which what was written on a node becomes visible elsewhere on a network filesystem."""
 
+LOOK_FOR_NOTES = 60.0
+"""Seconds for which Slurm is believed that a job runs: it may have forgotten the end when it was killed."""
+
 LATE_SUBMISSION = 2.0
 """Seconds in which the controller works off a submission whose sender was just interrupted."""
 
@@ -61,6 +64,8 @@ class Scheduler:
         self._variables = BlockVariables(config.environment)
         self._batcher: Batcher[Reference, Status | None] = Batcher(self._ask, config.poll_interval)
         self._doubts = Doubts()
+        self._said_to_run = Doubts()
+        self._forgotten = Doubts()
         self._directories: dict[str, str] = {}
         self._submissions = asyncio.Semaphore(_SUBMISSIONS_AT_ONCE)
 
@@ -181,10 +186,20 @@ class Scheduler:
                 answers[reference] = max(
                     (states.waiting(row.state, row.reason) for row in active), key=lambda s: s.state
                 )
-        rest = [reference for reference in references if reference not in answers]
+        rest = [r for r in references if r not in answers or self._is_to_be_looked_after(r, answers[r])]
         for start in range(0, len(rest), _JOBS_IN_A_COMMAND):
-            answers |= await self._ended(rest[start : start + _JOBS_IN_A_COMMAND], rows)
+            found = await self._ended(rest[start : start + _JOBS_IN_A_COMMAND], rows)
+            answers |= {r: status for r, status in found.items() if status is not None or r not in answers}
         return answers
+
+    def _is_to_be_looked_after(self, reference: Reference, status: Status | None) -> bool:
+        if status is None or status.state != "running":
+            self._said_to_run.settle(reference.token)
+            self._forgotten.settle(reference.token)
+        elif self._said_to_run.age(reference.token) > LOOK_FOR_NOTES:
+            self._said_to_run.settle(reference.token)
+            return True
+        return False
 
     async def _ended(
         self, references: Sequence[Reference], queued: Mapping[str, list[Row]]
@@ -211,6 +226,8 @@ class Scheduler:
 
     def _conclude(self, token: str, rows: Sequence[Row], notes: Notes, *, certain: bool) -> Status | None:
         """Return the end that is proved, or None. ``certain``: accounting was asked, or there is none."""
+        if any(row.state in states.ACTIVE for row in rows):
+            return self._conclude_running(token, notes)
         for row in rows:
             if (status := states.end(row.state, row.reason, notes)) is not None:
                 self._doubts.settle(token)
@@ -227,6 +244,13 @@ class Scheduler:
                 return Status(state="lost")
             return states.LOST if age > self._config.lost_after else None
         self._doubts.settle(token)
+        return None
+
+    def _conclude_running(self, token: str, notes: Notes) -> Status | None:
+        if notes.returncode is None:
+            self._forgotten.settle(token)
+        elif self._forgotten.age(token) > 0:  # a job that was preempted, or ends now, runs no more by then
+            return Status(state="ended", returncode=notes.returncode)
         return None
 
     async def _queue(self) -> list[Row]:

@@ -9,7 +9,9 @@ The guard, a directory beside the job's, holds what submissions and scripts have
 
 It is made by the first submission, and removed with the job's files. So who makes it knows that nothing was
 submitted before, and a script that comes when it is gone does nothing. A script that Slurm runs again after a
-preemption finds its own note in ``job``; a second submission's finds another one and gives way.
+preemption finds its own note in ``job``; a second submission's finds another one and gives way. A command
+that came to its end never runs again, though a controller that was killed may have forgotten the end of its
+script; one that a signal ended may have been preempted.
 """
 
 import re
@@ -29,7 +31,11 @@ note={submission}."$SLURM_JOB_ID"
 [ -f "$guard/command" ] || exit 75
 ln -s "$note" "$guard/job" 2>/dev/null || [ "$(readlink "$guard/job")" = "$note" ] || exit 0
 [ ! -e "$guard/cancelled" ] || exit 0
-rm -f "$guard/returncode"
+if [ -e "$guard/returncode" ]; then
+    read -r code <"$guard/returncode"
+    [ "$code" -gt 128 ] || exit "$code"
+    rm -f "$guard/returncode"
+fi
 cd {directory} || exit 75
 rm -f returncode
 unset SLURM_JWT

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,10 +81,10 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
         self.client = self.client_of("visitor")
 
-    def client_of(self, username: str) -> httpx.AsyncClient:
+    def client_of(self, username: str, *, timeout: float = 60) -> httpx.AsyncClient:
         token = generate_token(self.directory / "private_key.pem", username, [], 60, "tests")
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeout)
 
     def operators_environment(self) -> dict[str, str]:
         """The variables of the shell that commands are started from."""
@@ -124,6 +124,15 @@ class Service:
         return environment_of_running(self.data_dir) is not None
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def environment(self) -> dict[str, str]:
         """What other processes need to reach the embedded parts."""
         environment = environment_of_running(self.data_dir)
@@ -160,11 +169,11 @@ class Service:
             await until(lambda: _is_other(self, part, pid))
 
     @staticmethod
-    def archive(files: dict[str, str]) -> bytes:
+    def archive(files: Mapping[str, str | bytes]) -> bytes:
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
-            for name, text in files.items():
-                archive.writestr(name, text)
+            for name, entry in files.items():
+                archive.writestr(name, entry)
         return content.getvalue()
 
     async def submit(self, files: dict[str, str], application: str = "script") -> int:

@@ -122,3 +122,64 @@ async def test_cancelled_while_the_worker_is_away(own_service: Service) -> None:
         finally:
             worker.terminate()
             await asyncio.to_thread(worker.wait, 10)
+
+
+async def test_stopped_while_a_job_is_being_cancelled(own_service: Service) -> None:
+    config = own_service.directory / "config.yaml"
+    config.write_text(config.read_text().replace("sh script.sh", "exec sh script.sh"))
+    await own_service.start("--no-worker")
+    worker = own_service.command("worker")
+    # It takes seconds to end, since SIGTERM does not do it.
+    job_id = await own_service.run("trap ': >told' TERM; : >ready; while :; do sleep 0.1; done")
+    await until(lambda: _exists(own_service.job_dir(job_id) / "ready"))
+    request = asyncio.create_task(own_service.client.post(f"/api/job/{job_id}/cancel"))
+    await until(lambda: _exists(own_service.job_dir(job_id) / "told"))
+    worker.terminate()
+    await asyncio.to_thread(worker.wait, 30)
+    assert (await request).status_code in {200, 202}
+    worker = own_service.command("worker")
+    try:
+        assert (await own_service.ended(job_id))["reason_kind"] == "cancelled"
+        async with prefect_client(own_service) as prefect:
+
+            async def is_cancelled() -> bool:
+                [run] = await prefect.read_flow_runs()
+                return run.state is not None and run.state.is_cancelled()
+
+            await until(is_cancelled, 20)
+    finally:
+        worker.terminate()
+        await asyncio.to_thread(worker.wait, 10)
+
+
+async def test_a_request_that_waits_while_the_api_is_stopped(own_service: Service) -> None:
+    config = own_service.directory / "config.yaml"
+    config.write_text(config.read_text().replace("sh script.sh", "exec sh script.sh"))
+    await own_service.start()
+    job_id = await own_service.run("trap ': >told' TERM; : >ready; while :; do sleep 0.1; done")
+    await until(lambda: _exists(own_service.job_dir(job_id) / "ready"))
+    worker = own_service.pid_of("worker")
+    assert worker is not None
+    os.kill(worker, signal.SIGSTOP)  # so the request waits for it
+    try:
+        request = asyncio.create_task(own_service.client.delete(f"/api/job/{job_id}"))
+        await until(lambda: _is_hidden(own_service, job_id))
+        await own_service.kill("api", signal.SIGTERM)
+        answer = await request
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5")
+    assert answer.json()["detail"] == "The server is stopping; try again in a few seconds."
+    await until(lambda: _is_gone(own_service.job_dir(job_id)))
+
+
+async def _is_hidden(service: Service, job_id: int) -> bool:
+    return (await service.client.get(f"/api/job/{job_id}")).status_code == 404
+
+
+async def _is_gone(path: Path) -> bool:
+    return not path.exists()
+
+
+async def _exists(path: Path) -> bool:
+    return path.exists()

@@ -165,6 +165,32 @@ async def test_a_requeued_job_goes_on(scheduler: Scheduler, cluster: SlurmCluste
     assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
 
 
+async def test_a_job_whose_end_slurm_has_forgotten(
+    make: Make, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.schedulers.slurm.LOOK_FOR_NOTES", 1.0)
+    scheduler, job = make(), submission(place, WAIT)
+    scheduler_id = await started(scheduler, job)
+    number = slurm_id(scheduler_id)
+    try:
+        seen: list[str] = []
+        watching = asyncio.create_task(states(scheduler, scheduler_id, seen))
+        await until(lambda: seen[-1:] == ["running"])
+        # As the script leaves it.
+        (guard(job.directory, job.token) / "returncode").write_text("3\n")
+        await asyncio.wait_for(watching, 30)
+        assert (await statuses(make(), scheduler_id))[-1].returncode == 3
+        assert state(cluster, number) == "RUNNING"
+        # Slurm runs such jobs again once it notices.
+        cluster.run("scontrol", "requeue", number)
+        await until(lambda: state(cluster, number) == "PENDING")
+        cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+        await until(lambda: state(cluster, number) == "FAILED")
+        assert (job.directory / "ledger").read_text() == "ran\n"
+    finally:
+        cluster.run("scancel", number)
+
+
 # What is refused
 
 

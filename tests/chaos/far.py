@@ -1,0 +1,47 @@
+"""The cluster beside, reached by SSH: what the chaos needs of it."""
+
+import os
+import uuid
+from pathlib import Path
+
+from tests.chaos.parts import OwnDaemon, OwnSshd, Part
+from tests.services.slurm import SlurmCluster
+from tests.services.sshd import SshServer
+
+
+class Far:
+    """A directory of this run's own in the account's home."""
+
+    def __init__(self, cluster: SlurmCluster, server: SshServer) -> None:
+        self._cluster = cluster
+        self._server = server
+        home = server.home / f"chaos-{uuid.uuid4().hex[:8]}"
+        self.entry = home / "jobs"
+        self.ledgers = home / "ledgers"
+        for directory in (home, self.entry, self.ledgers):
+            directory.mkdir()
+            uid = server.state.account.uid
+            os.chown(directory, uid, uid)
+
+    def configuration(self) -> str:
+        ssh = (
+            f"{{hostname: {self._server.host}, port: {self._server.roomy.port}, "
+            f"username: {self._server.user}, private_key: {self._server.key}, "
+            f"known_hosts: {self._server.known_hosts}}}"
+        )
+        return f"""
+  cluster:
+    scheduler: {{type: slurm, ssh_config: {ssh}, poll_interval: 1.0, lost_after: 20}}
+    filesystem: {{type: sftp, ssh_config: {ssh}, entry: {self.entry}}}
+"""
+
+    def parts(self) -> dict[str, Part]:
+        return {"sshd": OwnSshd(self._server.roomy), "slurmctld": OwnDaemon(self._cluster.slurmctld)}
+
+    def leftovers(self) -> list[str]:
+        found = [f"{path} is left" for path in self.entry.iterdir()]
+        jobs = self._cluster.run("squeue", "-h", "-u", self._server.user)
+        return found + [f"Slurm still has {line.strip()}" for line in jobs.splitlines()]
+
+    def logs(self) -> list[Path]:
+        return [self._cluster.slurmctld.log, self._cluster.slurmd.log, self._server.roomy.log]

@@ -1,0 +1,68 @@
+"""A worker that is started while a part is away waits for it, and can be stopped meanwhile."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from deployments.postgres import EmbeddedPostgres
+from tests.e2e.service import Service, free_port, until
+
+
+def nowhere() -> str:
+    return f"http://127.0.0.1:{free_port()}/api"
+
+
+async def started(service: Service, **variables: str) -> subprocess.Popen[bytes]:
+    variables = {"PREFECT_API_URL": nowhere(), "BARTENDER_LOG_LEVEL": "INFO", **variables}
+    return service.command("worker", **variables)
+
+
+def says(process: subprocess.Popen[bytes], said: bytearray, what: bytes) -> Callable[[], Awaitable[bool]]:
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    os.set_blocking(descriptor, False)
+
+    async def look() -> bool:
+        assert process.poll() is None, said.decode()
+        try:
+            said.extend(os.read(descriptor, 1 << 16))
+        except BlockingIOError:
+            return False
+        return what in said
+
+    return look
+
+
+async def test_a_database_that_is_away(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "postgres", {"fsync": "off"})
+    await server.start()
+    dsn = server.url("postgres").render_as_string(hide_password=False)
+    await server.stop()
+    worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn)
+    said = bytearray()
+    try:
+        await until(says(worker, said, b"The database does not answer. Trying again"))
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+        assert b"Traceback" not in said
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+async def test_a_prefect_server_that_is_away(tmp_path: Path, database_url: URL) -> None:
+    dsn = database_url.render_as_string(hide_password=False)
+    worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn)
+    said = bytearray()
+    try:
+        await until(says(worker, said, b"The Prefect server is away"))
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+    finally:
+        worker.kill()
+        worker.communicate()
