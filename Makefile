@@ -35,7 +35,7 @@ serve: $(BIN)/bartender ## Start everything and keep serving
 
 .PHONY: test
 test: check ## All checks and tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: check
 check: $(VENV)/.dev ## Lint, types, direction of imports
