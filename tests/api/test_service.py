@@ -163,6 +163,8 @@ async def test_operations(site: Site) -> None:
         ("get", "/api/job/{jobid}"): "retrieve_job",
         ("post", "/api/job/{jobid}/name"): "rename_job_name",
         ("post", "/api/job/{jobid}/cancel"): "cancel_job",
+        ("post", "/api/job/{jobid}/pin"): "pin_job",
+        ("delete", "/api/job/{jobid}/pin"): "unpin_job",
         ("get", "/api/destinations"): "list_destinations",
         ("delete", "/api/job/{jobid}"): "delete_job",
         ("post", "/api/job/{jobid}/pin"): "pin_job",
