@@ -8,6 +8,7 @@ Each has a directory, named by its token, that also is the proof of what became 
     process           "<pid> <start time>" of the wrapper, in clock ticks since boot (proc(5), stat field 22)
     returncode        of the command, once it has ended
     failure           why it was ended by us, if it was
+    room/             keeps place on the disk for process and returncode, which are made of files in it
 
 The wrapper leads a session of its own. Linux only: ends are learned from pidfds, without polling.
 """
@@ -39,7 +40,7 @@ _WRAPPER = """
 mkdir "$1/started" 2>/dev/null || { [ -d "$1/started" ] && exit 0; exit 75; }
 read -r stat </proc/$$/stat
 set -- "$1" "$2" $stat
-echo "$$ ${24}" >"$1/process"
+printf '%s %s ' $$ ${24} 1<>"$1/room/process" && mv "$1/room/process" "$1/process" || exit 75
 trap : TERM
 if cd "$2"; then
     "$0" "$1/command" >stdout.txt 2>stderr.txt </dev/null
@@ -48,9 +49,11 @@ if cd "$2"; then
 else
     code=127
 fi
-echo -n $code >"$1/returncode"
+printf '%s ' $code 1<>"$1/room/returncode" && mv "$1/room/returncode" "$1/returncode"
 kill -9 0
 """
+
+_ROOM = 64
 
 _NOT_STARTED = 75  # EX_TEMPFAIL of sysexits.h
 
@@ -81,6 +84,9 @@ class LocalCommands:
         draft = self._directory / f".{submission.token}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
+        (draft / "room").mkdir()
+        for name in ("process", "returncode"):
+            (draft / "room" / name).write_text(" " * _ROOM)
         (draft / "command").write_text(submission.command + "\n", encoding="utf-8")
         content = asdict(submission) | {"directory": str(submission.directory)}
         (draft / "submission.json").write_text(json.dumps(content), encoding="utf-8")

@@ -10,7 +10,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.block_variables import BlockVariables
-from flows.errors import CommandFailed, InternalError, JobCancelled, JobFailure, TimeLimitExceeded
+from flows.errors import (
+    CommandFailed,
+    InternalError,
+    JobCancelled,
+    JobFailure,
+    TimeLimitExceeded,
+    Unavailable,
+)
 from flows.local_commands import End, LocalCommands
 from flows.schedulers import Status, Submission
 from flows.threads import to_the_end
@@ -61,7 +68,10 @@ class LocalScheduler:
     async def submit(self, submission: Submission) -> str:
         self._recover()
         if submission.token not in self._known:
-            await to_the_end(lambda: self._commands.add(submission))
+            try:
+                await to_the_end(lambda: self._commands.add(submission))
+            except OSError as error:
+                raise Unavailable(f"The command cannot be written down ({error.strerror}).") from error
             self._admit(submission.token)
         return submission.token
 
