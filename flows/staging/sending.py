@@ -64,13 +64,15 @@ def _entry(entry: "os.DirEntry[str]", name: str) -> Entry:
 
 def write_tar(job_dir: Path, listing: Listing, sink: Sink) -> None:
     """Write all that is listed. Only for the owner there, and only the executable bit is kept."""
-    with tarfile.open(
-        fileobj=sink,  # type: ignore[call-overload]  # a stream needs nothing else
-        mode="w|",
-        bufsize=BLOCK,
+    blocks = _Blocks(sink)
+    # Its mode for streams copies all that waits for a whole block again for each piece of a file.
+    with tarfile.TarFile(
+        fileobj=blocks,  # type: ignore[arg-type]  # it needs nothing else
+        mode="w",
         format=tarfile.GNU_FORMAT,
         encoding="utf-8",
         errors="surrogateescape",
+        copybufsize=BLOCK,
     ) as archive:
         for name, entry in listing.items():
             member = _member(name, entry)
@@ -79,6 +81,30 @@ def write_tar(job_dir: Path, listing: Listing, sink: Sink) -> None:
                     archive.addfile(member, file)
             else:
                 archive.addfile(member)
+    blocks.flush()
+
+
+class _Blocks:
+    """Gathers what is written until there is enough to be worth sending."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def tell(self) -> int:
+        return 0  # asked for once, at the beginning
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= BLOCK:
+            self.flush()
+        return len(data)
+
+    def flush(self) -> None:
+        parts, self._parts, self._size = self._parts, [], 0
+        self._sink.write(b"".join(parts))
 
 
 def open_file(job_dir: Path, name: str) -> BinaryIO:

@@ -69,7 +69,7 @@ exec find . -mindepth 1 -printf '{format}'
 _FETCH = """
 cd -- {entry}/{directory} || exit
 say ready
-exec tar --format=gnu --no-recursion --hard-dereference --null -T - -cf -
+exec tar --blocking-factor=64 --format=gnu --no-recursion --hard-dereference --null -T - -cf -
 """
 _REMOVE = """
 cd -- {entry} || exit 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prefect.client.orchestration import PrefectClient
 
-from tests.bench import files, requests
+from tests.bench import files, requests, slurm, staging
 from tests.bench.measuring import README, cpu_seconds, memory, row, running
 from tests.e2e.conftest import prefect_client
 from tests.e2e.service import Service, until
@@ -191,7 +191,7 @@ async def accepting(puts: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=list("abcdefhjk"))
+    parser.add_argument("parts", nargs="*", default=list("abcdefhjklm"))
     parts = parser.parse_args().parts
     print("| what | figure |\n|---|---|")
     measures: dict[str, Callable[[], Awaitable[None]]] = {
@@ -204,6 +204,8 @@ async def main() -> None:
         "h": lambda: requests.polling(10),
         "j": files.upload,
         "k": lambda: requests.quick_commands_and_rest(30),
+        "l": lambda: staging.staging(3),
+        "m": lambda: slurm.cluster_jobs(300, 20),
     }
     for part in parts:
         await measures[part]()

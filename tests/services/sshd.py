@@ -125,6 +125,7 @@ class SshServer:
             "StrictModes no",
             "UsePAM no",
             "UseDNS no",
+            "LogLevel VERBOSE",  # a line for each session that is opened
             "PasswordAuthentication yes",
             "Subsystem sftp internal-sftp",
         ]
