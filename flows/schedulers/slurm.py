@@ -1,239 +1,24 @@
 """Scheduler ``slurm``: a Slurm cluster, by its commands on this machine or on another one by SSH."""
 
-import asyncio
-import itertools
-import logging
-from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
-from pydantic import Field
-
-from flows.block_variables import BlockVariables
-from flows.errors import JobCancelled, Unavailable
-from flows.hosts import Completed
-from flows.polling import Batcher
-from flows.schedulers import Status, Submission
-from flows.slurm import complaints, queries, script, states
-from flows.slurm.doubts import Doubts
-from flows.slurm.options import SlurmOptions, arguments
-from flows.slurm.queries import Row
-from flows.slurm.references import Reference, job_name
-from flows.slurm.script import Order
-from flows.slurm.states import Notes
+from flows.slurm.commands import CommandCluster
+from flows.slurm.options import SlurmOptions
+from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
 from flows.ssh_config import SshConfig
 from flows.surroundings import Surroundings
 
-logger = logging.getLogger(__name__)
 
-PATIENCE = 120.0
-"""Seconds for a command of Slurm, which itself gives up after 10 to 20 s where nobody answers."""
-
-VISIBLE_AFTER = 30.0
-"""Seconds in which what was written on a node becomes visible elsewhere on a network filesystem."""
-
-LATE_SUBMISSION = 2.0
-"""Seconds in which the controller works off a submission whose sender was just interrupted."""
-
-_SUBMISSIONS_AT_ONCE = 8
-_JOBS_IN_A_COMMAND = 1000
-
-_UNSURE = "Slurm says nothing certain of the job at the moment; it is asked again."
-
-
-class Config(SlurmOptions):
-    """``poll_interval`` and ``lost_after`` in seconds; the other keys are those of each job."""
+class Config(SlurmOptions, SchedulingKeys):
+    """Where the commands are, and the keys of each job."""
 
     type: Literal["slurm"] = "slurm"
     ssh_config: SshConfig | None = None
-    environment: str | None = Field(default=None, description="name of a command-environment block")
-    poll_interval: float = Field(default=4.0, gt=0)
-    lost_after: float = Field(default=600.0, gt=0)
 
 
-class Scheduler:
-    """Jobs are known by the token in their name. Ends are Slurm's word and the script's note together."""
+class Scheduler(SlurmScheduler):
+    """Hands jobs to sbatch."""
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
-        self._config = config
-        self._host = surroundings.connections.host(config.ssh_config)
-        self._variables = BlockVariables(config.environment)
-        self._batcher: Batcher[Reference, Status | None] = Batcher(self._ask, config.poll_interval)
-        self._doubts = Doubts()
-        self._directories: dict[str, str] = {}
-        self._submissions = asyncio.Semaphore(_SUBMISSIONS_AT_ONCE)
-
-    async def submit(self, submission: Submission) -> str:
-        directory = str(submission.directory)
-        reference = Reference(submission.token, "", directory)
-        name = job_name(submission)
-        order = script.submission(
-            name=name,
-            guard=reference.guard or "",
-            directory=directory,
-            arguments=arguments(self._config, name=name, directory=directory, submitter=submission.submitter),
-            command=submission.command,
-            variables=await self._block(),
-        )
-        self._directories[submission.token] = directory
-        async with self._submissions:
-            completed = await self._run(order)
-        if completed.status == script.INCOMPLETE:
-            raise Unavailable(f"The job's command cannot be written down ({complaints.sentence(completed)}).")
-        if completed.status != 0:
-            raise complaints.of_sbatch(completed)
-        try:
-            slurm_id = script.submitted(completed.stdout)
-        except ValueError as error:
-            raise Unavailable(
-                f"What sbatch printed is not understood ({completed.stdout[-200:]!r})."
-            ) from error
-        if slurm_id is None:
-            raise JobCancelled("The job was cancelled.")
-        return str(replace(reference, slurm_id=slurm_id))
-
-    async def _block(self) -> Mapping[str, str]:
-        try:
-            return await self._variables.variables()
-        except Exception as error:  # whatever Prefect's client raises: of a block that may be there later
-            block = self._config.environment
-            raise Unavailable(
-                f"The block {block} with the commands' variables cannot be read now."
-            ) from error
-
-    async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
-        reference = Reference.parse(scheduler_id)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        last: Status | None = None
-        while last is None or last.state not in {"ended", "lost"}:
-            age = loop.time() - began
-            status = await self._batcher.answer(reference, age=age)
-            if status is None and last is not None:
-                status = replace(last, reason=_UNSURE)
-            if status is None and age > VISIBLE_AFTER:
-                raise Unavailable(_UNSURE)
-            if status is None or status == last:
-                continue
-            if status.returncode is not None and (last is None or last.state == "queued"):
-                yield Status(state="running")  # between two questions
-            last = status
-            yield status
-
-    async def cancel(self, scheduler_id: str) -> None:
-        reference = Reference.parse(scheduler_id)
-        if reference.directory is None:
-            reference = replace(reference, directory=self._directories.get(reference.token))
-        if mark := queries.mark_cancelled(reference):
-            completed = await self._run(Order(mark, b""))
-            if completed.status != 0:
-                logger.warning(
-                    "Job %s is cancelled without a note (%s)", scheduler_id, complaints.sentence(completed)
-                )
-        await self._end(reference)
-
-    async def _end(self, reference: Reference) -> None:
-        """Cancel until Slurm says that the job is gone."""
-        may_come = reference.slurm_id is None
-        for round_ in itertools.count():
-            rows = [row for row in await self._queue() if row.token == reference.token]
-            ids = [row.slurm_id for row in rows if row.state not in states.ENDED]
-            if not ids and not (may_come and not rows):
-                return
-            may_come = False
-            if not ids:
-                await asyncio.sleep(LATE_SUBMISSION)
-                continue
-            if round_ % 8 == 0 or any(row.state != "COMPLETING" for row in rows):
-                await self._scancel(ids)
-            await asyncio.sleep(min(2.0, 0.25 * 1.5**round_))
-
-    async def _scancel(self, slurm_ids: Collection[str]) -> None:
-        completed = await self._run(Order(queries.cancel(slurm_ids), b""))
-        if completed.status != 0 and not complaints.of_ended_job(completed):
-            raise complaints.of_query(completed)
-
-    async def forget(self, scheduler_id: str) -> None:
-        """The notes of the job's script go with its files: the filesystem removes them."""
-        token = Reference.parse(scheduler_id).token
-        self._directories.pop(token, None)
-        self._doubts.settle(token)
-
-    async def check(self) -> None:
-        await self._queue()
-
-    async def close(self) -> None:
-        await self._batcher.close()
-
-    # One question for all jobs
-
-    async def _ask(self, references: Collection[Reference]) -> Mapping[Reference, Status | None]:
-        rows = defaultdict(list)
-        for row in await self._queue():
-            rows[row.token].append(row)
-        answers: dict[Reference, Status | None] = {}
-        for reference in references:
-            active = [row for row in rows[reference.token] if row.state in states.ACTIVE]
-            if active:
-                self._doubts.settle(reference.token)
-                # The one that runs, if there are two.
-                answers[reference] = max(
-                    (states.waiting(row.state, row.reason) for row in active), key=lambda s: s.state
-                )
-        rest = [reference for reference in references if reference not in answers]
-        for start in range(0, len(rest), _JOBS_IN_A_COMMAND):
-            answers |= await self._ended(rest[start : start + _JOBS_IN_A_COMMAND], rows)
-        return answers
-
-    async def _ended(
-        self, references: Sequence[Reference], queued: Mapping[str, list[Row]]
-    ) -> dict[Reference, Status | None]:
-        unknown = [reference for reference in references if not queued[reference.token]]
-        completed = await self._run(queries.evidence(references, unknown))
-        if completed.status != 0:
-            raise complaints.of_query(completed)
-        evidence = queries.read_evidence(references, completed.stdout)
-        accounted = defaultdict(list)
-        for row in evidence.rows or []:
-            accounted[row.token].append(row)
-        certain = evidence.rows is not None or complaints.accounting_is_off(completed.stderr)
-        return {
-            reference: self._conclude(
-                reference.token,
-                queued[reference.token]
-                or [row for row in accounted[reference.token] if row.state not in states.ACTIVE],
-                evidence.notes[reference],
-                certain=certain,
-            )
-            for reference in references
-        }
-
-    def _conclude(self, token: str, rows: Sequence[Row], notes: Notes, *, certain: bool) -> Status | None:
-        """Return the end that is proved, or None. ``certain``: accounting was asked, or there is none."""
-        for row in rows:
-            if (status := states.end(row.state, row.reason, notes)) is not None:
-                self._doubts.settle(token)
-                return status
-        if not rows and notes.returncode is not None:
-            # The controller, which answered, does not run it, and the script came to its end.
-            return Status(state="ended", returncode=notes.returncode)
-        if rows and all(row.state in states.BY_ITSELF for row in rows):
-            return states.NO_RETURN_CODE if self._doubts.age(token) > VISIBLE_AFTER else None
-        if not rows and certain:
-            age = self._doubts.age(token)
-            if not notes.begun and age > min(VISIBLE_AFTER, self._config.lost_after):
-                self._doubts.settle(token)
-                return Status(state="lost")
-            return states.LOST if age > self._config.lost_after else None
-        self._doubts.settle(token)
-        return None
-
-    async def _queue(self) -> list[Row]:
-        completed = await self._run(Order(queries.SQUEUE, b""))
-        if completed.status != 0:
-            raise complaints.of_query(completed)
-        return queries.queue(completed.stdout)
-
-    async def _run(self, order: Order) -> Completed:
-        return await self._host.run(order.command, seconds=PATIENCE, input=order.input)
+        host = surroundings.connections.host(config.ssh_config)
+        super().__init__(config, CommandCluster(config, host))
