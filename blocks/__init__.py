@@ -4,6 +4,7 @@
 """
 
 from blocks.environment import CommandEnvironment
+from blocks.slurmrestd import SlurmRestCredentials
 from blocks.ssh import SshCredentials
 
-__all__ = ["CommandEnvironment", "SshCredentials"]
+__all__ = ["CommandEnvironment", "SlurmRestCredentials", "SshCredentials"]

@@ -4,13 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Self
 
-import httpx
-from prefect.exceptions import PrefectException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from blocks import SshCredentials
 from blocks.ssh import check_agreement, check_host_key
 from flows.errors import Unavailable
+from flows.saved_blocks import saved
 
 
 def _absolute(path: Path) -> Path:
@@ -60,7 +59,7 @@ class SshConfig(BaseModel):
     async def credentials(self) -> SshCredentials:
         """Return what to connect with, as it is now; Unavailable when it cannot be read."""
         if self.block is not None:
-            return await _saved(self.block)
+            return await saved(SshCredentials, self.block)
         assert self.hostname is not None  # noqa: S101 - by the validator
         return SshCredentials(
             host=self.hostname,
@@ -81,15 +80,3 @@ class SshConfig(BaseModel):
             return SecretStr(await asyncio.to_thread(self.private_key.read_text))
         except (OSError, UnicodeDecodeError) as error:
             raise Unavailable(f"The private key {self.private_key} cannot be read ({error}).") from error
-
-
-async def _saved(block: str) -> SshCredentials:
-    try:
-        credentials: SshCredentials = await SshCredentials.aload(block)
-    except ValueError as error:
-        raise Unavailable(
-            f"The block {block} (SSH Credentials) cannot be used: make or correct it in Prefect's UI."
-        ) from error
-    except (httpx.HTTPError, OSError, PrefectException) as error:
-        raise Unavailable(f"The block {block} cannot be read while Prefect is away.") from error
-    return credentials

@@ -9,4 +9,14 @@
     states       what Slurm's words say of a job, to us and to the visitor
     complaints   which errors pass by themselves, and which are the last word
     doubts       since when something is not as it should be
+    rest         what is sent to slurmrestd, and what its answers say
+
+And what uses that::
+
+    scheduling       what all schedulers of Slurm have in common
+    clusters         what that asks of a cluster
+    commands         one that is reached by Slurm's commands
+    rest_cluster     one that is reached by slurmrestd
+    rest_connection  the way to slurmrestd, and its token
+    guards           the notes of scripts, where they are on a disk of this machine
 """

@@ -47,8 +47,12 @@ def sentence(completed: Completed) -> str:
 def of_sbatch(completed: Completed) -> JobFailure | Unavailable:
     """Return the error of a submission that failed."""
     said = sentence(completed)
-    text = said.lower()
-    if not any(part in text for part in _PASSING) and any(part in text for part in _REFUSALS):
+    return of_submission(said, refused=any(part in said.lower() for part in _REFUSALS))
+
+
+def of_submission(said: str, *, refused: bool) -> JobFailure | Unavailable:
+    """Return the error of a submission of which this was said; ``refused`` if it is not one that passes."""
+    if refused and not any(part in said.lower() for part in _PASSING):
         return DestinationRefused(f"The cluster does not take the job: {said.rstrip('.')}.")
     return Unavailable(f"Slurm does not take the job now ({said}).")
 
@@ -65,5 +69,9 @@ def accounting_is_off(stderr: str) -> bool:
 
 def of_ended_job(completed: Completed) -> bool:
     """Whether scancel complained only of a job that has ended meanwhile."""
-    said = sentence(completed).lower()
-    return "invalid job id" in said or "already" in said
+    return of_ended(sentence(completed))
+
+
+def of_ended(said: str) -> bool:
+    """Whether this is said of a job that has ended meanwhile."""
+    return "invalid job id" in said.lower() or "already" in said.lower()

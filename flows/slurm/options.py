@@ -82,7 +82,7 @@ def _check_memory(value: str) -> str:
 Word = Annotated[str, AfterValidator(_check_word)]
 
 
-class SlurmOptions(BaseModel):
+class SlurmRequest(BaseModel):
     """What each job of a destination asks of Slurm.
 
     ``memory`` is for each node; ``time`` and ``gpus`` are written as for sbatch. YAML takes 1:30:00 for a
@@ -97,6 +97,11 @@ class SlurmOptions(BaseModel):
     memory: Annotated[str, AfterValidator(_check_memory)] | None = None
     gpus: Word | Annotated[int, Field(ge=1)] | None = None
     submitter_as_account: bool = False
+
+
+class SlurmOptions(SlurmRequest):
+    """With options of sbatch that have no key of their own."""
+
     extra_options: tuple[Annotated[str, AfterValidator(_check_extra_option)], ...] = ()
 
 
@@ -111,7 +116,7 @@ def arguments(options: SlurmOptions, *, name: str, directory: str, submitter: st
         "cpus-per-task": options.cpus,
         "mem": options.memory,
         "gpus": options.gpus,
-        "account": _account(submitter) if options.submitter_as_account else None,
+        "account": account(submitter) if options.submitter_as_account else None,
     }
     # What the host runs commands with, where nothing is of the server's secrets. NONE would cost each job a
     # login shell on its node, and go wrong where that does; it can be had as an extra option.
@@ -124,7 +129,8 @@ def arguments(options: SlurmOptions, *, name: str, directory: str, submitter: st
     return shlex.join(words)
 
 
-def _account(submitter: str) -> str:
+def account(submitter: str) -> str:
+    """Return the submitter as a Slurm account; raise DestinationRefused when it can be none."""
     if not _ACCOUNT.fullmatch(submitter):
         raise DestinationRefused("Your user name cannot be the name of a Slurm account; tell the operator.")
     return submitter

@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """``rows`` is None when sacct did not answer; its complaint then is on ``stderr`` of the command."""
+    """``rows`` is None when accounting did not answer."""
 
     notes: dict[Reference, Notes]
     rows: list[Row] | None

@@ -83,14 +83,12 @@ def submission(
     *, name: str, guard: str, directory: str, arguments: str, command: str, variables: Mapping[str, str]
 ) -> Order:
     """Make the order that submits a job once; see ``submitted`` for what it prints."""
-    if not (directory + guard).isprintable():
-        raise DestinationRefused("The job's directory has a name that Slurm cannot take; tell the operator.")
     content = payload(command, variables)
     this = uuid.uuid4().hex
-    values = {"guard": shlex.quote(guard), "submission": this}
-    script = _SCRIPT.format(**values, directory=shlex.quote(directory))
+    script = batch_script(guard=guard, directory=directory, submission=this)
     text = _SUBMIT.format(
-        **values,
+        guard=shlex.quote(guard),
+        submission=this,
         name=shlex.quote(name),
         size=len(content),
         arguments=arguments,
@@ -100,6 +98,13 @@ def submission(
         active=_ACTIVE,
     )
     return Order(text, content)
+
+
+def batch_script(*, guard: str, directory: str, submission: str) -> str:
+    """Return what Slurm runs. ``submission`` tells it from the script of any other submission."""
+    if not (directory + guard).isprintable():
+        raise DestinationRefused("The job's directory has a name that Slurm cannot take; tell the operator.")
+    return _SCRIPT.format(guard=shlex.quote(guard), submission=submission, directory=shlex.quote(directory))
 
 
 def payload(command: str, variables: Mapping[str, str]) -> bytes:

@@ -39,7 +39,8 @@ async def test_deploy_list_and_run(service: Service, checkout: Path) -> None:
 
 async def test_blocks_are_registered(service: Service, checkout: Path, prefect: PrefectClient) -> None:
     types = {block_type.slug for block_type in await prefect.read_block_types()}
-    assert {"command-environment", "ssh-credentials"} <= types  # the worker registers them
+    ours = {"command-environment", "slurm-rest-credentials", "ssh-credentials"}
+    assert ours <= types  # the worker registers them
     assert "Command Environment" in await prefect_command(
         service, checkout, "block", "register", "-m", "blocks"
     )

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from blocks import CommandEnvironment
+from blocks import CommandEnvironment, SlurmRestCredentials
 from flows import schedulers
 from flows.connections import Connections
 from flows.errors import JobCancelled, TimeLimitExceeded
@@ -23,6 +24,7 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "memory": {"slots": 3},
     "eager": {"max_load": 1000.0},
     "slurm": {"poll_interval": 0.8, "lost_after": 0.5},
+    "slurmrestd": {"poll_interval": 0.8, "lost_after": 0.5, "block": "cluster"},
 }
 
 LOCAL = ["memory", "eager"]
@@ -33,6 +35,16 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     if request.param == "slurm":
         cluster: SlurmCluster = request.getfixturevalue("slurm_cluster")
         monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    if request.param == "slurmrestd":
+        cluster = request.getfixturevalue("slurm_cluster")
+        credentials = SlurmRestCredentials(
+            url=cluster.rest_url, user="root", token=SecretStr(cluster.token("root"))
+        )
+
+        async def load(name: str) -> SlurmRestCredentials:
+            return credentials
+
+        monkeypatch.setattr(SlurmRestCredentials, "aload", staticmethod(load))
     return str(request.param)
 
 

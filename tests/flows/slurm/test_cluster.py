@@ -123,7 +123,7 @@ async def test_too_much_memory(make: Make, cluster: SlurmCluster, place: Place) 
 async def test_without_a_return_code(
     scheduler: Scheduler, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.schedulers.slurm.VISIBLE_AFTER", 0.5)
+    monkeypatch.setattr("flows.slurm.scheduling.VISIBLE_AFTER", 0.5)
     job = submission(place, "true")
     job.directory.rmdir()
     end = (await statuses(scheduler, await scheduler.submit(job)))[-1]
@@ -168,7 +168,7 @@ async def test_a_requeued_job_goes_on(scheduler: Scheduler, cluster: SlurmCluste
 async def test_a_job_whose_end_slurm_has_forgotten(
     make: Make, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.schedulers.slurm.LOOK_FOR_NOTES", 1.0)
+    monkeypatch.setattr("flows.slurm.scheduling.LOOK_FOR_NOTES", 1.0)
     scheduler, job = make(), submission(place, WAIT)
     scheduler_id = await started(scheduler, job)
     number = slurm_id(scheduler_id)

@@ -1,0 +1,43 @@
+"""Scheduler ``slurmrestd``: a Slurm cluster by its REST API, where the jobs' files are on a shared disk."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from flows.slurm import rest
+from flows.slurm.options import SlurmRequest
+from flows.slurm.rest_cluster import RestCluster
+from flows.slurm.rest_connection import RestConnection
+from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
+from flows.surroundings import Surroundings
+
+
+def _check_properties(properties: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if ours := sorted(rest.OURS & properties.keys()):
+        raise ValueError(f"has {', '.join(ours)}, which would keep jobs from being found again: remove that")
+    return properties
+
+
+def _check_version(version: str) -> str:
+    if version not in rest.VERSIONS:
+        raise ValueError(f"is {version!r}: use {' or '.join(rest.VERSIONS)}, or leave it away")
+    return version
+
+
+class Config(SlurmRequest, SchedulingKeys):
+    """Where slurmrestd is, and the keys of each job."""
+
+    type: Literal["slurmrestd"] = "slurmrestd"
+    block: str = Field(min_length=1, description="name of a slurm-rest-credentials block")
+    api_version: Annotated[str, AfterValidator(_check_version)] | None = None
+    extra_properties: Annotated[dict[str, JsonValue], AfterValidator(_check_properties)] = Field(
+        default_factory=dict
+    )
+
+
+class Scheduler(SlurmScheduler):
+    """Hands jobs to slurmrestd."""
+
+    def __init__(self, config: Config, surroundings: Surroundings) -> None:
+        connection = RestConnection(config.block, config.api_version)
+        super().__init__(config, RestCluster(config, config.extra_properties, connection))

@@ -1,0 +1,87 @@
+"""A cluster that is reached by Slurm's commands, on this machine or on another one."""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from flows.errors import Unavailable
+from flows.hosts import Completed, Host
+from flows.schedulers import Submission
+from flows.slurm import complaints, queries, script
+from flows.slurm.options import SlurmOptions, arguments
+from flows.slurm.queries import Evidence, Row
+from flows.slurm.references import Reference, job_name
+from flows.slurm.script import Order
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 120.0
+"""Seconds for a command of Slurm, which itself gives up after 10 to 20 s where nobody answers."""
+
+
+class CommandCluster:
+    """sbatch, squeue, sacct and scancel of a host, which sees the jobs' directories too."""
+
+    def __init__(self, options: SlurmOptions, host: Host) -> None:
+        self._options = options
+        self._host = host
+
+    async def submit(
+        self, submission: Submission, reference: Reference, variables: Mapping[str, str]
+    ) -> str | None:
+        directory = str(submission.directory)
+        name = job_name(submission)
+        order = script.submission(
+            name=name,
+            guard=reference.guard or "",
+            directory=directory,
+            arguments=arguments(
+                self._options, name=name, directory=directory, submitter=submission.submitter
+            ),
+            command=submission.command,
+            variables=variables,
+        )
+        completed = await self._run(order)
+        if completed.status == script.INCOMPLETE:
+            raise Unavailable(f"The job's command cannot be written down ({complaints.sentence(completed)}).")
+        if completed.status != 0:
+            raise complaints.of_sbatch(completed)
+        try:
+            return script.submitted(completed.stdout)
+        except ValueError as error:
+            raise Unavailable(
+                f"What sbatch printed is not understood ({completed.stdout[-200:]!r})."
+            ) from error
+
+    async def queue(self) -> list[Row]:
+        completed = await self._run(Order(queries.SQUEUE, b""))
+        if completed.status != 0:
+            raise complaints.of_query(completed)
+        return queries.queue(completed.stdout)
+
+    async def evidence(self, ended: Collection[Reference], unknown: Collection[Reference]) -> Evidence:
+        completed = await self._run(queries.evidence(ended, unknown))
+        if completed.status != 0:
+            raise complaints.of_query(completed)
+        evidence = queries.read_evidence(ended, completed.stdout)
+        if evidence.rows is None and complaints.accounting_is_off(completed.stderr):
+            return replace(evidence, rows=[])
+        return evidence
+
+    async def mark_cancelled(self, reference: Reference) -> None:
+        completed = await self._run(Order(queries.mark_cancelled(reference), b""))
+        if completed.status != 0:
+            logger.warning(
+                "Job %s is cancelled without a note (%s)", reference, complaints.sentence(completed)
+            )
+
+    async def cancel(self, slurm_ids: Collection[str]) -> None:
+        completed = await self._run(Order(queries.cancel(slurm_ids), b""))
+        if completed.status != 0 and not complaints.of_ended_job(completed):
+            raise complaints.of_query(completed)
+
+    async def close(self) -> None:
+        """The host belongs to the connections."""
+
+    async def _run(self, order: Order) -> Completed:
+        return await self._host.run(order.command, seconds=PATIENCE, input=order.input)
