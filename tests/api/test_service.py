@@ -167,8 +167,6 @@ async def test_operations(site: Site) -> None:
         ("delete", "/api/job/{jobid}/pin"): "unpin_job",
         ("get", "/api/destinations"): "list_destinations",
         ("delete", "/api/job/{jobid}"): "delete_job",
-        ("post", "/api/job/{jobid}/pin"): "pin_job",
-        ("delete", "/api/job/{jobid}/pin"): "unpin_job",
         ("get", "/api/job/{jobid}/stdout"): "retrieve_job_stdout",
         ("get", "/api/job/{jobid}/stderr"): "retrieve_job_stderr",
         ("get", "/api/job/{jobid}/events"): "retrieve_job_events",

@@ -123,8 +123,8 @@ async def test_commands(own_service: Service, mount: Mount) -> None:
     waits = await own_service.run("echo ran >>ledger")
 
     async def is_explained() -> bool:
-        reason = (await own_service.job(waits))["reason"]
-        return reason == "Waiting: The command cannot be written down (No space left on device)."
+        reason = "Waiting: The command cannot be written down (No space left on device)."
+        return bool((await own_service.job(waits))["reason"] == reason)
 
     await until(is_explained)
     (own_service.job_dir(runs) / "go").touch()
