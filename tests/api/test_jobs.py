@@ -155,7 +155,9 @@ def make_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
-@pytest.mark.parametrize("make", [None, make_link, make_fifo, Path.mkdir], ids=str)
+@pytest.mark.parametrize(
+    "make", [None, make_link, make_fifo, Path.mkdir], ids=["none", "link", "fifo", "directory"]
+)
 async def test_output_that_is_no_file(site: Site, alice: httpx.AsyncClient, make: object) -> None:
     job = await site.ended_job({})
     if callable(make):

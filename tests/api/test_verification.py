@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ async def test_headers(site: Site, own: PrivateKey, caplog: pytest.LogCaptureFix
         payload()[:-1] + b',"x":' + b"[" * 5000 + b"]" * 5000 + b"}",
         payload()[:-1] + b',"x":' + b"9" * 5000 + b"}",
     ],
-    ids=lambda body: body[-40:].decode("latin1"),
+    ids=lambda body: re.sub(r"\d{9,}", "time", body.decode("latin1"))[-40:],
 )
 async def test_claims(site: Site, own: PrivateKey, caplog: pytest.LogCaptureFixture, body: bytes) -> None:
     await refused(site, signed(own, HEADER, body), caplog)
