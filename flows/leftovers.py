@@ -31,7 +31,8 @@ OWNER = "database"
 
 _UUID = "([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 _UPLOAD = re.compile(rf"{_UUID}\.archive")
-_RESULTS = re.compile(_UUID)
+# Of a flow run, and what steps raised: Prefect keeps that under random names, and nobody reads it.
+_RESULTS = re.compile(rf"{_UUID}|([0-9a-f]{{32}})")
 _NUMBERED = re.compile(r"(\d{1,18})")
 # Half unpacked or half removed, and the guards of flows.filesystems.
 _HIDDEN = re.compile(rf"\.(?:\d+\.{_UUID}|{_UUID}\.started)")

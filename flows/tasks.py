@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 import uuid
 from contextlib import suppress
@@ -100,15 +101,31 @@ def _unpack(runtime: Runtime, job: Job, stop: threading.Event) -> None:
     if job.state is not State.NEW:
         return  # submitted: its directory is in use
     job_dir = runtime.place.job_dir(job.id)
+    if _is_unpacked(job_dir, job):
+        return  # by an interrupted try of this step
     # Under another name first, so that the job's directory is there as a whole or not at all.
     draft = runtime.place.hidden_dir(job.id, str(job.token))
     archives.unpack(runtime.place.upload(str(job.token)), draft, runtime.config.uploads, stop)
     if job_dir.exists():
-        # Of an interrupted try of this step, or of another database's job of this id: not ours to destroy.
+        # Of another database's job of this id, perhaps: not ours to destroy.
         aside = job_dir.with_name(f".{job.id}.{uuid.uuid4().hex}")
         logger.warning("%s was there already and is now %s", job_dir, aside)
         job_dir.rename(aside)
+    os.utime(draft, ns=(_stamp(job), _stamp(job)))
     draft.rename(job_dir)
+
+
+def _stamp(job: Job) -> int:
+    """Return a time, in nanoseconds, that tells that a directory is this job's and nobody has been in it."""
+    # Whole microseconds: not every file system keeps more.
+    return int(job.created_on.timestamp()) * 10**9 + job.token.int % 10**6 * 1000
+
+
+def _is_unpacked(job_dir: Path, job: Job) -> bool:
+    try:
+        return job_dir.stat().st_mtime_ns == _stamp(job)
+    except FileNotFoundError:
+        return False
 
 
 @step

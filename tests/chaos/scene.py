@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tests.chaos.checks import Checks, problems_until
+from tests.chaos.checks import Checks, clean_up, problems_until
 from tests.chaos.far import Far
 from tests.chaos.faults import FaultLog, inject
 from tests.chaos.load import Visit, Visitor, WrongAnswer
@@ -100,6 +100,7 @@ class Chaos:
         self.log.write("waiting for the jobs to end")
         problems = await self._until(checks.endings, self._patience)
         self.log.write("looking for what is left")
+        await self._until(self._clean_up, 60)
         looks = (checks.leftovers, checks.database, checks.flow_runs, self._far_leftovers, checks.outputs)
         for look in looks:
             problems += await self._until(look, 60)
@@ -111,6 +112,9 @@ class Chaos:
         problems = await problems_until(look, seconds)
         self.log.write(f"{look.__name__}: {problems or 'well'}")
         return problems
+
+    async def _clean_up(self) -> list[str]:
+        return await clean_up(self.service)
 
     async def _far_leftovers(self) -> list[str]:
         return await asyncio.to_thread(self._far.leftovers) if self._far is not None else []

@@ -111,7 +111,8 @@ def service(place: Place) -> Iterator[Service]:
 async def assert_nothing_is_left(service: Service) -> None:
     async def clean() -> bool:
         left = [path for path in service.data_dir.glob("commands/*/*/*") if len(path.name) >= 36]
-        return not left and not list((service.data_dir / "uploads").iterdir()) and not results(service)
+        left += [*(service.data_dir / "uploads").iterdir(), *(service.data_dir / "jobs").glob(".*")]
+        return not left and not results(service)
 
     await until(clean)
 

@@ -105,6 +105,15 @@ async def test_of_ended_jobs_only_their_directory_stays(runtime: Runtime) -> Non
     assert present(runtime, job) == [False, False, False, False, True]
 
 
+async def test_what_prefect_kept_of_steps_that_failed(runtime: Runtime) -> None:
+    kept = runtime.place.results / uuid.uuid4().hex
+    kept.touch()
+    await clean(runtime, days=1)
+    assert kept.exists()
+    await clean(runtime)
+    assert not kept.exists()
+
+
 async def test_an_ended_job_that_its_worker_still_looks_after(runtime: Runtime) -> None:
     job = await new_job(runtime)
     await own(runtime, job)
