@@ -37,6 +37,10 @@ serve: $(BIN)/bartender ## Start everything and keep serving
 test: check ## All checks and tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+.PHONY: test-long
+test-long: $(VENV)/.dev ## Tests that take minutes: faults between a server and its cluster
+	$(BIN)/python -m pytest -m long
+
 .PHONY: check
 check: $(VENV)/.dev ## Lint, types, direction of imports
 	$(BIN)/ruff check .

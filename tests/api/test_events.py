@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import socket
+import tempfile
 import uuid
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -418,7 +420,9 @@ async def test_a_stopped_reader_does_not_keep_the_server(
 async def test_followers_wait_for_the_database(
     environment: pytest.MonkeyPatch, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = EmbeddedPostgres(tmp_path / "postgres", {"fsync": "off"})
+    # Where the path of its socket is short: it then stays the same over a restart.
+    place = Path(tempfile.mkdtemp())
+    server = EmbeddedPostgres(place / "postgres", {"fsync": "off"})
     await server.start()
     try:
         await server.create_database("jobs")
@@ -441,6 +445,7 @@ async def test_followers_wait_for_the_database(
                 assert caplog.text.count("Whoever follows a job waits") == 1
     finally:
         await server.stop()
+        shutil.rmtree(place)
 
 
 async def test_in_the_document(site: Site) -> None:

@@ -143,7 +143,7 @@ async def test_stopped_while_a_job_is_being_cancelled(own_service: Service) -> N
         async with prefect_client(own_service) as prefect:
 
             async def is_cancelled() -> bool:
-                [run] = await prefect.read_flow_runs()
+                [run] = await job_runs(prefect)
                 return run.state is not None and run.state.is_cancelled()
 
             await until(is_cancelled, 20)

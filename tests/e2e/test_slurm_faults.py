@@ -27,6 +27,8 @@ destinations:
     filesystem: {{type: sftp, ssh_config: *ssh, entry: {entry}}}
 """
 
+pytestmark = pytest.mark.long
+
 JOBS = 20
 SCRIPT = "echo ran >>ledger; sleep {seconds}; tr a-z A-Z <input >output"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 
-from tests.e2e.conftest import prefect_client
+from tests.e2e.conftest import job_runs, prefect_client
 from tests.e2e.service import Service, until
 
 PACKAGES = ("api", "blocks", "deployments", "flows")
@@ -43,7 +43,7 @@ def worker(service: Service, code: Path) -> subprocess.Popen[bytes]:
 
 async def task_runs(service: Service) -> list[TaskRun]:
     async with prefect_client(service) as prefect:
-        [run] = await prefect.read_flow_runs()
+        [run] = await job_runs(prefect)
         wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
         return await prefect.read_task_runs(flow_run_filter=wanted)
 
