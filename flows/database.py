@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 
+import asyncpg
 import sqlalchemy as sa
 import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -65,6 +66,10 @@ def unavailable_when_away() -> Iterator[None]:
         raise Unavailable("The database does not answer.") from error
     except sa.exc.DBAPIError as error:
         if error.connection_invalidated or _is_away(getattr(error.orig, "sqlstate", None)):
+            raise Unavailable("The database does not answer.") from error
+        raise
+    except asyncpg.PostgresError as error:  # of an attempt to connect, which SQLAlchemy 2.0 leaves as it is
+        if _is_away(error.sqlstate):
             raise Unavailable("The database does not answer.") from error
         raise
 
