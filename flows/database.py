@@ -72,6 +72,10 @@ def unavailable_when_away() -> Iterator[None]:
         if error.connection_invalidated or _is_away(getattr(error.orig, "sqlstate", None)):
             raise Unavailable("The database does not answer.") from error
         raise
+    except asyncpg.PostgresError as error:  # of an attempt to connect, which SQLAlchemy 2.0 leaves as it is
+        if _is_away(error.sqlstate):
+            raise Unavailable("The database does not answer.") from error
+        raise
 
 
 def _is_away(sqlstate: str | None) -> bool:

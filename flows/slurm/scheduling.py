@@ -54,6 +54,7 @@ class SlurmScheduler:
         self._doubts = Doubts()
         self._said_to_run = Doubts()
         self._forgotten = Doubts()
+        self._said_to_run_on: set[str] = set()
         self._directories: dict[str, str] = {}
         self._submissions = asyncio.Semaphore(_SUBMISSIONS_AT_ONCE)
 
@@ -120,9 +121,14 @@ class SlurmScheduler:
 
     async def forget(self, scheduler_id: str) -> None:
         """The notes of the job's script go with its files: the filesystem removes them."""
-        token = Reference.parse(scheduler_id).token
+        reference = Reference.parse(scheduler_id)
+        token = reference.token
+        if token in self._said_to_run_on and reference.slurm_id is not None:
+            await self._cluster.cancel([reference.slurm_id])  # it keeps a place of the cluster
+        self._said_to_run_on.discard(token)
         self._directories.pop(token, None)
-        self._doubts.settle(token)
+        for doubts in (self._doubts, self._said_to_run, self._forgotten):
+            doubts.settle(token)
 
     async def check(self) -> None:
         await self._cluster.queue()
@@ -206,5 +212,6 @@ class SlurmScheduler:
         if notes.returncode is None:
             self._forgotten.settle(token)
         elif self._forgotten.age(token) > 0:  # a job that was preempted, or ends now, runs no more by then
+            self._said_to_run_on.add(token)
             return Status(state="ended", returncode=notes.returncode)
         return None

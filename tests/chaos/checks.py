@@ -49,7 +49,8 @@ class Checks:
         rows = {row.id: row for row in await self._rows(sa.select(job_table))}
         found: list[str] = []
         for visit in self._visits:
-            found += self._ending(visit, rows.get(visit.job_id or 0))
+            if visit.job_id is not None:  # else its visitor has complained already
+                found += self._ending(visit, rows.get(visit.job_id))
         if unknown := set(rows) - {visit.job_id for visit in self._visits}:
             found.append(f"nobody submitted the jobs {sorted(unknown)}")
         return found

@@ -1,7 +1,6 @@
 """The parts that faults hit: each can be killed, frozen and restarted, and is brought back."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -162,9 +161,9 @@ class Server:
     async def freeze(self, seconds: float) -> str:
         async with self._turn:
             pid = self._service.pid
-            os.kill(pid, signal.SIGSTOP)
+            send([pid], signal.SIGSTOP)
             await asyncio.sleep(seconds)
-            os.kill(pid, signal.SIGCONT)
+            send([pid], signal.SIGCONT)
             return f"process {pid}"
 
     async def _begin_anew(self, number: signal.Signals, seconds: float) -> str:

@@ -121,12 +121,7 @@ class Chaos:
 
     def _mistakes(self) -> list[str]:
         """What the parts themselves call a mistake of ours."""
-        signs = (
-            "by a mistake of ours",
-            "cannot be looked after",
-            "was not understood",
-            "500 Internal Server Error",
-        )
+        signs = ("by a mistake of ours", "cannot be looked after", "was not understood")
         return [
             f"{path.name}: {line[:300]}"
             for path in self.logs()

@@ -6,11 +6,13 @@ import signal
 import uuid
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from deployments import migrations
 from deployments.postgres import EmbeddedPostgres
+from flows.database import unavailable_when_away
 from flows.errors import Unavailable
 from flows.store import JobStore
 
@@ -49,3 +51,14 @@ async def test_a_restart_of_the_database(tmp_path: Path, number: signal.Signals)
         await engine.dispose()
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize("error", [asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError])
+def test_what_is_raised_while_connecting(error: type[asyncpg.PostgresError]) -> None:
+    with pytest.raises(Unavailable), unavailable_when_away():
+        raise error("not now")
+
+
+def test_a_wrong_password_is_not_taken_for_a_database_that_is_away() -> None:
+    with pytest.raises(asyncpg.InvalidPasswordError), unavailable_when_away():
+        raise asyncpg.InvalidPasswordError("wrong")

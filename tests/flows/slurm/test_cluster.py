@@ -191,6 +191,18 @@ async def test_a_job_whose_end_slurm_has_forgotten(
         cluster.run("scancel", number)
 
 
+async def test_a_job_whose_end_slurm_has_forgotten_keeps_no_place(
+    make: Make, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.slurm.scheduling.LOOK_FOR_NOTES", 1.0)
+    scheduler, job = make(), submission(place, WAIT)
+    scheduler_id = await started(scheduler, job)
+    (guard(job.directory, job.token) / "returncode").write_text("0\n")
+    assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
+    await scheduler.forget(scheduler_id)
+    await until(lambda: state(cluster, slurm_id(scheduler_id)) == "CANCELLED")
+
+
 # What is refused
 
 
