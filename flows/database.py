@@ -64,10 +64,6 @@ def unavailable_when_away() -> Iterator[None]:
         yield
     except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
         raise Unavailable("The database does not answer.") from error
-    except asyncpg.PostgresError as error:  # of connecting, which SQLAlchemy leaves as they are
-        if _is_away(error.sqlstate):
-            raise Unavailable("The database does not answer.") from error
-        raise
     except sa.exc.DBAPIError as error:
         if error.connection_invalidated or _is_away(getattr(error.orig, "sqlstate", None)):
             raise Unavailable("The database does not answer.") from error
