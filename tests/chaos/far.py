@@ -38,6 +38,18 @@ class Far:
     def parts(self) -> dict[str, Part]:
         return {"sshd": OwnSshd(self._server.roomy), "slurmctld": OwnDaemon(self._cluster.slurmctld)}
 
+    def administer(self) -> None:
+        """Do what a cluster's administrator does: resume a drained node, release held jobs.
+
+        A controller that forgot jobs gives their ids away again, which the node refuses: duplicates.
+        """
+        self._cluster.slurmd.start()  # which resumes its node
+        held = self._cluster.run("squeue", "-h", "-t", "PD", "-o", "%A|%r")
+        for line in held.splitlines():
+            slurm_id, _, reason = line.partition("|")
+            if "held" in reason:
+                self._cluster.succeeds("scontrol", "release", slurm_id)
+
     def leftovers(self) -> list[str]:
         found = [f"{path} is left" for path in self.entry.iterdir()]
         jobs = self._cluster.run("squeue", "-h", "-u", self._server.user)

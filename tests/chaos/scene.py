@@ -53,6 +53,7 @@ class Chaos:
         self._second = OwnWorker(self.service, "second")
         self.visits = [self._visit(number) for number in range(len(plan.jobs))]
         self.log = FaultLog(directory / "faults.log")
+        self._checks = Checks(self.service, self.visits, workers=2)
         self.away = 0
 
     def _visit(self, number: int) -> Visit:
@@ -96,9 +97,9 @@ class Chaos:
             await self._stop(parts)
 
     async def _aftermath(self) -> list[str]:
-        checks = Checks(self.service, self.visits, workers=2)
+        checks = self._checks
         self.log.write("waiting for the jobs to end")
-        problems = await self._until(checks.endings, self._patience)
+        problems = await self._until(self._endings, self._patience)
         self.log.write("looking for what is left")
         await self._until(self._clean_up, 60)
         looks = (checks.leftovers, checks.database, checks.flow_runs, self._far_leftovers, checks.outputs)
@@ -112,6 +113,11 @@ class Chaos:
         problems = await problems_until(look, seconds)
         self.log.write(f"{look.__name__}: {problems or 'well'}")
         return problems
+
+    async def _endings(self) -> list[str]:
+        if self._far is not None:
+            await asyncio.to_thread(self._far.administer)
+        return await self._checks.endings()
 
     async def _clean_up(self) -> list[str]:
         return await clean_up(self.service)
