@@ -10,6 +10,7 @@ import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 
+from deployments.background import cancel
 from deployments.names import flow_run_name, idempotency_key
 from deployments.register import deployment_id
 from flows.config import Config
@@ -47,7 +48,7 @@ class Dispatcher:
 
     async def __aenter__(self) -> Self:
         task = asyncio.create_task(self._run(), name="dispatcher")
-        self._stack.push_async_callback(_cancel, task)
+        self._stack.push_async_callback(cancel, [task])
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -123,8 +124,3 @@ class Dispatcher:
             "tags": flow_run_tags(job, self._only_destination),
             "idempotency_key": idempotency_key(job),
         }
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -10,21 +10,13 @@ import sqlalchemy as sa
 import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from deployments.advisory_locks import end_holder, try_lock
 from flows.errors import Unavailable
 
 _SIGN_INTERVAL = 5.0
 _ANSWER_SECONDS = 10.0
 _PATIENCE = 60.0
 """Seconds without a sign from the one that leads, after which it is taken for frozen."""
-
-# How pg_locks shows the one number of an advisory lock: in halves.
-_END_SILENT_LEADER = sa.text("""
-    SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE locktype = 'advisory' AND granted AND objsubid = 1
-    AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND ((classid::bigint << 32) | objid::bigint) = hashtext(:name)::bigint
-    AND state_change < now() - make_interval(secs => :patience)
-""")
 
 
 class Leadership:
@@ -55,13 +47,12 @@ async def leadership(engine: AsyncEngine, purpose: str) -> AsyncIterator[Leaders
     led = False
     try:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
-        lock = sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(name)))
-        led = (await connection.execute(lock)).scalar_one()
+        led = await try_lock(connection, name)
         if led:
             async with _kept(connection) as held:
                 yield held
         else:
-            await connection.execute(_END_SILENT_LEADER, {"name": name, "patience": _PATIENCE})
+            await end_holder(connection, name, silent_for=_PATIENCE)
             yield None
     finally:
         if led:  # the lock is the session's: it must not go back to the pool

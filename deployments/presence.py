@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from deployments.advisory_locks import end_holder, try_lock
 from flows.database import unavailable_when_away
 from flows.errors import ConfigurationError, Unavailable
 from flows.workers import Leases
@@ -18,13 +19,6 @@ logger = logging.getLogger(__name__)
 
 RECONNECT_INTERVAL = 0.5
 
-# How pg_locks shows the one number of an advisory lock: in halves.
-_END_HOLDER = sa.text("""
-    SELECT pg_terminate_backend(pid) FROM pg_locks
-    WHERE locktype = 'advisory' AND granted AND objsubid = 1
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND ((classid::bigint << 32) | objid::bigint) = hashtext(:name)::bigint
-""")
 _DATABASE_ERRORS = (OSError, sa.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -127,8 +121,7 @@ class Presence:
             connection = await self._engine.connect()
             try:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-                lock = sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(self._lock_name)))
-                if (await connection.execute(lock)).scalar_one():
+                if await try_lock(connection, self._lock_name):
                     self._connection = connection
                     return True
             except BaseException:
@@ -142,7 +135,7 @@ class Presence:
         """End the database session of a worker that still has the name, but is frozen: its lease is over."""
         with unavailable_when_away():
             async with self._engine.connect() as connection:
-                await connection.execute(_END_HOLDER, {"name": self._lock_name})
+                await end_holder(connection, self._lock_name)
 
     async def _disconnect(self) -> None:
         if self._connection is not None:

@@ -96,20 +96,17 @@ class LocalCommands:
         """Return the names of all that were added and not forgotten, whatever is in them."""
         if not self._directory.is_dir():
             return []
+        # What begins with a dot is a draft, or half removed.
         return [path.name for path in self._directory.iterdir() if not path.name.startswith(".")]
 
     def submissions(self) -> list[Submission]:
         """Return all that were added and not forgotten, by job."""
-        if not self._directory.is_dir():
-            return []
         found = []
-        for path in self._directory.iterdir():
-            if path.name.startswith("."):
-                continue  # a draft, or half removed
+        for token in self.tokens():
             try:
-                found.append(self._read(path.name))
+                found.append(self._read(token))
             except (OSError, ValueError):
-                logger.exception("%s holds no submission and is left alone", path)
+                logger.exception("%s holds no submission and is left alone", self._directory / token)
         return sorted(found, key=lambda submission: submission.job_id)
 
     def _at(self, token: str) -> Path:

@@ -1,6 +1,6 @@
 """The cluster beside, reached by SSH: what the chaos needs of it."""
 
-import os
+import json
 import uuid
 from pathlib import Path
 
@@ -19,16 +19,10 @@ class Far:
         self.entry = home / "jobs"
         self.ledgers = home / "ledgers"
         for directory in (home, self.entry, self.ledgers):
-            directory.mkdir()
-            uid = server.state.account.uid
-            os.chown(directory, uid, uid)
+            server.state.account.own(directory)
 
     def configuration(self) -> str:
-        ssh = (
-            f"{{hostname: {self._server.host}, port: {self._server.roomy.port}, "
-            f"username: {self._server.user}, private_key: {self._server.key}, "
-            f"known_hosts: {self._server.known_hosts}}}"
-        )
+        ssh = json.dumps(self._server.login(self._server.roomy))
         return f"""
   cluster:
     scheduler: {{type: slurm, ssh_config: {ssh}, poll_interval: 1.0, lost_after: 20}}

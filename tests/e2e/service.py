@@ -68,6 +68,24 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 60) ->
         return value
 
 
+async def written(*files: Path) -> None:
+    """Wait until files are there and end with a line's end."""
+
+    async def are_written() -> bool:
+        return all(file.exists() and file.read_text().endswith("\n") for file in files)
+
+    await until(are_written)
+
+
+async def appears(path: Path) -> None:
+    """Wait until something is there."""
+
+    async def is_there() -> bool:
+        return path.exists()
+
+    await until(is_there)
+
+
 class Service:
     """``bartender serve`` in a directory of its own."""
 

@@ -8,7 +8,7 @@ import pytest
 from prefect.client.orchestration import PrefectClient
 
 from tests.e2e.conftest import job_runs
-from tests.e2e.service import Service, until
+from tests.e2e.service import Service, until, written
 from tests.flows.test_schedulers import has_ended
 
 # A child that ignores SIGTERM, and one that leaves the session.
@@ -18,11 +18,7 @@ STUBBORN = "trap '' TERM; sleep 1000 & echo $! >child; setsid sh -c 'echo $$ >go
 async def children(service: Service, job_id: int) -> list[int]:
     """Wait until the job's command has started all and return their processes."""
     files = [service.job_dir(job_id) / name for name in ("child", "gone")]
-
-    async def written() -> bool:
-        return all(file.exists() and file.read_text().endswith("\n") for file in files)
-
-    await until(written)
+    await written(*files)
     return [int(file.read_text()) for file in files]
 
 

@@ -9,7 +9,7 @@ import pytest
 from prefect.states import Cancelling
 
 from tests.e2e.conftest import job_runs, prefect_client
-from tests.e2e.service import Service, until
+from tests.e2e.service import Service, appears, until
 
 SCRIPT = "echo ran >>ledger; sleep 2; cat ledger"
 
@@ -131,9 +131,9 @@ async def test_stopped_while_a_job_is_being_cancelled(own_service: Service) -> N
     worker = own_service.command("worker")
     # It takes seconds to end, since SIGTERM does not do it.
     job_id = await own_service.run("trap ': >told' TERM; : >ready; while :; do sleep 0.1; done")
-    await until(lambda: _exists(own_service.job_dir(job_id) / "ready"))
+    await appears(own_service.job_dir(job_id) / "ready")
     request = asyncio.create_task(own_service.client.post(f"/api/job/{job_id}/cancel"))
-    await until(lambda: _exists(own_service.job_dir(job_id) / "told"))
+    await appears(own_service.job_dir(job_id) / "told")
     worker.terminate()
     await asyncio.to_thread(worker.wait, 30)
     assert (await request).status_code in {200, 202}
@@ -157,7 +157,7 @@ async def test_a_request_that_waits_while_the_api_is_stopped(own_service: Servic
     config.write_text(config.read_text().replace("sh script.sh", "exec sh script.sh"))
     await own_service.start()
     job_id = await own_service.run("trap ': >told' TERM; : >ready; while :; do sleep 0.1; done")
-    await until(lambda: _exists(own_service.job_dir(job_id) / "ready"))
+    await appears(own_service.job_dir(job_id) / "ready")
     worker = own_service.pid_of("worker")
     assert worker is not None
     os.kill(worker, signal.SIGSTOP)  # so the request waits for it
@@ -179,7 +179,3 @@ async def _is_hidden(service: Service, job_id: int) -> bool:
 
 async def _is_gone(path: Path) -> bool:
     return not path.exists()
-
-
-async def _exists(path: Path) -> bool:
-    return path.exists()

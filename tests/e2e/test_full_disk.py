@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.service import Service, until
+from tests.e2e.service import Service, appears, until
 
 Mount = Callable[[str], Path]
 
@@ -105,7 +105,7 @@ async def test_results_of_steps(own_service: Service, mount: Mount) -> None:
     await own_service.start()
     ballast = fill(disk)
     job_id = await own_service.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.1; done")
-    await until(lambda: _exists(own_service.job_dir(job_id) / "ledger"))
+    await appears(own_service.job_dir(job_id) / "ledger")
     await own_service.kill("worker")
     (own_service.job_dir(job_id) / "go").touch()
     assert (await own_service.ended(job_id))["state"] == "ok"
@@ -118,7 +118,7 @@ async def test_commands(own_service: Service, mount: Mount) -> None:
     disk = mount("commands")
     await own_service.start()
     runs = await own_service.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.1; done; echo done")
-    await until(lambda: _exists(own_service.job_dir(runs) / "ledger"))
+    await appears(own_service.job_dir(runs) / "ledger")
     ballast = fill(disk)
     waits = await own_service.run("echo ran >>ledger")
 
@@ -133,10 +133,6 @@ async def test_commands(own_service: Service, mount: Mount) -> None:
     assert (await own_service.ended(waits))["state"] == "ok"
     for job_id in (runs, waits):
         assert (own_service.job_dir(job_id) / "ledger").read_text() == "ran\n"
-
-
-async def _exists(path: Path) -> bool:
-    return path.exists()
 
 
 async def _holds_only(directory: Path, file: Path) -> bool:

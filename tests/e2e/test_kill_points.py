@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.e2e.service import Service, until
+from tests.e2e.service import Service, until, written
 from tests.flows.test_schedulers import has_ended
 
 CONFIG = """
@@ -166,13 +166,6 @@ async def test_a_worker_at_each_step_of_a_cancelled_job(place: Place, service: S
     finally:
         worker.terminate()
         await asyncio.to_thread(worker.wait, 10)
-
-
-async def written(path: Path) -> None:
-    async def is_written() -> bool:
-        return path.exists() and path.read_text().endswith("\n")
-
-    await until(is_written)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed, Pending, Running, Scheduled
 
 from tests.e2e.conftest import prefect_client
-from tests.e2e.service import CONFIG, Service, until
+from tests.e2e.service import CONFIG, Service, until, written
 from tests.e2e.test_jobs import finished, flow_runs_of
 from tests.e2e.test_upkeep import ended, message, start
 from tests.flows.test_schedulers import has_ended
@@ -41,10 +41,7 @@ async def going_on(service: Service, prefect: PrefectClient) -> tuple[int, FlowR
 async def pid_of(service: Service, job_id: int) -> int:
     file = service.job_dir(job_id) / "pid"
 
-    async def written() -> bool:
-        return file.exists() and file.read_text().endswith("\n")
-
-    await until(written)
+    await written(file)
     return int(file.read_text())
 
 

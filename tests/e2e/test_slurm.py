@@ -1,7 +1,7 @@
 """Jobs of a whole server on a cluster that is reached by SSH, and on one that is here."""
 
 import asyncio
-import os
+import json
 import shutil
 import signal
 import uuid
@@ -42,20 +42,14 @@ def by_file(job_dir, application_name, submitter, context):
 @pytest.fixture
 def entry(slurm_cluster: SlurmCluster) -> Path:
     account = slurm_cluster.state.account
-    path: Path = account.home / f"entry-{uuid.uuid4()}"
-    path.mkdir()
-    os.chown(path, account.uid, account.uid)
-    return path
+    return account.own(account.home / f"entry-{uuid.uuid4()}")
 
 
 @pytest_asyncio.fixture
 async def slurm_service(
     slurm_cluster: SlurmCluster, ssh_server: SshServer, entry: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Service]:
-    ssh = (
-        f"{{hostname: {ssh_server.host}, port: {ssh_server.stock.port}, username: {ssh_server.user}, "
-        f"private_key: {ssh_server.key}, known_hosts: {ssh_server.known_hosts}}}"
-    )
+    ssh = json.dumps(ssh_server.login(ssh_server.stock))
     service = Service(tmp_path_factory.mktemp("slurm"), CONFIG.format(ssh=ssh, entry=entry))
     (service.directory / "picker.py").write_text(PICKER)
     await service.start(**slurm_cluster.environment)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-import os
+import json
 import random
 import shutil
 import uuid
@@ -38,9 +38,7 @@ Fault = Callable[[SlurmCluster, SshServer], Awaitable[None]]
 @pytest_asyncio.fixture(scope="module")
 async def entry(slurm_cluster: SlurmCluster) -> AsyncIterator[Path]:
     account = slurm_cluster.state.account
-    path: Path = account.home / f"entry-{uuid.uuid4()}"
-    path.mkdir()
-    os.chown(path, account.uid, account.uid)
+    path = account.own(account.home / f"entry-{uuid.uuid4()}")
     yield path
     shutil.rmtree(path)
 
@@ -49,10 +47,7 @@ async def entry(slurm_cluster: SlurmCluster) -> AsyncIterator[Path]:
 async def service(
     slurm_cluster: SlurmCluster, ssh_server: SshServer, entry: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Service]:
-    ssh = (
-        f"{{hostname: {ssh_server.host}, port: {ssh_server.stock.port}, username: {ssh_server.user}, "
-        f"private_key: {ssh_server.key}, known_hosts: {ssh_server.known_hosts}}}"
-    )
+    ssh = json.dumps(ssh_server.login(ssh_server.stock))
     service = Service(tmp_path_factory.mktemp("faults"), CONFIG.format(ssh=ssh, entry=entry))
     await service.start(**slurm_cluster.environment)
     yield service

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.e2e.conftest import job_runs, prefect_client
-from tests.e2e.service import Service, until
+from tests.e2e.service import Service, appears, until
 
 RUNS_UNTIL_GO = "echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done; echo done"
 
@@ -36,12 +36,8 @@ async def running(service: Service, number: int) -> list[int]:
     jobs = [await service.run(RUNS_UNTIL_GO) for _ in range(number)]
     for job_id in jobs:
         await service.state_is(job_id, "running")
-        await until(lambda job_id=job_id: _has(service, job_id, "ledger"))  # type: ignore[misc]
+        await appears(service.job_dir(job_id) / "ledger")
     return jobs
-
-
-async def _has(service: Service, job_id: int, name: str) -> bool:
-    return (service.job_dir(job_id) / name).exists()
 
 
 async def assert_go_on(service: Service, jobs: list[int]) -> None:

@@ -49,8 +49,7 @@ def sftp_of(name: str) -> Callable[[pytest.FixtureRequest], Remote]:
     def make(request: pytest.FixtureRequest) -> Remote:
         server: SshServer = request.getfixturevalue("ssh_server")
         entry = server.home / f"jobs {secrets.token_hex(4)}"
-        keys = {"hostname": server.host, "port": getattr(server, name).port, "username": server.user}
-        keys |= {"private_key": str(server.key), "known_hosts": str(server.known_hosts)}
+        keys = server.login(getattr(server, name))
         return Remote({"type": "sftp", "ssh_config": keys, "entry": str(entry)}, entry)
 
     return make

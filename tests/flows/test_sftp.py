@@ -10,7 +10,6 @@ import signal
 import subprocess
 import tarfile
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -27,11 +26,11 @@ from flows.places import Place
 from flows.staging import listing
 from flows.staging.listing import Entry, stays_inside
 from flows.surroundings import Surroundings
+from tests.flows.waiting import until, until_it_works
 from tests.services.processes import send
 from tests.services.sshd import Sshd, SshServer
 
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
-A_MINUTE = 60.0
 MIB = 1 << 20
 
 
@@ -146,23 +145,6 @@ def hand_over(directory: Path) -> None:
     owner = directory.parent.stat()
     for path in [directory, *directory.rglob("*")]:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-
-
-async def until_it_works(ask: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + A_MINUTE
-    while True:
-        try:
-            return await ask()
-        except Unavailable:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.2)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + A_MINUTE
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
 
 
 def some_bytes_in(directory: Path, pattern: str) -> Callable[[], bool]:

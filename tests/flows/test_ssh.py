@@ -4,8 +4,7 @@ import asyncio
 import json
 import random
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,13 @@ from flows.connections import Connections
 from flows.errors import ConfigurationError, Unavailable
 from flows.ssh import SshHost
 from flows.ssh_config import SshConfig
+from tests.flows.waiting import until, until_it_works
 from tests.services.processes import send
 from tests.services.sshd import Sshd, SshServer
 
-A_MINUTE = 60.0
-
 
 def ssh_config(server: SshServer, sshd: Sshd, **more: Any) -> SshConfig:
-    keys = {"hostname": server.host, "port": sshd.port, "username": server.user, "private_key": server.key}
-    return SshConfig.model_validate(keys | {"known_hosts": server.known_hosts} | more)
+    return SshConfig.model_validate(server.login(sshd) | more)
 
 
 @pytest_asyncio.fixture
@@ -48,24 +45,6 @@ def sshd(ssh_server: SshServer) -> Iterator[Sshd]:
 @pytest.fixture
 def host(ssh_server: SshServer, sshd: Sshd, connections: Connections) -> SshHost:
     return connections.ssh_host(ssh_config(ssh_server, sshd))
-
-
-async def until_it_works(ask: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask until the part is back, as tasks do."""
-    deadline = time.monotonic() + A_MINUTE
-    while True:
-        try:
-            return await ask()
-        except Unavailable:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.2)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + A_MINUTE
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
 
 
 async def test_how_a_command_ends(host: SshHost) -> None:

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tests.services.daemon import Daemon
 from tests.services.packages import need
@@ -73,6 +74,16 @@ class SshServer:
     @property
     def home(self) -> Path:
         return self.state.account.home
+
+    def login(self, sshd: Sshd) -> dict[str, Any]:
+        """Return the keys of an ``ssh_config`` that logs in by key; as JSON they are YAML, too."""
+        return {
+            "hostname": self.host,
+            "port": sshd.port,
+            "username": self.user,
+            "private_key": str(self.key),
+            "known_hosts": str(self.known_hosts),
+        }
 
     @cached_property
     def roomy(self) -> Sshd:

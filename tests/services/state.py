@@ -36,6 +36,12 @@ class Account:
     def uid(self) -> int:
         return pwd.getpwnam(self.name).pw_uid
 
+    def own(self, directory: Path) -> Path:
+        """Make a directory that is the user's."""
+        directory.mkdir()
+        os.chown(directory, self.uid, self.uid)
+        return directory
+
 
 class State:
     """What has to be the same when servers are started again, by whomever."""

@@ -1,5 +1,7 @@
 """Schedulers on a real cluster, with hosts that go wrong on purpose."""
 
+import shutil
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +14,9 @@ from flows.connections import Connections
 from flows.errors import Unavailable
 from flows.hosts import Completed, Host, ThisMachine
 from flows.places import Place
-from flows.schedulers import Scheduler
+from flows.schedulers import Scheduler, Submission
 from flows.surroundings import Surroundings
+from tests.flows.slurm.jobs import Job
 from tests.services.slurm import SlurmCluster
 
 
@@ -81,3 +84,20 @@ async def make(place: Place, host: Host) -> AsyncIterator[Callable[..., Schedule
 @pytest.fixture
 def scheduler(cluster: SlurmCluster, make: Callable[..., Scheduler]) -> Scheduler:
     return make()
+
+
+@pytest.fixture
+def job(slurm_cluster: SlurmCluster) -> Iterator[Job]:
+    """Make submissions whose directories are the account's."""
+    account = slurm_cluster.state.account
+    root = account.own(account.home / f"jobs-{uuid.uuid4()}")
+
+    def make(command: str) -> Submission:
+        token = str(uuid.uuid4())
+        directory = account.own(root / token)
+        return Submission(
+            token=token, job_id=1, application="a", submitter="me", command=command, directory=directory
+        )
+
+    yield make
+    shutil.rmtree(root)

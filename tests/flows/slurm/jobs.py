@@ -1,8 +1,13 @@
 """Jobs of the tests on real clusters."""
 
+from collections.abc import Callable
+
 from flows.schedulers import Scheduler, Status, Submission
 from flows.slurm.references import Reference
 from tests.flows.test_schedulers import until
+
+Job = Callable[[str], Submission]
+"""Makes a submission of a command."""
 
 WAIT = "echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done"
 

@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import shutil
 import signal
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,48 +15,17 @@ from flows import schedulers
 from flows.connections import Connections
 from flows.errors import JobCancelled, Unavailable
 from flows.places import Place
-from flows.schedulers import Scheduler, Submission
+from flows.schedulers import Scheduler
 from flows.surroundings import Surroundings
-from tests.flows.slurm.jobs import WAIT, started
+from tests.flows.slurm.jobs import WAIT, Job, started
 from tests.flows.test_schedulers import statuses, until
-from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
-
-Job = Callable[[str], Submission]
-
-
-@pytest.fixture
-def job(slurm_cluster: SlurmCluster) -> Iterator[Job]:
-    """Make submissions whose directories the account can reach."""
-    account = slurm_cluster.state.account
-    root = account.home / f"jobs-{uuid.uuid4()}"
-
-    def own(path: Path) -> None:
-        path.mkdir()
-        os.chown(path, account.uid, account.uid)
-
-    def make(command: str) -> Submission:
-        token = str(uuid.uuid4())
-        own(root / token)
-        return Submission(
-            token=token, job_id=1, application="a", submitter="me", command=command, directory=root / token
-        )
-
-    own(root)
-    yield make
-    shutil.rmtree(root)
 
 
 @pytest.fixture
 async def make(ssh_server: SshServer, tmp_path: Path) -> AsyncIterator[Callable[..., Scheduler]]:
     connections, made = Connections(), []
-    ssh_config = {
-        "hostname": ssh_server.host,
-        "port": ssh_server.stock.port,
-        "username": ssh_server.user,
-        "private_key": str(ssh_server.key),
-        "known_hosts": str(ssh_server.known_hosts),
-    }
+    ssh_config = ssh_server.login(ssh_server.stock)
 
     def make(**options: Any) -> Scheduler:
         keys = {"type": "slurm", "ssh_config": ssh_config, "poll_interval": 0.8, **options}

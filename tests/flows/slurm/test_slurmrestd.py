@@ -1,8 +1,6 @@
 """A cluster that is reached by its REST API only: no command of Slurm is run."""
 
 import asyncio
-import os
-import shutil
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,14 +20,13 @@ from flows.connections import Connections
 from flows.errors import DestinationRefused, JobCancelled, Unavailable
 from flows.filesystems import guard
 from flows.places import Place
-from flows.schedulers import Scheduler, Submission
+from flows.schedulers import Scheduler
 from flows.surroundings import Surroundings
-from tests.flows.slurm.jobs import WAIT, slurm_id, started
+from tests.flows.slurm.jobs import WAIT, Job, slurm_id, started
 from tests.flows.test_schedulers import statuses, until
 from tests.services.slurm import SlurmCluster
 
 Make = Callable[..., Scheduler]
-Job = Callable[[str], Submission]
 
 JOBS = "/slurm/v0.0.38/jobs"
 SUBMIT = "/slurm/v0.0.38/job/submit"
@@ -41,28 +38,6 @@ NO_JOBS: dict[str, Any] = {"errors": [], "jobs": []}
 def prefect_server() -> Iterator[None]:
     with prefect_test_harness():
         yield
-
-
-@pytest.fixture
-def job(slurm_cluster: SlurmCluster) -> Iterator[Job]:
-    """Make submissions whose directories belong to the account."""
-    account = slurm_cluster.state.account
-    root = account.home / f"jobs-{uuid.uuid4()}"
-
-    def own(path: Path) -> None:
-        path.mkdir()
-        os.chown(path, account.uid, account.uid)
-
-    def make(command: str) -> Submission:
-        token = str(uuid.uuid4())
-        own(root / token)
-        return Submission(
-            token=token, job_id=1, application="a", submitter="me", command=command, directory=root / token
-        )
-
-    own(root)
-    yield make
-    shutil.rmtree(root)
 
 
 async def save(cluster: SlurmCluster, **changes: str) -> None:
