@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -96,14 +96,26 @@ def run(settings: Settings, config: Config) -> None:
             outcome.set_exception(error)
         else:
             outcome.set_result(None)
+        finally:
+            with suppress(BlockingIOError):  # full of signals, so it wakes
+                wake.send(b"\0")
 
     _raise_file_limit()
     thread = threading.Thread(target=thread_body, name="worker")
-    thread.start()
-    loop, stop = loop_ready.result()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    thread.join()
+    # The system may give a signal to any thread, and Python runs its handler in the main thread, which has to
+    # be woken for that.
+    wake, woken = socket.socketpair()
+    with wake, woken:
+        wake.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno())
+        thread.start()
+        loop, stop = loop_ready.result()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+        while not outcome.done():
+            woken.recv(1)
+        thread.join()
+        signal.set_wakeup_fd(-1)
     outcome.result()
 
 

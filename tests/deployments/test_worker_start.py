@@ -1,6 +1,7 @@
 """A worker that is started while a part is away waits for it, and can be stopped meanwhile."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
@@ -62,6 +63,20 @@ async def test_a_prefect_server_that_is_away(tmp_path: Path, database_url: URL) 
     try:
         await until(says(worker, said, b"The Prefect server is away"))
         worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+async def test_a_signal_that_another_thread_gets(tmp_path: Path, database_url: URL) -> None:
+    """As the system may give it after a stop and continue."""
+    dsn = database_url.render_as_string(hide_password=False)
+    worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn)
+    try:
+        await until(says(worker, bytearray(), b"The Prefect server is away"))
+        others = {int(task.name) for task in Path(f"/proc/{worker.pid}/task").iterdir()} - {worker.pid}
+        assert ctypes.CDLL(None).tgkill(worker.pid, min(others), signal.SIGTERM) == 0
         assert await asyncio.to_thread(worker.wait, 30) == 0
     finally:
         worker.kill()
