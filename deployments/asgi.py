@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import gc
 import socket
 import sys
 from collections.abc import Sequence
 
 import uvicorn
 
-from deployments import log
+from deployments import garbage, log
 from flows.errors import ConfigurationError
 
 LONGEST_GOODBYE = 1
@@ -23,11 +22,7 @@ An answer that has no end of its own ends then.
 
 
 class Server(uvicorn.Server):
-    """Tells requests that it stops: uvicorn waits for them, and its lifespan ends after them only.
-
-    With a process of its own, what its start has made is left out of Python's search for garbage: to look
-    through all modules would stop everybody for 0.1 s and more, again and again.
-    """
+    """Tells requests that it stops: uvicorn waits for them, and its lifespan ends after them only."""
 
     def __init__(self, config: uvicorn.Config, *, own_process: bool = False) -> None:
         super().__init__(config)
@@ -38,8 +33,7 @@ class Server(uvicorn.Server):
         self.lifespan.state[STOPPING] = self._stopping
         await super().startup(sockets)
         if self._own_process:
-            gc.collect()
-            gc.freeze()
+            garbage.begin()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping.set()
@@ -59,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--log-level", default="warning")
     parser.add_argument("--access-log", action="store_true")
     options = parser.parse_args(arguments)
+    garbage.postpone()
     config = uvicorn.Config(
         options.factory,
         factory=True,

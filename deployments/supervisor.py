@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from deployments import asgi, locks, migrations, private_files
+from deployments import asgi, garbage, locks, migrations, private_files
 from deployments.listening import answers, base_url, listen
 from deployments.postgres import EmbeddedPostgres
 from deployments.prefect_server import EmbeddedPrefect
@@ -71,6 +71,7 @@ async def running(
         if parts.prefect is not None:
             await parts.prefect.wait_until_ready()
         _publish(stack, data_dir, parts.environment)
+        garbage.begin()
         yield Service(
             url=base_url(listener),
             prefect_url=parts.prefect.ui_url

@@ -30,6 +30,7 @@ from prefect.settings import (
 from prefect.states import Failed
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from deployments import garbage
 from deployments.background import cancel, first, repeat, unless, when_woken
 from deployments.engine import LeanClient, LeanClientContext, LeanEvents
 from deployments.names import WORK_POOL
@@ -148,6 +149,7 @@ class Worker:
             # It waits for the database and the Prefect server.
             if not await unless(stop, self._open(stack)):
                 return
+            garbage.begin()
             reporter = Reporter(self._runtime, self._name)
             background = [
                 repeat(self._keep_presence, 1.0),

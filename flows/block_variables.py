@@ -3,8 +3,6 @@
 import math
 import time
 
-from blocks import CommandEnvironment
-
 MAX_AGE = 60.0
 """Seconds for which the variables of a block are used before the block is read again."""
 
@@ -20,6 +18,8 @@ class BlockVariables:
     async def variables(self) -> dict[str, str]:
         """Return them as they are now, or were less than a minute ago."""
         if self._block is not None and time.monotonic() - self._read_at > MAX_AGE:
+            from blocks import CommandEnvironment  # imports Prefect, which few commands need
+
             self._variables = await CommandEnvironment.read(self._block)
             self._read_at = time.monotonic()
         return self._variables

@@ -1,15 +1,18 @@
-"""The key ``ssh_config`` of schedulers and filesystems: which machine, and how to log in to it."""
+"""The key ``ssh_config`` of schedulers and filesystems: which machine, and how to log in to it.
+
+Blocks are imported when a configuration has this key: Prefect takes a second to import.
+"""
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from blocks import SshCredentials
-from blocks.ssh import check_agreement, check_host_key
 from flows.errors import Unavailable
-from flows.saved_blocks import saved
+
+if TYPE_CHECKING:
+    from blocks import SshCredentials
 
 
 def _absolute(path: Path) -> Path:
@@ -17,6 +20,12 @@ def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("must be an absolute path or begin with ~/")
     return path
+
+
+def _host_key(text: str) -> str:
+    from blocks.ssh import check_host_key
+
+    return check_host_key(text)
 
 
 File = Annotated[Path, AfterValidator(_absolute)]
@@ -36,13 +45,15 @@ class SshConfig(BaseModel):
     password: SecretStr | None = None
     private_key: File | None = None
     passphrase: SecretStr | None = None
-    host_key: Annotated[str, AfterValidator(check_host_key)] | None = None
+    host_key: Annotated[str, AfterValidator(_host_key)] | None = None
     known_hosts: File | None = None
     insecure: bool = False
     block: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
+        from blocks.ssh import check_agreement
+
         inline = sorted(self.model_fields_set - {"block"})
         if self.block is not None and inline:
             raise ValueError(f"has block and {', '.join(inline)}: keep one or the other")
@@ -56,8 +67,11 @@ class SshConfig(BaseModel):
         """What operators read where the machine is meant."""
         return f"block {self.block}" if self.block is not None else f"{self.hostname}:{self.port}"
 
-    async def credentials(self) -> SshCredentials:
+    async def credentials(self) -> "SshCredentials":
         """Return what to connect with, as it is now; Unavailable when it cannot be read."""
+        from blocks import SshCredentials
+        from flows.saved_blocks import saved
+
         if self.block is not None:
             return await saved(SshCredentials, self.block)
         assert self.hostname is not None  # noqa: S101 - by the validator

@@ -4,19 +4,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from blocks import SlurmRestCredentials
 from flows.errors import Unavailable
-from flows.saved_blocks import saved
 from flows.slurm import rest
 from flows.slurm.rest import Answer
 
+if TYPE_CHECKING:
+    from blocks import SlurmRestCredentials
+
 
 class _Open:
-    def __init__(self, credentials: SlurmRestCredentials, client: httpx.AsyncClient, stack: AsyncExitStack):
+    def __init__(self, credentials: "SlurmRestCredentials", client: httpx.AsyncClient, stack: AsyncExitStack):
         self.credentials = credentials
         self.client = client
         self.stack = stack
@@ -115,6 +116,10 @@ class RestConnection:
         old = self._open
         if old is not None and not self._doubted:
             return old
+        # They import Prefect, which takes a second.
+        from blocks import SlurmRestCredentials
+        from flows.saved_blocks import saved
+
         credentials = await saved(SlurmRestCredentials, self._block)
         self._doubted = False
         if old is not None and _same(old.credentials, credentials):
@@ -134,11 +139,11 @@ class RestConnection:
                 await opened.stack.aclose()
 
 
-def _token(credentials: SlurmRestCredentials) -> str:
+def _token(credentials: "SlurmRestCredentials") -> str:
     return credentials.token.get_secret_value()
 
 
-def _same(one: SlurmRestCredentials, other: SlurmRestCredentials) -> bool:
+def _same(one: "SlurmRestCredentials", other: "SlurmRestCredentials") -> bool:
     return (one.url, one.user, _token(one)) == (other.url, other.user, _token(other))
 
 
