@@ -15,7 +15,7 @@ from flows.errors import Unavailable
 
 _SIGN_INTERVAL = 5.0
 _ANSWER_SECONDS = 10.0
-_PATIENCE = 60.0
+_PATIENCE = 20.0
 """Seconds without a sign from the one that leads, after which it is taken for frozen."""
 
 

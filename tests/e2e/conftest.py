@@ -1,5 +1,7 @@
+import asyncio
 import os
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
@@ -7,7 +9,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
 
-from tests.e2e.service import PICKER, TWO_DESTINATIONS, Service
+from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -15,10 +17,37 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     """One server that tests share; they must leave it running."""
     directory = tmp_path_factory.mktemp("service")
     (directory / "picker.py").write_text(PICKER)
-    service = Service(directory, TWO_DESTINATIONS)
+    service = Service(directory, MORE_DESTINATIONS)
     await service.start()
     yield service
     await service.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def workerless(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """One server without a worker that tests share; they must leave no job behind. See `workers`."""
+    service = Service(tmp_path_factory.mktemp("workerless"))
+    await service.start("--no-worker")
+    yield service
+    await service.stop()
+
+
+StartWorker = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest_asyncio.fixture
+async def workers(workerless: Service) -> AsyncIterator[StartWorker]:
+    """Start workers by name beside `workerless`; they are ended, frozen ones too."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str = "worker") -> subprocess.Popen[bytes]:
+        started.append(workerless.worker(name))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()
+        await asyncio.to_thread(worker.wait, 10)
 
 
 @pytest_asyncio.fixture

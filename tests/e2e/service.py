@@ -26,25 +26,31 @@ applications:
   script:
     command_template: sh script.sh
     upload_needs: [script.sh]
+  alone: {command_template: exec sh script.sh}
 destinations:
   local:
     scheduler: {type: memory, slots: 50}
     filesystem: {type: local}
 """
 
-# A second destination, and a picker of the operator's own beside the configuration file.
-TWO_DESTINATIONS = (
+# More destinations, and a picker of the operator's own beside the configuration file.
+MORE_DESTINATIONS = (
     CONFIG
     + """
   quick:
     scheduler: {type: eager, max_load: 1000, timeout: 20}
+    filesystem: {type: local}
+  single:
+    scheduler: {type: memory, slots: 1}
     filesystem: {type: local}
 destination_picker: picker.py:by_file
 """
 )
 PICKER = """
 def by_file(job_dir, application_name, submitter, context):
-    return "quick" if (job_dir / "quick").exists() else "local"
+    if (job_dir / "unpickable").exists() and not (job_dir.parent.parent / "mended").exists():
+        raise LookupError("not mended")
+    return next((name for name in ("quick", "single") if (job_dir / name).exists()), "local")
 """
 
 PARTS = {
@@ -114,7 +120,7 @@ class Service:
         }
 
     def command(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a ``bartender`` command as an operator does beside the server."""
+        """Start a ``bartender`` command as an operator does beside the server; its output must be read."""
         return subprocess.Popen(
             [sys.executable, "-m", "api", *arguments],
             cwd=self.directory,
@@ -122,6 +128,17 @@ class Service:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+
+    def worker(self, name: str = "worker") -> subprocess.Popen[bytes]:
+        """Start a worker as an operator does beside the server; it writes into the server's log."""
+        with (self.directory / "log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "api", "worker"],
+                cwd=self.directory,
+                env={**self.operators_environment(), "BARTENDER_WORKER_NAME": name},
+                stdout=log,
+                stderr=log,
+            )
 
     async def start(self, *options: str, **variables: str) -> Self:
         with (self.directory / "log").open("ab") as log:

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 from deployments.postgres import EmbeddedPostgres
+from tests.e2e.conftest import StartWorker
 from tests.e2e.service import Service
 
 
@@ -34,36 +35,28 @@ async def test_a_configured_database(
     assert "BARTENDER_DB_DSN" not in own_service.environment  # what is configured is not published
 
 
-async def test_workers_of_their_own(own_service: Service) -> None:
-    await own_service.start("--no-worker")
-    job_id = await own_service.run("true")
-    workers = [own_service.command("worker", BARTENDER_WORKER_NAME=name) for name in ("first", "second")]
-    try:
-        assert (await own_service.ended(job_id))["state"] == "ok"
-        jobs = [await own_service.run("sleep 0.2") for _ in range(10)]
-        for each in jobs:
-            assert (await own_service.ended(each))["state"] == "ok"
-        twin = own_service.command("worker", BARTENDER_WORKER_NAME="first")
-        assert "a worker named first is running already" in await output_of(twin)
-        assert twin.returncode == 2
-    finally:
-        for worker in workers:
-            worker.terminate()
-            await asyncio.to_thread(worker.wait, 10)
+async def test_workers_of_their_own(workerless: Service, workers: StartWorker) -> None:
+    job_id = await workerless.run("true")
+    workers("one")
+    workers("two")
+    assert (await workerless.ended(job_id))["state"] == "ok"
+    jobs = [await workerless.run("sleep 0.2") for _ in range(10)]
+    for each in jobs:
+        assert (await workerless.ended(each))["state"] == "ok"
+    twin = workerless.command("worker", BARTENDER_WORKER_NAME="one")
+    assert "a worker named one is running already" in await output_of(twin)
+    assert twin.returncode == 2
 
 
-async def test_a_worker_of_ones_own_continues_after_a_restart(own_service: Service) -> None:
-    await own_service.start("--no-worker")
-    first = own_service.command("worker")
-    job_id = await own_service.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done")
-    await own_service.state_is(job_id, "running")
+async def test_a_worker_of_ones_own_continues_after_a_restart(
+    workerless: Service, workers: StartWorker
+) -> None:
+    first = workers()
+    job_id = await workerless.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done")
+    await workerless.state_is(job_id, "running")
     first.terminate()
     assert await asyncio.to_thread(first.wait, 10) == 0
-    second = own_service.command("worker")
-    try:
-        (own_service.job_dir(job_id) / "go").touch()
-        assert (await own_service.ended(job_id))["state"] == "ok"
-        assert (own_service.job_dir(job_id) / "ledger").read_text() == "ran\n"
-    finally:
-        second.terminate()
-        await asyncio.to_thread(second.wait, 10)
+    workers()
+    (workerless.job_dir(job_id) / "go").touch()
+    assert (await workerless.ended(job_id))["state"] == "ok"
+    assert (workerless.job_dir(job_id) / "ledger").read_text() == "ran\n"

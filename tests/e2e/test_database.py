@@ -59,33 +59,32 @@ async def look_until_end(service: Service, job_id: int, away: list[httpx.Respons
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-async def test_the_database_is_restarted_under_load(own_service: Service, number: signal.Signals) -> None:
-    await own_service.start()
+async def test_the_database_is_restarted_under_load(service: Service, number: signal.Signals) -> None:
     away: list[httpx.Response] = []
 
     async def visit() -> tuple[int, list[str]]:
-        job_id = await submit(own_service, away)
-        return job_id, await look_until_end(own_service, job_id, away)
+        job_id = await submit(service, away)
+        return job_id, await look_until_end(service, job_id, away)
 
     async def visits() -> list[tuple[int, list[str]]]:
         return [await visit() for _ in range(5)]
 
     visiting = [asyncio.create_task(visits()) for _ in range(6)]
-    postmaster = own_service.data_dir / "postgres/data/postmaster.pid"
+    postmaster = service.data_dir / "postgres/data/postmaster.pid"
     for _ in range(2):
         await asyncio.sleep(1.5)  # with requests and jobs under way
         os.kill(int(postmaster.read_text().split("\n")[0]), number)
-        await until(lambda: _is_back(own_service))
+        await until(lambda: _is_back(service))
     found = [visit for visits in await asyncio.gather(*visiting) for visit in visits]
     assert len({job_id for job_id, _ in found}) == 30
     order = ["new", "queued", "running", "staging_out", "ok"]
     for job_id, seen in found:
         assert seen[-1] == "ok"
         assert seen == sorted(seen, key=order.index), job_id
-        assert (own_service.job_dir(job_id) / "ledger").read_text() == "ran\n"
-    listed = (await own_service.client.get("/api/job/?limit=1000")).json()
-    assert {job["id"] for job in listed} == {job_id for job_id, _ in found}
-    assert '" 500' not in own_service.log()
+        assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+    listed = (await service.client.get("/api/job/?limit=1000")).json()
+    assert {job["id"] for job in listed} >= {job_id for job_id, _ in found}
+    assert '" 500' not in service.log()
 
 
 async def _is_back(service: Service) -> bool:

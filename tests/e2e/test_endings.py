@@ -1,13 +1,12 @@
 """Jobs cancelled and deleted by their submitters on a whole server, in every state."""
 
 import asyncio
-from pathlib import Path
 
 import httpx
 import pytest
 from prefect.client.orchestration import PrefectClient
 
-from tests.e2e.conftest import job_runs
+from tests.e2e.conftest import StartWorker, job_runs
 from tests.e2e.service import Service, until, written
 from tests.flows.test_schedulers import has_ended
 
@@ -82,33 +81,28 @@ async def test_two_at_once(service: Service) -> None:
     await assert_ended(service, "delete", job_id)
 
 
-async def test_a_job_that_waits_for_a_slot(tmp_path: Path) -> None:
-    config = """
-applications: {script: {command_template: sh script.sh}}
-destinations: {local: {scheduler: {type: memory, slots: 1}, filesystem: {type: local}}}
-"""
-    service = await Service(tmp_path, config).start()
-    try:
-        running = await service.run("while [ ! -e go ]; do sleep 0.05; done")
-        await service.state_is(running, "running")
-        cancelled, deleted, last = [await service.run("echo ran >>../ledger") for _ in range(3)]
-        for job_id in (cancelled, deleted, last):
-            await service.state_is(job_id, "queued")
-        assert (await end(service, "cancel", cancelled)).status_code == 200
-        assert (await end(service, "delete", deleted)).status_code == 204
-        (service.job_dir(running) / "go").touch()
-        assert (await service.ended(last))["state"] == "ok"
-        assert (service.data_dir / "jobs" / "ledger").read_text() == "ran\n"
-        await assert_ended(service, "cancel", cancelled)
-        await assert_ended(service, "delete", deleted)
-    finally:
-        await service.stop()
+async def test_a_job_that_waits_for_a_slot(service: Service) -> None:
+    async def run(script: str) -> int:
+        return await service.submit({"script.sh": script, "single": ""})
+
+    running = await run("while [ ! -e go ]; do sleep 0.05; done")
+    await service.state_is(running, "running")
+    cancelled, deleted, last = [await run(f"echo ran >>../{running}/ledger") for _ in range(3)]
+    for job_id in (cancelled, deleted, last):
+        await service.state_is(job_id, "queued")
+    assert (await end(service, "cancel", cancelled)).status_code == 200
+    assert (await end(service, "delete", deleted)).status_code == 204
+    (service.job_dir(running) / "go").touch()
+    assert (await service.ended(last))["state"] == "ok"
+    assert (service.job_dir(running) / "ledger").read_text() == "ran\n"
+    await assert_ended(service, "cancel", cancelled)
+    await assert_ended(service, "delete", deleted)
 
 
-async def test_while_the_worker_is_away(own_service: Service) -> None:
+async def test_while_the_worker_is_away(workerless: Service, workers: StartWorker) -> None:
     """What was begun ends when the worker is back; what was not begun ends at once."""
-    service = await own_service.start("--no-worker")
-    worker = service.command("worker")
+    service = workerless
+    worker = workers()
     begun = [await service.run(STUBBORN) for _ in range(2)]
     processes = [pid for job_id in begun for pid in await children(service, job_id)]
     worker.kill()
@@ -119,16 +113,12 @@ async def test_while_the_worker_is_away(own_service: Service) -> None:
     assert (await end(service, "cancel", begun[0])).status_code == 202
     assert (await end(service, "delete", begun[1])).status_code == 204
     assert (await service.client.get(f"/api/job/{begun[1]}")).status_code == 404
-    worker = service.command("worker")
-    try:
-        assert (await service.ended(begun[0]))["reason"] == "You cancelled the job."
+    workers()
+    assert (await service.ended(begun[0]))["reason"] == "You cancelled the job."
 
-        async def gone() -> bool:
-            return not service.job_dir(begun[1]).exists()
+    async def gone() -> bool:
+        return not service.job_dir(begun[1]).exists()
 
-        await until(gone)
-        assert all(has_ended(pid) for pid in processes)
-        await assert_ended(service, "cancel", waiting[0])
-    finally:
-        worker.terminate()
-        await asyncio.to_thread(worker.wait, 10)
+    await until(gone)
+    assert all(has_ended(pid) for pid in processes)
+    await assert_ended(service, "cancel", waiting[0])

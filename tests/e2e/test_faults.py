@@ -3,13 +3,16 @@
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
-from tests.e2e.conftest import job_runs, prefect_client
-from tests.e2e.service import Service, appears, until
+from tests.e2e.conftest import StartWorker, job_runs, prefect_client
+from tests.e2e.service import CONFIG, Service, appears, until, written
 
 SCRIPT = "echo ran >>ledger; sleep 2; cat ledger"
 
@@ -25,17 +28,28 @@ async def assert_all_ran_once(service: Service, jobs: list[int]) -> None:
     assert ledgers == ["ran\n"] * len(jobs)
 
 
+@pytest_asyncio.fixture(scope="module")
+async def server_of_module(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    service = Service(tmp_path_factory.mktemp("faults"), CONFIG.replace("slots: 50", "slots: 8"))
+    yield service
+    await service.stop()
+
+
+@pytest_asyncio.fixture
+async def server(server_of_module: Service) -> Service:
+    """A server that may be stopped and killed."""
+    if not server_of_module.is_running:
+        await server_of_module.start()
+    return server_of_module
+
+
 @pytest.mark.parametrize("part", ["prefect", "worker", "api"])
-async def test_a_part_is_killed_while_jobs_are_queued_and_run(own_service: Service, part: str) -> None:
-    (own_service.directory / "config.yaml").write_text(
-        (own_service.directory / "config.yaml").read_text().replace("slots: 50", "slots: 8")
-    )
-    await own_service.start()
-    jobs = await submit_many(own_service, 20)
-    await until(lambda: _some_run(own_service, jobs))
-    await own_service.kill(part)
-    await until(lambda: _is_healthy(own_service))
-    await assert_all_ran_once(own_service, jobs)
+async def test_a_part_is_killed_while_jobs_are_queued_and_run(server: Service, part: str) -> None:
+    jobs = await submit_many(server, 20)
+    await until(lambda: _some_run(server, jobs))
+    await server.kill(part)
+    await until(lambda: _is_healthy(server))
+    await assert_all_ran_once(server, jobs)
 
 
 async def _some_run(service: Service, jobs: list[int]) -> bool:
@@ -50,39 +64,34 @@ async def _is_healthy(service: Service) -> bool:
         return False
 
 
-async def test_jobs_wait_for_a_prefect_server_that_is_away(own_service: Service) -> None:
-    await own_service.start()
-    pid = own_service.pid_of("prefect")
+async def test_jobs_wait_for_a_prefect_server_that_is_away(server: Service) -> None:
+    pid = server.pid_of("prefect")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    jobs = await submit_many(own_service, 5)  # answered while it is away
-    await assert_all_ran_once(own_service, jobs)
+    jobs = await submit_many(server, 5)  # answered while it is away
+    await assert_all_ran_once(server, jobs)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_stopping_leaves_no_process_and_loses_no_job(
-    own_service: Service, number: signal.Signals
-) -> None:
-    await own_service.start()
-    jobs = await submit_many(own_service, 5)
-    await until(lambda: _some_run(own_service, jobs))
-    processes = own_service.processes()
-    assert await own_service.stop(number) < 10
+async def test_stopping_leaves_no_process_and_loses_no_job(server: Service, number: signal.Signals) -> None:
+    jobs = await submit_many(server, 5)
+    await until(lambda: _some_run(server, jobs))
+    processes = server.processes()
+    assert await server.stop(number) < 10
     left = [pid for pid in processes if _is_alive(pid) and "script.sh" not in processes[pid]]
     assert left == []
-    await own_service.start()
-    await assert_all_ran_once(own_service, jobs)
+    await server.start()
+    await assert_all_ran_once(server, jobs)
 
 
-async def test_killing_the_server_leaves_no_process_and_loses_no_job(own_service: Service) -> None:
-    await own_service.start()
-    jobs = await submit_many(own_service, 5)
-    await until(lambda: _some_run(own_service, jobs))
-    processes = [pid for pid, command in own_service.processes().items() if "script.sh" not in command]
-    await own_service.stop(signal.SIGKILL)
+async def test_killing_the_server_leaves_no_process_and_loses_no_job(server: Service) -> None:
+    jobs = await submit_many(server, 5)
+    await until(lambda: _some_run(server, jobs))
+    processes = [pid for pid, command in server.processes().items() if "script.sh" not in command]
+    await server.stop(signal.SIGKILL)
     await until(lambda: _all_gone(processes), 15)
-    await own_service.start()
-    await assert_all_ran_once(own_service, jobs)
+    await server.start()
+    await assert_all_ran_once(server, jobs)
 
 
 async def _all_gone(pids: list[int]) -> bool:
@@ -97,80 +106,72 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-async def test_cancelled_while_the_worker_is_away(own_service: Service) -> None:
-    await own_service.start("--no-worker")
-    worker = own_service.command("worker")
-    jobs = [await own_service.run("echo $$ >pid; sleep 1000") for _ in range(3)]
+async def test_cancelled_while_the_worker_is_away(workerless: Service, workers: StartWorker) -> None:
+    worker = workers()
+    jobs = [await workerless.run("echo $$ >pid; sleep 1000") for _ in range(3)]
     for job_id in jobs:
-        await own_service.state_is(job_id, "running")
+        await workerless.state_is(job_id, "running")
+        await written(workerless.job_dir(job_id) / "pid")
     worker.kill()
     worker.wait()
-    async with prefect_client(own_service) as prefect:
-        for run in await job_runs(prefect):
+    async with prefect_client(workerless) as prefect:
+
+        async def runs() -> list[FlowRun]:
+            return [run for run in await job_runs(prefect) if run.parameters["job_id"] in jobs]
+
+        for run in await runs():
             await prefect.set_flow_run_state(run.id, Cancelling())
-        worker = own_service.command("worker")
-        try:
-            for job_id in jobs:
-                assert (await own_service.ended(job_id))["reason_kind"] == "cancelled"
-                assert not _is_alive(int((own_service.job_dir(job_id) / "pid").read_text()))
+        workers()
+        for job_id in jobs:
+            assert (await workerless.ended(job_id))["reason_kind"] == "cancelled"
+            assert not _is_alive(int((workerless.job_dir(job_id) / "pid").read_text()))
 
-            async def all_cancelled() -> bool:
-                runs = await job_runs(prefect)
-                return all(run.state is not None and run.state.is_cancelled() for run in runs)
+        async def all_cancelled() -> bool:
+            return all(run.state is not None and run.state.is_cancelled() for run in await runs())
 
-            await until(all_cancelled)
-        finally:
-            worker.terminate()
-            await asyncio.to_thread(worker.wait, 10)
+        await until(all_cancelled)
 
 
-async def test_stopped_while_a_job_is_being_cancelled(own_service: Service) -> None:
-    config = own_service.directory / "config.yaml"
-    config.write_text(config.read_text().replace("sh script.sh", "exec sh script.sh"))
-    await own_service.start("--no-worker")
-    worker = own_service.command("worker")
-    # It takes seconds to end, since SIGTERM does not do it.
-    job_id = await own_service.run("trap ': >told' TERM; : >ready; while :; do sleep 0.1; done")
-    await appears(own_service.job_dir(job_id) / "ready")
-    request = asyncio.create_task(own_service.client.post(f"/api/job/{job_id}/cancel"))
-    await appears(own_service.job_dir(job_id) / "told")
+# It takes seconds to end, since SIGTERM does not do it.
+TRAPPED = {"script.sh": "trap ': >told' TERM; : >ready; while :; do sleep 0.1; done"}
+
+
+async def test_stopped_while_a_job_is_being_cancelled(workerless: Service, workers: StartWorker) -> None:
+    worker = workers()
+    job_id = await workerless.submit(TRAPPED, "alone")
+    await appears(workerless.job_dir(job_id) / "ready")
+    request = asyncio.create_task(workerless.client.post(f"/api/job/{job_id}/cancel"))
+    await appears(workerless.job_dir(job_id) / "told")
     worker.terminate()
     await asyncio.to_thread(worker.wait, 30)
     assert (await request).status_code in {200, 202}
-    worker = own_service.command("worker")
-    try:
-        assert (await own_service.ended(job_id))["reason_kind"] == "cancelled"
-        async with prefect_client(own_service) as prefect:
+    workers()
+    assert (await workerless.ended(job_id))["reason_kind"] == "cancelled"
+    async with prefect_client(workerless) as prefect:
 
-            async def is_cancelled() -> bool:
-                [run] = await job_runs(prefect)
-                return run.state is not None and run.state.is_cancelled()
+        async def is_cancelled() -> bool:
+            [run] = [run for run in await job_runs(prefect) if run.parameters["job_id"] == job_id]
+            return run.state is not None and run.state.is_cancelled()
 
-            await until(is_cancelled, 20)
-    finally:
-        worker.terminate()
-        await asyncio.to_thread(worker.wait, 10)
+        await until(is_cancelled)
 
 
-async def test_a_request_that_waits_while_the_api_is_stopped(own_service: Service) -> None:
-    config = own_service.directory / "config.yaml"
-    config.write_text(config.read_text().replace("sh script.sh", "exec sh script.sh"))
-    await own_service.start()
-    job_id = await own_service.run("trap ': >told' TERM; : >ready; while :; do sleep 0.1; done")
-    await appears(own_service.job_dir(job_id) / "ready")
-    worker = own_service.pid_of("worker")
+async def test_a_request_that_waits_while_the_api_is_stopped(server: Service) -> None:
+    job_id = await server.submit(TRAPPED, "alone")
+    await appears(server.job_dir(job_id) / "ready")
+    worker = server.pid_of("worker")
     assert worker is not None
     os.kill(worker, signal.SIGSTOP)  # so the request waits for it
     try:
-        request = asyncio.create_task(own_service.client.delete(f"/api/job/{job_id}"))
-        await until(lambda: _is_hidden(own_service, job_id))
-        await own_service.kill("api", signal.SIGTERM)
+        request = asyncio.create_task(server.client.delete(f"/api/job/{job_id}"))
+        await until(lambda: _is_hidden(server, job_id))
+        await server.kill("api", signal.SIGTERM)
         answer = await request
     finally:
         os.kill(worker, signal.SIGCONT)
     assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5")
     assert answer.json()["detail"] == "The server is stopping; try again in a few seconds."
-    await until(lambda: _is_gone(own_service.job_dir(job_id)))
+    await until(lambda: _is_gone(server.job_dir(job_id)))
 
 
 async def _is_hidden(service: Service, job_id: int) -> bool:

@@ -13,8 +13,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed, Pending, Running, Scheduled
 
-from tests.e2e.conftest import prefect_client
-from tests.e2e.service import CONFIG, Service, until, written
+from tests.e2e.service import Service, until, written
 from tests.e2e.test_jobs import finished, flow_runs_of
 from tests.e2e.test_upkeep import ended, message, start
 from tests.flows.test_schedulers import has_ended
@@ -138,64 +137,50 @@ async def test_a_row_that_was_removed_by_hand(service: Service, prefect: Prefect
     assert f"Job {job_id} is not there any more; nothing is run for it" in service.log()
 
 
-async def test_a_deleted_flow_run_of_a_job_that_waits(own_service: Service) -> None:
-    service = await own_service.start()
-    async with prefect_client(service) as prefect:
-        first, _ = await going_on(service, prefect)
+async def test_a_deleted_flow_run_of_a_job_that_waits(service: Service, prefect: PrefectClient) -> None:
+    first, _ = await going_on(service, prefect)
 
-        async def limit(number: int | None) -> None:
-            path = {"name": "bartender"}
-            await prefect.request(
-                "PATCH", "/work_pools/{name}", path_params=path, json={"concurrency_limit": number}
-            )
+    async def limit(number: int | None) -> None:
+        path = {"name": "bartender"}
+        await prefect.request(
+            "PATCH", "/work_pools/{name}", path_params=path, json={"concurrency_limit": number}
+        )
 
-        await limit(1)
+    await limit(1)
 
-        async def waits() -> int | None:
-            # The worker learns of the limit with its next heartbeat.
-            job_id = await service.run("echo ran >>ledger")
-            await asyncio.sleep(1)
-            return job_id if (await service.job(job_id))["state"] == "new" else None
-
-        job_id: int = await until(waits)
-        run = await run_of(prefect, job_id)
-        await prefect.delete_flow_run(run.id)
-        assert "job whose flow run was deleted: gets a new one 1" in await reconcile(prefect)
-        new = await run_of(prefect, job_id)
-        assert new.id != run.id
-        await limit(None)
-        assert (await service.ended(job_id))["state"] == "ok"
-        assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
-        (service.job_dir(first) / "go").touch()
-        await service.ended(first)
-
-
-PICKER = """
-def pick(job_dir, application_name, submitter, context):
-    if not (job_dir.parent.parent / "mended").exists():
-        raise LookupError("not mended")
-    return "local"
-"""
-
-
-async def test_retry_of_a_job_whose_command_never_started(own_service: Service) -> None:
-    service = own_service
-    (service.directory / "picker.py").write_text(PICKER)
-    (service.directory / "config.yaml").write_text(CONFIG + "destination_picker: picker.py:pick\n")
-    await service.start()
-    async with prefect_client(service) as prefect:
+    async def waits() -> int | None:
+        # The worker learns of the limit with its next heartbeat.
         job_id = await service.run("echo ran >>ledger")
-        job = await service.ended(job_id)
-        assert job["reason"] == "No destination could be picked (not mended); tell the operator."
-        run = await finished(prefect, f"script-{job_id}")
-        (service.data_dir / "mended").touch()
-        await prefect.set_flow_run_state(run.id, AwaitingRetry())
-        assert (await service.state_is(job_id, "ok"))["reason"] is None
-        await has_state(prefect, run.id, "Completed")
-        assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
-        assert not list(service.job_dir(job_id).parent.glob(".*"))
-        assert not list((service.data_dir / "uploads").iterdir())
-        assert f"Job {job_id} is run again for an operator" in service.log()
+        await asyncio.sleep(1)
+        return job_id if (await service.job(job_id))["state"] == "new" else None
+
+    job_id: int = await until(waits)
+    run = await run_of(prefect, job_id)
+    await prefect.delete_flow_run(run.id)
+    assert "job whose flow run was deleted: gets a new one 1" in await reconcile(prefect)
+    new = await run_of(prefect, job_id)
+    assert new.id != run.id
+    await limit(None)
+    assert (await service.ended(job_id))["state"] == "ok"
+    assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+    (service.job_dir(first) / "go").touch()
+    await service.ended(first)
+
+
+async def test_retry_of_a_job_whose_command_never_started(service: Service, prefect: PrefectClient) -> None:
+    before = set((service.data_dir / "uploads").iterdir())
+    job_id = await service.submit({"script.sh": "echo ran >>ledger", "unpickable": ""})
+    job = await service.ended(job_id)
+    assert job["reason"] == "No destination could be picked (not mended); tell the operator."
+    run = await finished(prefect, f"script-{job_id}")
+    (service.data_dir / "mended").touch()
+    await prefect.set_flow_run_state(run.id, AwaitingRetry())
+    assert (await service.state_is(job_id, "ok"))["reason"] is None
+    await has_state(prefect, run.id, "Completed")
+    assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+    assert not list(service.job_dir(job_id).parent.glob(".*"))
+    assert set((service.data_dir / "uploads").iterdir()) <= before
+    assert f"Job {job_id} is run again for an operator" in service.log()
 
 
 async def test_retry_of_a_job_whose_command_ran(service: Service, prefect: PrefectClient) -> None:

@@ -3,33 +3,11 @@
 import asyncio
 import os
 import signal
-import subprocess
-from collections.abc import AsyncIterator, Callable
 
-import pytest
-
-from tests.e2e.conftest import job_runs, prefect_client
+from tests.e2e.conftest import StartWorker, job_runs, prefect_client
 from tests.e2e.service import Service, appears, until
 
 RUNS_UNTIL_GO = "echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done; echo done"
-
-Start = Callable[[str], subprocess.Popen[bytes]]
-
-
-@pytest.fixture
-async def workers(own_service: Service) -> AsyncIterator[Start]:
-    """Start workers by name beside a server without one; they are ended, frozen ones too."""
-    await own_service.start("--no-worker")
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(name: str) -> subprocess.Popen[bytes]:
-        started.append(own_service.command("worker", BARTENDER_WORKER_NAME=name))
-        return started[-1]
-
-    yield start
-    for worker in started:
-        worker.kill()
-        await asyncio.to_thread(worker.wait, 10)
 
 
 async def running(service: Service, number: int) -> list[int]:
@@ -50,46 +28,49 @@ async def assert_go_on(service: Service, jobs: list[int]) -> None:
     async with prefect_client(service) as prefect:
 
         async def all_completed() -> bool:
-            runs = await job_runs(prefect)
+            runs = [run for run in await job_runs(prefect) if run.parameters["job_id"] in jobs]
             return len(runs) == len(jobs) and all(run.state and run.state.is_completed() for run in runs)
 
         await until(all_completed)
     assert not [path for path in service.data_dir.glob("commands/*/*/*") if len(path.name) > 30]
 
 
-async def test_jobs_of_a_killed_worker_go_on_with_another(own_service: Service, workers: Start) -> None:
+async def test_jobs_of_a_killed_worker_go_on_with_another(workerless: Service, workers: StartWorker) -> None:
     first = workers("first")
-    jobs = await running(own_service, 3)
+    jobs = await running(workerless, 3)
     workers("second")
     first.kill()
-    await assert_go_on(own_service, jobs)
+    await assert_go_on(workerless, jobs)
 
 
-async def test_a_frozen_worker_that_comes_back_changes_nothing(own_service: Service, workers: Start) -> None:
+async def test_a_frozen_worker_that_comes_back_changes_nothing(
+    workerless: Service, workers: StartWorker
+) -> None:
     first = workers("first")
-    jobs = await running(own_service, 3)
+    jobs = await running(workerless, 3)
     os.kill(first.pid, signal.SIGSTOP)
     workers("second")
-    await assert_go_on(own_service, jobs)
+    await assert_go_on(workerless, jobs)
     os.kill(first.pid, signal.SIGCONT)
     # It begins anew, and works.
-    later = await running(own_service, 2)
+    later = await running(workerless, 2)
     assert first.poll() is None
     for job_id in later:
-        (own_service.job_dir(job_id) / "go").touch()
-        assert (await own_service.ended(job_id))["state"] == "ok"
+        (workerless.job_dir(job_id) / "go").touch()
+        assert (await workerless.ended(job_id))["state"] == "ok"
     for job_id in jobs:
-        assert (await own_service.job(job_id))["state"] == "ok"
-        assert (own_service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+        assert (await workerless.job(job_id))["state"] == "ok"
+        assert (workerless.job_dir(job_id) / "ledger").read_text() == "ran\n"
 
 
-async def test_the_successor_of_a_frozen_worker_takes_its_name(own_service: Service, workers: Start) -> None:
+async def test_the_successor_of_a_frozen_worker_takes_its_name(
+    workerless: Service, workers: StartWorker
+) -> None:
     first = workers("same")
-    jobs = await running(own_service, 2)
+    jobs = await running(workerless, 2)
     os.kill(first.pid, signal.SIGSTOP)
     workers("same")
-    await assert_go_on(own_service, jobs)
+    await assert_go_on(workerless, jobs)
     os.kill(first.pid, signal.SIGCONT)
     assert await asyncio.to_thread(first.wait, 60) == 2
-    assert first.stdout is not None
-    assert b"a worker named same is running already" in first.stdout.read()
+    assert "a worker named same is running already" in workerless.log()

@@ -23,7 +23,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.upkeep_flows import UPKEEP
-from tests.e2e.conftest import prefect_client
+from tests.e2e.conftest import StartWorker, prefect_client
 from tests.e2e.service import Service, until
 
 
@@ -108,94 +108,85 @@ async def test_an_operator_cancels_one(service: Service, prefect: PrefectClient)
     assert message(await ended(prefect, after.id)).startswith("Completed")
 
 
-async def test_another_worker_takes_over(own_service: Service) -> None:
-    service = await own_service.start("--no-worker")
-    workers = [service.command("worker", BARTENDER_WORKER_NAME="first")]
-    try:
-        async with prefect_client(service) as prefect:
-            await deployed(prefect, "clean-up")  # so the first one leads
-            workers.append(service.command("worker", BARTENDER_WORKER_NAME="second"))
+async def test_another_worker_takes_over(workerless: Service, workers: StartWorker) -> None:
+    service = workerless
+    first = workers("first")
+    async with prefect_client(service) as prefect:
+        lead = await start(prefect, "reconcile")
+        await ended(prefect, lead.id)  # so the first one leads
+        second = workers("second")
 
-            async def both_online() -> bool:
-                online = await prefect.read_workers_for_work_pool("bartender")
-                return {worker.name for worker in online} == {"first", "second"}
+        async def is_online() -> bool:
+            online = await prefect.read_workers_for_work_pool("bartender")
+            return "second" in {worker.name for worker in online}
 
-            await until(both_online)
-            many = [await start(prefect, "reconcile") for _ in range(4)]
-            ends = [await ended(prefect, run.id) for run in many]
-            assert [(run.run_count, run.state_name) for run in ends] == [(1, "Completed")] * 4
-            async with a_clean_up_waits(service):
-                run, cancelled = await start(prefect, "clean-up"), await start(prefect, "clean-up")
-                await is_running(prefect, run.id)
-                await prefect.set_flow_run_state(cancelled.id, Cancelling())  # while it waits its turn
-                workers[0].kill()
-                await asyncio.to_thread(workers[0].wait)
-                await is_running(prefect, run.id, run_count=2)
-            run = await ended(prefect, run.id)
-            assert (run.run_count, run.state_name) == (2, "Completed")
-            assert (await ended(prefect, cancelled.id)).state_name == "Cancelled"
-            # The second leads now. One that is frozen keeps its connection, but gives no sign.
-            os.kill(workers[1].pid, signal.SIGSTOP)
-            workers[0] = service.command("worker", BARTENDER_WORKER_NAME="third")
-            run = await start(prefect, "reconcile")
-            assert (await ended(prefect, run.id)).state_name == "Completed"
-            os.kill(workers[1].pid, signal.SIGCONT)
-    finally:
-        for worker in workers:
+        await until(is_online)
+        many = [await start(prefect, "reconcile") for _ in range(2)]
+        ends = [await ended(prefect, run.id) for run in many]
+        assert [(run.run_count, run.state_name) for run in ends] == [(1, "Completed")] * 2
+        async with a_clean_up_waits(service):
+            run, cancelled = await start(prefect, "clean-up"), await start(prefect, "clean-up")
+            await is_running(prefect, run.id)
+            await prefect.set_flow_run_state(cancelled.id, Cancelling())  # while it waits its turn
+            first.kill()
+            await asyncio.to_thread(first.wait)
+            await is_running(prefect, run.id, run_count=2)
+        run = await ended(prefect, run.id)
+        assert (run.run_count, run.state_name) == (2, "Completed")
+        assert (await ended(prefect, cancelled.id)).state_name == "Cancelled"
+        # The second leads now. One that is frozen keeps its connection, but gives no sign.
+        os.kill(second.pid, signal.SIGSTOP)
+        third = workers("third")
+        run = await start(prefect, "reconcile")
+        assert (await ended(prefect, run.id)).state_name == "Completed"
+        os.kill(second.pid, signal.SIGCONT)
+        for worker in (second, third):
             worker.terminate()
-        for worker in workers:
-            await asyncio.to_thread(worker.wait, 20)
+        for worker in (second, third):
+            assert await asyncio.to_thread(worker.wait, 20) == 0
 
 
-async def test_a_stopped_worker_goes_on_with_them(own_service: Service) -> None:
+async def test_after_a_restart(own_service: Service) -> None:
+    """A run goes on that the stopped worker had begun, and what an operator has set stays."""
     service = await own_service.start()
     async with prefect_client(service) as prefect, a_clean_up_waits(service):
+        deployment = await deployed(prefect, "clean-up")
+        [schedule] = deployment.schedules
+        await prefect.update_deployment_schedule(deployment.id, schedule.id, active=False)
+        await prefect.update_deployment(deployment.id, DeploymentUpdate(parameters={"at_most": 3}))
         run = await start(prefect, "clean-up", dry_run=True)
         await is_running(prefect, run.id)
     await service.stop()
     await service.start()
     async with prefect_client(service) as prefect:
         run = await ended(prefect, run.id)
-    assert run.state_name == "Completed"
-
-
-async def test_what_an_operator_set_stays(own_service: Service) -> None:
-    service = await own_service.start()
-    async with prefect_client(service) as prefect:
-        deployment = await deployed(prefect, "clean-up")
-        [schedule] = deployment.schedules
-        await prefect.update_deployment_schedule(deployment.id, schedule.id, active=False)
-        await prefect.update_deployment(deployment.id, DeploymentUpdate(parameters={"at_most": 3}))
-    await service.stop()
-    await service.start()
-    async with prefect_client(service) as prefect:
-        run = await start(prefect, "reconcile")
-        await ended(prefect, run.id)  # so the worker has looked at the deployments
+        assert run.state_name == "Completed"  # so the worker has looked at the deployments
         deployment = await deployed(prefect, "clean-up")
         assert deployment.parameters == {"at_most": 3}
         assert [schedule.active for schedule in deployment.schedules] == [False]
 
 
-async def test_the_schedule(own_service: Service) -> None:
+async def test_the_schedule(service: Service, prefect: PrefectClient) -> None:
     """Those of its runs that came too late are not made up for."""
-    service = await own_service.start()
-    async with prefect_client(service) as prefect:
-        deployment = await deployed(prefect, "reconcile")
-        every_second = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=1)))
-        await prefect.create_deployment_schedules(deployment.id, [every_second])
-        over = StateTypes(any_=[StateType.COMPLETED, StateType.CANCELLED])
+    deployment = await deployed(prefect, "reconcile")
+    every_second = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=1)))
+    [schedule] = await prefect.create_deployment_schedules(deployment.id, [every_second])
+    over = StateTypes(any_=[StateType.COMPLETED, StateType.CANCELLED])
 
-        async def both() -> bool:
-            runs = await prefect.read_flow_runs(
-                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=over))
-            )
-            messages = {message(run) for run in runs if run.auto_scheduled}
-            return {
-                "Completed: Everything is as it should be.",
-                "Cancelled: A later run was due already.",
-            } <= messages
+    async def both() -> bool:
+        runs = await prefect.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=over))
+        )
+        messages = {message(run) for run in runs if run.auto_scheduled}
+        return {
+            "Completed: Everything is as it should be.",
+            "Cancelled: A later run was due already.",
+        } <= messages
 
+    try:
         await until(both, 90)
+    finally:
+        await prefect.delete_deployment_schedule(deployment.id, schedule.id)
 
 
 def test_prefect_yaml_says_the_same(checkout: Path) -> None:
