@@ -35,7 +35,7 @@ serve: $(BIN)/bartender ## Start everything and keep serving
 
 .PHONY: test
 test: check ## All checks and tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-long
 test-long: $(VENV)/.dev ## Tests that take minutes: faults between a server and its cluster

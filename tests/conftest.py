@@ -21,6 +21,11 @@ TEMPLATE = "template_of_tests"
 HASTY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that at the end no process works alone."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/e2e/", "tests/chaos/")))
+
+
 @pytest_asyncio.fixture(scope="session")
 async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
     """PostgreSQL with a migrated database to copy."""
