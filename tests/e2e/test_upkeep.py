@@ -45,12 +45,12 @@ async def deployed(prefect: PrefectClient, flow: str) -> DeploymentResponse:
     return deployment
 
 
-async def ended(prefect: PrefectClient, flow_run_id: uuid.UUID) -> FlowRun:
+async def ended(prefect: PrefectClient, flow_run_id: uuid.UUID, seconds: float = 180) -> FlowRun:
     async def look() -> FlowRun | None:
         run = await prefect.read_flow_run(flow_run_id)
         return run if run.state is not None and run.state.is_final() else None
 
-    run: FlowRun = await until(look, 180)
+    run: FlowRun = await until(look, seconds)
     return run
 
 
