@@ -24,7 +24,7 @@ UPKEEP = (
         flow=reconcile,
         entrypoint="flows/reconciliation.py:reconcile",
         cron="*/5 * * * *",
-        description="Mends what jobs, flow runs and commands say of each other.",
+        description="Mends what jobs, flow runs, commands and clusters say of each other.",
     ),
     Upkeep(
         flow=clean_up,

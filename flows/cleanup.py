@@ -8,6 +8,7 @@ from prefect.states import Completed
 
 from flows.deletion import purge
 from flows.expiry import KeptJobs
+from flows.leftover_jobs import end_leftover_jobs
 from flows.leftovers import remove_leftovers
 from flows.old_runs import remove_old_runs
 from flows.runtime import Runtime, current
@@ -27,7 +28,7 @@ async def clean_up(
     directories_without_job: bool = False,
     at_most: int = 5000,
 ) -> State:
-    """Remove expired jobs, what was left of jobs on the disk, and old flow runs with their logs.
+    """Remove expired jobs, what was left of jobs here and at clusters, and old flow runs with their logs.
 
     Args:
         dry_run: only say what would be removed
@@ -43,6 +44,7 @@ async def clean_up(
     runtime = current()
     report = Report()
     await _expired_jobs(runtime, report, dry_run, timedelta(days=notice_days), at_most)
+    await end_leftover_jobs(runtime, report, dry_run=dry_run)
     await remove_leftovers(
         runtime,
         report,

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from flows.database import Database
 from flows.errors import JobCancelled, JobNotFound, Unavailable
-from flows.jobs import Job, JobFilter, Order, State, job_table
+from flows.jobs import Job, JobFilter, Order, State, installation_table, job_table
 
 CHANNEL = "bartender_job"
 """PostgreSQL channel on which workers are told that flow runs wait for them."""
@@ -56,6 +56,16 @@ def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:
 
 class JobStore(Database):
     """What everybody may do with jobs; ``flows.owned_jobs`` has what only the worker that runs them may."""
+
+    _installation: uuid.UUID | None = None
+
+    async def installation(self) -> uuid.UUID:
+        """Return which database this is, wherever it was copied or restored to. It is asked once."""
+        if self._installation is None:
+            async with self.connection() as connection:
+                found = await connection.execute(sa.select(installation_table.c.id))
+                self._installation = found.scalar_one()
+        return self._installation
 
     async def _all(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> list[Job]:
         async with self.connection() as connection:

@@ -171,10 +171,11 @@ async def submit(job_id: int, destination: str) -> str:
 async def _hand_over(runtime: Runtime, job: Job, destination: str) -> str:
     place = runtime.destinations[destination]
     directory = await place.filesystem.stage_in(runtime.place.job_dir(job.id), str(job.token))
-    return await place.scheduler.submit(_submission(job, directory))
+    installation = await runtime.jobs.installation()
+    return await place.scheduler.submit(_submission(job, directory, str(installation)))
 
 
-def _submission(job: Job, directory: Path) -> Submission:
+def _submission(job: Job, directory: Path, installation: str) -> Submission:
     return Submission(
         token=str(job.token),
         job_id=job.id,
@@ -182,6 +183,7 @@ def _submission(job: Job, directory: Path) -> Submission:
         submitter=job.submitter,
         command=job.command,
         directory=directory,
+        installation=installation,
     )
 
 

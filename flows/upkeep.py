@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from flows.jobs import Job, installation_table, job_table
+from flows.jobs import Job, job_table
 from flows.store import ACTIVE, JobStore
 
 _job = job_table.c
@@ -24,12 +24,6 @@ def chunks(keys: Collection[K]) -> Iterator[list[K]]:
 
 class UpkeepStore(JobStore):
     """The store of those who look after all jobs at once."""
-
-    async def installation(self) -> uuid.UUID:
-        """Return which database this is, wherever it was copied or restored to."""
-        async with self.connection() as connection:
-            found: uuid.UUID = (await connection.execute(sa.select(installation_table.c.id))).scalar_one()
-            return found
 
     async def by_tokens(self, tokens: Collection[uuid.UUID]) -> dict[uuid.UUID, Job]:
         """Return the jobs of these tokens that there are."""

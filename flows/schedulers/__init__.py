@@ -6,7 +6,7 @@ A scheduler is one module here, named as its ``type`` in the configuration file,
 
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -19,7 +19,10 @@ from flows.surroundings import Surroundings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """What a scheduler is to run. ``directory`` is where the job's files are at the destination."""
+    """What a scheduler is to run. ``directory`` is where the job's files are at the destination.
+
+    ``installation`` tells the database of the job, where several submit to the same place.
+    """
 
     token: str
     job_id: int
@@ -27,6 +30,7 @@ class Submission:
     submitter: str
     command: str
     directory: Path
+    installation: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +92,28 @@ class Listing(Protocol):
 
     async def tokens(self) -> list[str]:
         """Return the tokens of all commands that were submitted here and not forgotten."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """A command that has not ended. ``installation`` is that of its submission, "" when not known."""
+
+    scheduler_id: str
+    token: str
+    installation: str
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A scheduler that others submit to as well, even other databases of ours with the same account."""
+
+    async def under_way(self) -> list[Listed]:
+        """Return the account's commands that have not ended, whoever submitted them."""
+        ...
+
+    async def end(self, scheduler_ids: Collection[str]) -> None:
+        """Ask for the end of listed commands, without waiting for it; harmless for those that have ended."""
         ...
 
 

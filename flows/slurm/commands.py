@@ -10,7 +10,7 @@ from flows.schedulers import Submission
 from flows.slurm import complaints, queries, script
 from flows.slurm.options import SlurmOptions, arguments
 from flows.slurm.queries import Evidence, Row
-from flows.slurm.references import Reference, job_name
+from flows.slurm.references import Reference, job_name, job_names
 from flows.slurm.script import Order
 
 logger = logging.getLogger(__name__)
@@ -30,13 +30,15 @@ class CommandCluster:
         self, submission: Submission, reference: Reference, variables: Mapping[str, str]
     ) -> str | None:
         directory = str(submission.directory)
-        name = job_name(submission)
         order = script.submission(
-            name=name,
+            names=job_names(submission),
             guard=reference.guard or "",
             directory=directory,
             arguments=arguments(
-                self._options, name=name, directory=directory, submitter=submission.submitter
+                self._options,
+                name=job_name(submission),
+                directory=directory,
+                submitter=submission.submitter,
             ),
             command=submission.command,
             variables=variables,

@@ -2,9 +2,9 @@
 
 import shlex
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from flows.slurm.references import Reference, token_of
+from flows.slurm.references import Reference, installation_of, token_of
 from flows.slurm.script import Order
 from flows.slurm.states import Notes
 
@@ -37,6 +37,7 @@ class Row:
     token: str
     state: str
     reason: str
+    installation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def _row(line: str) -> Row | None:
     if not separator or not slurm_id.isdigit():
         return None
     # sacct says "CANCELLED by 1001".
-    return Row(slurm_id, token_of(name), state.split(" ")[0].rstrip("+"), reason)
+    return Row(slurm_id, token_of(name), state.split(" ")[0].rstrip("+"), reason, installation_of(name))
 
 
 def evidence(ended: Collection[Reference], unknown: Iterable[Reference]) -> Order:
@@ -97,7 +98,7 @@ def _of_accounting(row: Row) -> Row:
     """Say what squeue would: sacct has an exit code and a signal, such as 0:9, where squeue has a reason."""
     signal = row.reason.partition(":")[2]
     reason = f"RaisedSignal:{signal}" if row.state == "FAILED" and signal not in {"", "0"} else ""
-    return Row(row.slurm_id, row.token, row.state, reason)
+    return replace(row, reason=reason)
 
 
 def mark_cancelled(reference: Reference) -> str:

@@ -45,11 +45,26 @@ class Reference:
 
 
 def job_name(submission: Submission) -> str:
-    """Return a name that tells an operator the job, and us the token."""
+    """Return a name that tells an operator the job, and us the installation and the token."""
+    installation = f".{submission.installation}" if submission.installation else ""
+    return f"{_job(submission)}{installation}.{submission.token}"
+
+
+def job_names(submission: Submission) -> str:
+    """Return the names that a job can have at Slurm, with commas: once they had no installation."""
+    return ",".join(dict.fromkeys([job_name(submission), f"{_job(submission)}.{submission.token}"]))
+
+
+def _job(submission: Submission) -> str:
     application = re.sub(r"[^A-Za-z0-9_-]", "_", submission.application)[:_MAX_APPLICATION]
-    return f"{application}-{submission.job_id}.{submission.token}"
+    return f"{application}-{submission.job_id}"
 
 
 def token_of(name: str) -> str:
     """Return the token in a job's name; of a job that is not ours, whatever is there."""
     return name.rpartition(".")[2]
+
+
+def installation_of(name: str) -> str:
+    """Return the installation in a job's name, "" when there is none; of a job that is not ours, anything."""
+    return name.split(".")[1] if name.count(".") == 2 else ""

@@ -11,7 +11,7 @@ from flows.schedulers import Submission
 from flows.slurm import complaints
 from flows.slurm.options import SlurmRequest, account
 from flows.slurm.queries import Row
-from flows.slurm.references import job_name, token_of
+from flows.slurm.references import installation_of, job_name, token_of
 
 VERSIONS = ("v0.0.38",)
 """Versions of the API whose answers are understood, the newest first."""
@@ -158,7 +158,8 @@ def _not_submitted(answer: Answer) -> JobFailure | Unavailable:
 
 def queued(job: Mapping[str, Any]) -> Row:
     """Read what the controller has of a job."""
-    return Row(str(job["job_id"]), token_of(job["name"]), job["job_state"], job["state_reason"] or "")
+    name, reason = job["name"], job["state_reason"] or ""
+    return Row(str(job["job_id"]), token_of(name), job["job_state"], reason, installation_of(name))
 
 
 def accounted(job: Mapping[str, Any]) -> Row:

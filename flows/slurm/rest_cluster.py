@@ -16,7 +16,7 @@ from flows.schedulers import Submission
 from flows.slurm import guards, rest, script, states
 from flows.slurm.options import SlurmRequest
 from flows.slurm.queries import Evidence, Row
-from flows.slurm.references import Reference, job_name
+from flows.slurm.references import Reference, job_names
 from flows.slurm.rest_connection import RestConnection
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class RestCluster:
         """Return the job of a submission whose answer was lost; of several, all scripts but one give way."""
         ids = [row.slurm_id for row in await self.queue() if row.token == submission.token]
         if not ids:
-            rows = await self._accounted({"job_name": job_name(submission)}) or []
+            rows = await self._accounted({"job_name": job_names(submission)}) or []
             ids = [
                 row.slurm_id
                 for row in rows

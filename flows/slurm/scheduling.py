@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from flows.block_variables import BlockVariables
 from flows.errors import JobCancelled, Unavailable
 from flows.polling import Batcher
-from flows.schedulers import Status, Submission
+from flows.schedulers import Listed, Status, Submission
 from flows.slurm import states
 from flows.slurm.clusters import Cluster
 from flows.slurm.doubts import Doubts
@@ -132,6 +132,16 @@ class SlurmScheduler:
 
     async def check(self) -> None:
         await self._cluster.queue()
+
+    async def under_way(self) -> list[Listed]:
+        return [
+            Listed(scheduler_id=row.slurm_id, token=row.token, installation=row.installation)
+            for row in await self._cluster.queue()
+            if row.state in states.ACTIVE and row.state != "COMPLETING"
+        ]
+
+    async def end(self, scheduler_ids: Collection[str]) -> None:
+        await self._cluster.cancel(scheduler_ids)
 
     async def close(self) -> None:
         await self._batcher.close()

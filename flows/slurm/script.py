@@ -55,8 +55,8 @@ _ACTIVE = r"\(PENDING\|RUNNING\|REQUEUED\|RESIZING\|SUSPENDED\)"
 _SUBMIT = """umask 077
 if ! mkdir {guard} 2>/dev/null; then
     [ ! -e {guard}/cancelled ] || {{ echo cancelled; exit; }}
-    jobs=$(squeue -h --me -t all --name={name} -o %A) || exit 1
-    [ "$jobs" ] || jobs=$(sacct -XnP -S now-7days --name={name} -o JobIDRaw,State 2>/dev/null |
+    jobs=$(squeue -h --me -t all --name={names} -o %A) || exit 1
+    [ "$jobs" ] || jobs=$(sacct -XnP -S now-7days --name={names} -o JobIDRaw,State 2>/dev/null |
         sed '/|{active}/d; s/|.*//')
     [ "$jobs" ] || jobs=$(readlink {guard}/job | sed 's/.*[.]//')
     [ ! "$jobs" ] || {{ echo $jobs; exit; }}
@@ -80,16 +80,19 @@ class Order:
 
 
 def submission(
-    *, name: str, guard: str, directory: str, arguments: str, command: str, variables: Mapping[str, str]
+    *, names: str, guard: str, directory: str, arguments: str, command: str, variables: Mapping[str, str]
 ) -> Order:
-    """Make the order that submits a job once; see ``submitted`` for what it prints."""
+    """Make the order that submits a job once; see ``submitted`` for what it prints.
+
+    ``names`` are those that an earlier submission of the job may have, with commas.
+    """
     content = payload(command, variables)
     this = uuid.uuid4().hex
     script = batch_script(guard=guard, directory=directory, submission=this)
     text = _SUBMIT.format(
         guard=shlex.quote(guard),
         submission=this,
-        name=shlex.quote(name),
+        names=shlex.quote(names),
         size=len(content),
         arguments=arguments,
         script=script,

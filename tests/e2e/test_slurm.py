@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
+from flows.leftover_jobs import WHAT
+from flows.slurm.references import installation_of, token_of
+from tests.e2e.conftest import prefect_client
 from tests.e2e.service import Service, until
+from tests.e2e.test_reconciliation import database
+from tests.e2e.test_upkeep import ended as finished
+from tests.e2e.test_upkeep import message, start
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 
@@ -39,13 +46,13 @@ def by_file(job_dir, application_name, submitter, context):
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def entry(slurm_cluster: SlurmCluster) -> Path:
     account = slurm_cluster.state.account
     return account.own(account.home / f"entry-{uuid.uuid4()}")
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module")
 async def slurm_service(
     slurm_cluster: SlurmCluster, ssh_server: SshServer, entry: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Service]:
@@ -96,3 +103,47 @@ async def test_jobs_on_clusters(slurm_service: Service, slurm_cluster: SlurmClus
         return not queue and not names and not any(entry.iterdir())
 
     await until(nothing_is_left)
+
+
+async def test_what_a_cluster_keeps_of_jobs_that_are_over(
+    slurm_service: Service, slurm_cluster: SlurmCluster
+) -> None:
+    """As of a controller that was killed and has forgotten that they ended."""
+    service, account = slurm_service, slurm_cluster.state.account
+
+    def again(name: str) -> str:
+        command = ["sbatch", "--parsable", f"--job-name={name}", "--output=/dev/null"]
+        script = "#!/bin/sh\nsleep 1000\n"
+        return slurm_cluster.run(*command, input=script, user=account.name).strip()
+
+    active = await service.submit({"script.sh": "while [ ! -e go ]; do sleep 0.05; done", "here": ""})
+    ended = await service.submit({"script.sh": "true"})
+    assert (await service.ended(ended))["state"] == "ok"
+    await service.state_is(active, "running")
+    async with database(service) as connection:
+        token = await connection.fetchval("SELECT token FROM job WHERE id = $1", ended)
+        installation = await connection.fetchval("SELECT id FROM installation")
+    names = slurm_cluster.run("squeue", "-h", "-t", "all", "-o", "%j").split()
+    assert [installation_of(name) for name in names if token_of(name) == str(token)] == [str(installation)]
+    left = {again(f"script-{ended}.{token}"), again(f"script-99.{installation}.{uuid.uuid4()}")}
+    theirs = again(f"script-99.{uuid.uuid4()}.{uuid.uuid4()}")
+
+    async def cancelled() -> bool:
+        return not left & set(slurm_cluster.run("squeue", "-h", "-o", "%A").split())
+
+    async with prefect_client(service) as prefect:
+        dry = await start(prefect, "clean-up", dry_run=True)
+        assert f"{WHAT}: would be cancelled 2" in message(await finished(prefect, dry.id))
+        assert not await cancelled()
+        run = await start(prefect, "reconcile")
+        assert f"{WHAT}: cancelled 2" in message(await finished(prefect, run.id))
+        await until(cancelled)
+        tables = await prefect.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["reconciliation"]))
+        )
+    rows = json.loads(str(tables[0].data))
+    assert {row["which"].split()[0] for row in rows} == left
+    assert theirs in slurm_cluster.run("squeue", "-h", "-o", "%A").split()
+    slurm_cluster.run("scancel", theirs)
+    (service.job_dir(active) / "go").touch()
+    assert (await service.ended(active))["state"] == "ok"

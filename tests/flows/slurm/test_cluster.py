@@ -1,6 +1,7 @@
 """What the scheduler does on a real cluster, beyond the contract of all schedulers."""
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,21 @@ async def test_odd_directories(scheduler: Scheduler, place: Place) -> None:
     job = replace(job, directory=directory)
     assert (await statuses(scheduler, await scheduler.submit(job)))[-1].returncode == 0
     assert (directory / "stdout.txt").read_text() == f"{directory}\n"
+
+
+async def test_a_submission_of_an_earlier_version_is_found(
+    make: Make, host: Recorder, cluster: SlurmCluster, place: Place
+) -> None:
+    """Its name says no installation."""
+    job = submission(place, WAIT)
+    scheduler_id = await started(make(), job)
+    now = replace(job, installation=str(uuid.uuid4()))
+    assert await make().submit(now) == scheduler_id
+    (job.directory / "go").touch()
+    assert (await statuses(make(), scheduler_id))[-1].returncode == 0
+    await until(lambda: "COMPLETED" in cluster.run("sacct", "-Xn", f"--name=a-1.{job.token}", "-o", "State"))
+    host.before = "squeue() { :; }; readlink() { :; }\n"
+    assert await make().submit(now) == scheduler_id
 
 
 async def test_a_job_is_named_for_operators(

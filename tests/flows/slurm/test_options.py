@@ -125,5 +125,5 @@ def test_variables_that_no_shell_takes(name: str) -> None:
 def test_a_directory_that_slurm_cannot_take() -> None:
     with pytest.raises(DestinationRefused):
         script.submission(
-            name="n", guard="/a\nb/.t", directory="/a\nb/1", arguments="", command="true", variables={}
+            names="n", guard="/a\nb/.t", directory="/a\nb/1", arguments="", command="true", variables={}
         )

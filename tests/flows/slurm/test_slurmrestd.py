@@ -5,6 +5,7 @@ import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from flows.connections import Connections
 from flows.errors import DestinationRefused, JobCancelled, Unavailable
 from flows.filesystems import guard
 from flows.places import Place
-from flows.schedulers import Scheduler
+from flows.schedulers import Scheduler, Shared
 from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import WAIT, Job, slurm_id, started
 from tests.flows.test_schedulers import statuses, until
@@ -158,6 +159,30 @@ async def test_a_submission_whose_answer_is_lost_runs_once(
     assert (waiting.directory / "ledger").read_text() == "ran\n"
     name = f"a-1.{waiting.token}"
     assert len(slurm_cluster.run("squeue", "-h", "-t", "all", f"--name={name}", "-o", "%A").split()) == 1
+
+
+async def test_what_is_under_way_and_of_which_installation(
+    make: Make, job: Job, slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, installation = make(), str(uuid.uuid4())
+    ours, former, ended = replace(job(WAIT), installation=installation), job(WAIT), job("true")
+    ids = [await started(scheduler, waiting) for waiting in (ours, former)]
+    await statuses(scheduler, await scheduler.submit(ended))
+    assert isinstance(scheduler, Shared)
+    listed = {found.token: found for found in await scheduler.under_way()}
+    assert listed[ours.token].installation == installation
+    assert listed[former.token].installation == ""
+    assert ended.token not in listed
+    await scheduler.end([listed[waiting.token].scheduler_id for waiting in (ours, former)])
+    for scheduler_id in ids:
+        assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
+    # What an earlier version submitted is found, though accounting is asked for names.
+    name = f"a-1.{former.token}"
+    await until(lambda: "CANCELLED" in slurm_cluster.run("sacct", "-Xn", f"--name={name}", "-o", "State%20"))
+    monkeypatch.setattr("flows.slurm.guards.begun_as", lambda guard: None)
+    with instead({JOBS: answer(NO_JOBS)}):
+        again = await make().submit(replace(former, installation=installation))
+    assert again == ids[1]
 
 
 async def test_another_process_finds_the_end(make: Make, job: Job) -> None:

@@ -18,7 +18,7 @@ from flows.hosts import Completed
 from flows.schedulers import Status, Submission
 from flows.slurm import complaints, queries, script, states
 from flows.slurm.queries import Row
-from flows.slurm.references import Reference, job_name, token_of
+from flows.slurm.references import Reference, installation_of, job_name, job_names, token_of
 from flows.slurm.states import Notes
 
 SQUEUE = """\
@@ -42,6 +42,7 @@ SACCT = """\
 """
 
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
+INSTALLATION = "5b1d9a52-76c1-4f0e-8a39-0c2f6f6f2a11"
 
 
 def test_squeue_is_read() -> None:
@@ -202,6 +203,25 @@ def test_the_job_can_be_named_and_found_again() -> None:
     )
     assert job_name(job) == f"a_b__c___SBATCH-7.{TOKEN}"
     assert token_of(job_name(job)) == TOKEN
+    assert installation_of(job_name(job)) == ""
+    assert job_names(job) == job_name(job)
+
+
+def test_the_installation_is_in_the_name() -> None:
+    job = Submission(
+        token=TOKEN,
+        job_id=7,
+        application="wc",
+        submitter="me",
+        command="true",
+        directory=Path("/x"),
+        installation=INSTALLATION,
+    )
+    name = f"wc-7.{INSTALLATION}.{TOKEN}"
+    assert job_name(job) == name
+    assert (installation_of(name), token_of(name)) == (INSTALLATION, TOKEN)
+    assert job_names(job) == f"{name},wc-7.{TOKEN}"
+    assert queries.queue(f"1|RUNNING|None|{name}\n") == [Row("1", TOKEN, "RUNNING", "None", INSTALLATION)]
 
 
 @pytest.mark.parametrize("directory", ["/jobs/7", "/a:b/ü c/7"])
