@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,9 +93,10 @@ async def appears(path: Path) -> None:
 
 
 class Service:
-    """``bartender serve`` in a directory of its own."""
+    """``bartender serve`` in a directory of its own. ``starter`` is a command that starts it."""
 
-    def __init__(self, directory: Path, config: str = CONFIG) -> None:
+    def __init__(self, directory: Path, config: str = CONFIG, *, starter: Sequence[str] = ()) -> None:
+        self._starter = starter
         self.directory = directory
         self.data_dir = directory / "data"
         (directory / "config.yaml").write_text(config)
@@ -143,7 +144,7 @@ class Service:
     async def start(self, *options: str, **variables: str) -> Self:
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "api", "serve", *options],
+                [*self._starter, sys.executable, "-m", "api", "serve", *options],
                 cwd=self.directory,
                 env={**self.operators_environment(), **variables},
                 stdout=log,
