@@ -14,8 +14,8 @@ from tests.services.daemon import Daemon
 from tests.services.processes import send
 from tests.services.sshd import Sshd
 
-STAYS_AWAY = 90
-"""Seconds to wait for a part that somebody else starts again before a fault can hit it."""
+STAYS_AWAY = 300
+"""Seconds to wait for a part that is started again, and may be hit meanwhile, before a fault can hit it."""
 
 
 class Part(Protocol):
