@@ -221,10 +221,9 @@ class EmbeddedPostgres:
 
     async def _takes_connections(self) -> bool:
         try:
-            connection = await self._connect()
-        except (OSError, asyncpg.CannotConnectNowError):
-            return False
-        await connection.close()
+            await (await self._connect()).close()
+        except (OSError, asyncpg.OperatorInterventionError, asyncpg.PostgresConnectionError):
+            return False  # it starts, or was ended a moment ago and is started again
         return True
 
     async def _connect(self) -> asyncpg.Connection:

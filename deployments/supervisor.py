@@ -62,6 +62,7 @@ async def running(
         # In this order, so that all ends in the reverse one: API, worker, Prefect server, PostgreSQL.
         way_out = f"stop it or set {PREFIX}DATA_DIR to another directory"
         stack.enter_context(locks.exclusive(_lock(data_dir), way_out))
+        _environment(data_dir).unlink(missing_ok=True)  # of a server that was killed
         listener = stack.enter_context(listen(settings.host, settings.port, f"{PREFIX}PORT"))
         parts = await _start_embedded(stack, settings, data_dir, log)
         environment = {**os.environ, **_as_environment(settings), **parts.environment}
@@ -110,7 +111,7 @@ def environment_of_running(data_dir: Path) -> dict[str, str] | None:
     if locks.holder(_lock(data_dir)) is None:
         return None
     try:
-        lines = (data_dir / "environment").read_text(encoding="utf-8").splitlines()
+        lines = _environment(data_dir).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return None
     return dict(shlex.split(line)[1].split("=", 1) for line in lines)
@@ -199,9 +200,13 @@ def _lock(data_dir: Path) -> Path:
     return data_dir / "lock"
 
 
+def _environment(data_dir: Path) -> Path:
+    return data_dir / "environment"
+
+
 def _publish(stack: AsyncExitStack, data_dir: Path, environment: Mapping[str, str]) -> None:
     """Let workers and operators on this machine find the embedded parts; a shell can source the file."""
-    path = data_dir / "environment"
+    path = _environment(data_dir)
     lines = [shlex.quote(f"{name}={value}") for name, value in environment.items()]
     private_files.write(path, "".join(f"export {line}\n" for line in lines))
     stack.callback(path.unlink, missing_ok=True)

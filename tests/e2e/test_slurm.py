@@ -92,7 +92,10 @@ async def test_jobs_on_clusters(slurm_service: Service, slurm_cluster: SlurmClus
     # The whole server is killed, and another one finds its job again.
     await service.state_is(survives, "running")
     await service.stop(signal.SIGKILL)
+    nowhere = "http://127.0.0.1:9/api"
+    (service.data_dir / "environment").write_text(f"export PREFECT_API_URL={nowhere}\n")
     await service.start(**slurm_cluster.environment)
+    assert service.environment["PREFECT_API_URL"] != nowhere  # that was the killed one's
     (service.job_dir(survives) / "go").touch()
     assert (await service.ended(survives))["state"] == "ok"
     assert (service.job_dir(survives) / "ledger").read_text() == "ran\n"
