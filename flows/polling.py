@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from flows.errors import Unavailable
@@ -13,29 +14,37 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 A = TypeVar("A")
 
-SHARE = 8
-"""A destination is asked at most this many times in an interval, for the sake of young jobs."""
-
 GROWTH = 0.2
 """A job is asked for again after this part of its age, so that short ones are not waited for long."""
 
-LONGEST_PAUSE = 60.0
+LONGEST_PAUSE = 30.0
 """Seconds between two questions to a destination that does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two questions: the shortest while a job is new, growing to the longest with its age."""
+
+    shortest: float
+    longest: float
+
+    def interval(self, age: float) -> float:
+        """Return the interval for a job of which nothing has changed for so many seconds."""
+        return max(self.shortest, min(self.longest, GROWTH * age))
 
 
 class Batcher(Generic[K, A]):
     """Collects what its callers want to know and asks for all of it at once, one question at a time.
 
     ``ask`` gets the keys and returns an answer for each; a key that it leaves away is asked for again.
-    ``interval``, in seconds, is the time between two questions for an old job.
+    Between the end of a question and the next one are at least ``spacing`` seconds, whoever asks.
     When ``ask`` raises, all who wait get Unavailable, and the next question comes later.
     """
 
-    def __init__(self, ask: Callable[[Collection[K]], Awaitable[Mapping[K, A]]], interval: float) -> None:
+    def __init__(self, ask: Callable[[Collection[K]], Awaitable[Mapping[K, A]]], spacing: float) -> None:
         self._ask = ask
-        self._interval = interval
-        self._spacing = interval / SHARE
-        self._pause = self._spacing
+        self._spacing = spacing
+        self._pause = spacing
         self._waiting: dict[K, list[asyncio.Future[A]]] = {}
         self._due = math.inf
         self._not_before = -math.inf
@@ -43,14 +52,17 @@ class Batcher(Generic[K, A]):
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def answer(self, key: K, *, age: float) -> A:
-        """Return the next answer for a key; ``age`` of the job in seconds says how long that may take."""
+    async def answer(self, key: K, *, within: float) -> A:
+        """Return the next answer for a key, to a question that begins in so many seconds or before.
+
+        It comes later where the spacing does not allow that.
+        """
         if self._closed:
             raise Unavailable("The service stops.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[A] = loop.create_future()
         self._waiting.setdefault(key, []).append(future)
-        self._wake_by(loop.time() + min(self._interval, max(self._spacing, GROWTH * age)))
+        self._wake_by(loop.time() + within)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work(), name="questions to a destination")
         try:
@@ -94,7 +106,7 @@ class Batcher(Generic[K, A]):
             _fail(batch, "The service stops.")
             raise
         except Exception as error:
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._pause = max(self._spacing, min(2 * self._pause, LONGEST_PAUSE))
             text = str(error)
             if not isinstance(error, Unavailable):
                 # A mistake of ours says nothing of the jobs, which must not end by it.
@@ -115,7 +127,7 @@ class Batcher(Generic[K, A]):
                     future.set_result(answers[key])
             elif waiting:
                 self._waiting.setdefault(key, []).extend(waiting)
-                self._wake_by(asyncio.get_running_loop().time() + self._interval)
+                self._wake_by(asyncio.get_running_loop().time() + self._spacing)
 
     async def close(self) -> None:
         """Ask nothing more; who waits gets Unavailable."""

@@ -25,6 +25,10 @@ class Cluster(Protocol):
         """Return what the controller has of all jobs, ours among them, in one question."""
         ...
 
+    async def check(self) -> None:
+        """Raise Unavailable when the controller does not answer; jobs are not asked for."""
+        ...
+
     async def evidence(self, ended: Collection[Reference], unknown: Collection[Reference]) -> Evidence:
         """Return the notes of jobs, and what accounting has of those that the controller does not know."""
         ...

@@ -61,6 +61,11 @@ class CommandCluster:
             raise complaints.of_query(completed)
         return queries.queue(completed.stdout)
 
+    async def check(self) -> None:
+        completed = await self._run(Order(queries.SINFO, b""))
+        if completed.status != 0:
+            raise complaints.of_query(completed)
+
     async def evidence(self, ended: Collection[Reference], unknown: Collection[Reference]) -> Evidence:
         completed = await self._run(queries.evidence(ended, unknown))
         if completed.status != 0:

@@ -12,6 +12,9 @@ SQUEUE = """unset SQUEUE_ACCOUNT SQUEUE_LICENSES SQUEUE_NAMES SQUEUE_PARTITION S
 squeue -h --me -t all -o '%A|%T|%r|%j'"""
 """All jobs of the account: one small question to the controller, whatever the number of ours among them."""
 
+SINFO = "sinfo -h -o %P"
+"""A small question that tells whether the controller answers."""
+
 _SECTION = "--"
 _BEGIN = "-- notes"
 

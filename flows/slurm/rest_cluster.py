@@ -76,6 +76,11 @@ class RestCluster:
         answer = await self._connection.request("GET", "slurm", "jobs")
         return answer.rows(rest.queued, self._connection.user)
 
+    async def check(self) -> None:
+        answer = await self._connection.request("GET", "slurm", "partitions")
+        if not answer.is_good or not isinstance(answer.body.get("partitions"), list):
+            raise Unavailable(f"Slurm does not answer ({answer.sentence}).")
+
     async def evidence(self, ended: Collection[Reference], unknown: Collection[Reference]) -> Evidence:
         notes = await _on_disk(lambda: {reference: guards.notes(_guard(reference)) for reference in ended})
         ids = sorted({reference.slurm_id for reference in unknown if reference.slurm_id})

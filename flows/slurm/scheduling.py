@@ -4,13 +4,13 @@ import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, Field
 
 from flows.block_variables import BlockVariables
 from flows.errors import JobCancelled, Unavailable
-from flows.polling import Batcher
+from flows.polling import Batcher, Pace
 from flows.schedulers import Listed, Status, Submission
 from flows.slurm import states
 from flows.slurm.clusters import Cluster
@@ -29,17 +29,28 @@ LATE_SUBMISSION = 2.0
 """Seconds in which the controller works off a submission whose sender was just interrupted."""
 
 _SUBMISSIONS_AT_ONCE = 8
-_JOBS_IN_A_QUESTION = 1000
+_JOBS_IN_A_QUESTION = 10_000
+"""Their ids are in one word of a command line, which has 128 KiB at most."""
+
 
 _UNSURE = "Slurm says nothing certain of the job at the moment; it is asked again."
 
 
 class SchedulingKeys(BaseModel):
-    """``poll_interval`` and ``lost_after`` in seconds."""
+    """Intervals and ``lost_after`` in seconds. ``max_poll_interval`` is for jobs that are not new."""
 
     environment: str | None = Field(default=None, description="name of a command-environment block")
-    poll_interval: float = Field(default=4.0, gt=0)
+    poll_interval: float = Field(default=1.0, gt=0)
+    max_poll_interval: float = Field(default=4.0, gt=0)
     lost_after: float = Field(default=600.0, gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one question told of a job: the rows the controller has, and what follows, if that is certain."""
+
+    rows: Sequence[Row]
+    status: Status | None
 
 
 class SlurmScheduler:
@@ -50,7 +61,8 @@ class SlurmScheduler:
         self._environment = keys.environment
         self._lost_after = keys.lost_after
         self._variables = BlockVariables(keys.environment)
-        self._batcher: Batcher[Reference, Status | None] = Batcher(self._ask, keys.poll_interval)
+        self._pace = Pace(keys.poll_interval, keys.max_poll_interval)
+        self._batcher: Batcher[Reference | None, Found] = Batcher(self._ask, keys.poll_interval)
         self._doubts = Doubts()
         self._said_to_run = Doubts()
         self._forgotten = Doubts()
@@ -79,11 +91,11 @@ class SlurmScheduler:
     async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
         reference = Reference.parse(scheduler_id)
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        changed = loop.time()
         last: Status | None = None
         while last is None or last.state not in {"ended", "lost"}:
-            age = loop.time() - began
-            status = await self._batcher.answer(reference, age=age)
+            age = loop.time() - changed
+            status = (await self._batcher.answer(reference, within=self._pace.interval(age))).status
             if status is None and last is not None:
                 status = replace(last, reason=_UNSURE)
             if status is None and age > VISIBLE_AFTER:
@@ -92,6 +104,8 @@ class SlurmScheduler:
                 continue
             if status.returncode is not None and (last is None or last.state == "queued"):
                 yield Status(state="running")  # between two questions
+            if last is None or status.state != last.state:
+                changed = loop.time()
             last = status
             yield status
 
@@ -106,18 +120,19 @@ class SlurmScheduler:
     async def _end(self, reference: Reference) -> None:
         """Cancel until Slurm says that the job is gone."""
         may_come = reference.slurm_id is None
+        soon = 0.0
         for round_ in itertools.count():
-            rows = [row for row in await self._cluster.queue() if row.token == reference.token]
+            rows = (await self._batcher.answer(reference, within=soon)).rows
             ids = [row.slurm_id for row in rows if row.state not in states.ENDED]
             if not ids and not (may_come and not rows):
                 return
             may_come = False
             if not ids:
-                await asyncio.sleep(LATE_SUBMISSION)
+                await asyncio.sleep(LATE_SUBMISSION)  # at least: others' questions come earlier
                 continue
             if round_ % 8 == 0 or any(row.state != "COMPLETING" for row in rows):
                 await self._cluster.cancel(ids)
-            await asyncio.sleep(min(2.0, 0.25 * 1.5**round_))
+            soon = min(2.0, 0.25 * 1.5**round_)
 
     async def forget(self, scheduler_id: str) -> None:
         """The notes of the job's script go with its files: the filesystem removes them."""
@@ -131,12 +146,12 @@ class SlurmScheduler:
             doubts.settle(token)
 
     async def check(self) -> None:
-        await self._cluster.queue()
+        await self._cluster.check()
 
     async def under_way(self) -> list[Listed]:
         return [
             Listed(scheduler_id=row.slurm_id, token=row.token, installation=row.installation)
-            for row in await self._cluster.queue()
+            for row in (await self._batcher.answer(None, within=0)).rows
             if row.state in states.ACTIVE and row.state != "COMPLETING"
         ]
 
@@ -149,10 +164,21 @@ class SlurmScheduler:
 
     # One question for all jobs
 
-    async def _ask(self, references: Collection[Reference]) -> Mapping[Reference, Status | None]:
+    async def _ask(self, questions: Collection[Reference | None]) -> Mapping[Reference | None, Found]:
+        """Answer for each job, and for None with all that the controller has."""
+        queue = await self._cluster.queue()
         rows = defaultdict(list)
-        for row in await self._cluster.queue():
+        for row in queue:
             rows[row.token].append(row)
+        references = [reference for reference in questions if reference is not None]
+        found: dict[Reference | None, Found] = {None: Found(queue, None)}
+        for reference, status in (await self._statuses(references, rows)).items():
+            found[reference] = Found(rows[reference.token], status)
+        return found
+
+    async def _statuses(
+        self, references: Sequence[Reference], rows: Mapping[str, list[Row]]
+    ) -> Mapping[Reference, Status | None]:
         answers: dict[Reference, Status | None] = {}
         for reference in references:
             active = [row for row in rows[reference.token] if row.state in states.ACTIVE]

@@ -17,7 +17,9 @@ from tests.e2e.service import Service
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 
-INTERVAL = 4.0
+SHORTEST, LONGEST = 1.0, 4.0
+"""Intervals between two questions to Slurm, as they are without configuration."""
+
 CONFIG = """
 applications:
   script:
@@ -25,7 +27,7 @@ applications:
     upload_needs: [script.sh]
 destinations:
   there:
-    scheduler: {{type: slurm, ssh_config: &ssh {ssh}, poll_interval: {interval}}}
+    scheduler: {{type: slurm, ssh_config: &ssh {ssh}}}
     filesystem: {{type: sftp, ssh_config: *ssh, entry: {entry}}}
 """
 SSH = "{{hostname: {host}, port: {port}, username: {user}, private_key: {key}, known_hosts: {known_hosts}}}"
@@ -74,7 +76,7 @@ async def serving(cluster: SlurmCluster, server: SshServer) -> AsyncIterator[Ser
     )
     async with account_directory(server) as entry:
         with tempfile.TemporaryDirectory() as directory:
-            service = Service(Path(directory), CONFIG.format(ssh=ssh, entry=entry, interval=INTERVAL))
+            service = Service(Path(directory), CONFIG.format(ssh=ssh, entry=entry))
             try:
                 await service.start()
                 await service.ended(await service.run("true"))  # warm up
@@ -116,28 +118,29 @@ async def at_once(service: Service, cluster: SlurmCluster, server: SshServer, jo
     row(f"(m) {jobs} jobs of 1 s at once, ended ok", f"{ok} in {seconds:.0f} s")
     row("(m) SSH commands for each of them", f"{(after.sessions - before.sessions) / jobs:.1f}")
     row("(m) SSH connections made for all of them", f"{after.logins - before.logins}")
-    _squeue(f"while these run, {INTERVAL:.0f} s interval", before, after)
+    _squeue("while these run", SHORTEST, before, after)
 
 
 async def old_jobs(service: Service, cluster: SlurmCluster, server: SshServer, jobs: int) -> None:
-    """Of jobs so old that they are asked for once in an interval."""
+    """Of jobs so old that the interval is the longest."""
     ids = await submitted(service, "sleep 600", jobs)
     for job_id in ids:
         await service.state_is(job_id, "queued", "running")
-    await asyncio.sleep(6 * INTERVAL)
+    await asyncio.sleep(6 * LONGEST)
     before = Counts.now(cluster, server)
-    await asyncio.sleep(8 * INTERVAL)
+    await asyncio.sleep(8 * LONGEST)
     after = Counts.now(cluster, server)
-    _squeue(f"while {jobs} jobs are older than 20 s", before, after)
+    _squeue(f"while {jobs} jobs are older than 20 s", LONGEST, before, after)
     row(
-        "(m) all SSH commands in an interval then",
-        f"{_rate(after.sessions - before.sessions, before, after):.2f}",
+        f"(m) all SSH commands in an interval of {LONGEST:.0f} s then",
+        f"{_rate(after.sessions - before.sessions, LONGEST, before, after):.2f}",
     )
 
 
-def _squeue(when: str, before: Counts, after: Counts) -> None:
-    row(f"(m) squeue in an interval, {when}", f"{_rate(after.squeue - before.squeue, before, after):.2f}")
+def _squeue(when: str, interval: float, before: Counts, after: Counts) -> None:
+    rate = _rate(after.squeue - before.squeue, interval, before, after)
+    row(f"(m) squeue in an interval of {interval:.0f} s, {when}", f"{rate:.2f}")
 
 
-def _rate(count: int, before: Counts, after: Counts) -> float:
-    return count / (after.at - before.at) * INTERVAL
+def _rate(count: int, interval: float, before: Counts, after: Counts) -> float:
+    return count / (after.at - before.at) * interval

@@ -32,10 +32,10 @@ applications:
     upload_needs: [script.sh]
 destinations:
   there:
-    scheduler: {{type: slurm, ssh_config: &ssh {ssh}, poll_interval: 0.8}}
+    scheduler: {{type: slurm, ssh_config: &ssh {ssh}, poll_interval: 0.1}}
     filesystem: {{type: sftp, ssh_config: *ssh, entry: {entry}}}
   here:
-    scheduler: {{type: slurm, partition: main, time: "10:00", poll_interval: 0.8}}
+    scheduler: {{type: slurm, partition: main, time: "10:00", poll_interval: 0.1}}
     filesystem: {{type: local}}
 destination_picker: picker.py:by_file
 """

@@ -23,7 +23,7 @@ applications:
     upload_needs: [script.sh]
 destinations:
   there:
-    scheduler: {{type: slurm, ssh_config: &ssh {ssh}, poll_interval: 0.8}}
+    scheduler: {{type: slurm, ssh_config: &ssh {ssh}, poll_interval: 0.1}}
     filesystem: {{type: sftp, ssh_config: *ssh, entry: {entry}}}
 """
 

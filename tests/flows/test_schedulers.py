@@ -23,8 +23,8 @@ from tests.services.slurm import SlurmCluster
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "memory": {"slots": 3},
     "eager": {"max_load": 1000.0},
-    "slurm": {"poll_interval": 0.8, "lost_after": 0.5},
-    "slurmrestd": {"poll_interval": 0.8, "lost_after": 0.5, "block": "cluster"},
+    "slurm": {"poll_interval": 0.1, "lost_after": 0.5},
+    "slurmrestd": {"poll_interval": 0.1, "lost_after": 0.5, "block": "cluster"},
 }
 
 LOCAL = ["memory", "eager"]

@@ -1,6 +1,8 @@
 """Schedulers on a real cluster, with hosts that go wrong on purpose."""
 
+import math
 import shutil
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -21,17 +23,21 @@ from tests.services.slurm import SlurmCluster
 
 
 class Recorder:
-    """This machine; keeps what was run on it. ``before`` goes before each command."""
+    """This machine; keeps what was run on it and from when to when. ``before`` goes before each command."""
 
     def __init__(self) -> None:
         self.commands: list[str] = []
+        self.times: list[tuple[float, float]] = []
         self.before = ""
         self.loses = False
         self._host = ThisMachine()
 
     async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
+        number, began = len(self.commands), time.monotonic()
         self.commands.append(command)
+        self.times.append((began, math.inf))
         completed = await self._host.run(self.before + command, seconds=seconds, input=input)
+        self.times[number] = (began, time.monotonic())
         if self.loses:
             raise Unavailable("The connection was lost.")
         return completed
@@ -43,8 +49,9 @@ class Recorder:
         yield
         self.loses = False
 
-    def count(self, beginning: str) -> int:
-        return sum(command.startswith(beginning) for command in self.commands)
+    def when(self, part: str) -> list[tuple[float, float]]:
+        """Return from when to when the commands ran that hold this."""
+        return [times for command, times in zip(self.commands, self.times, strict=True) if part in command]
 
 
 @pytest.fixture
@@ -69,7 +76,7 @@ async def make(place: Place, host: Host) -> AsyncIterator[Callable[..., Schedule
     made = []
 
     def make(**options: Any) -> Scheduler:
-        keys = {"type": "slurm", "poll_interval": 0.8, **options}
+        keys = {"type": "slurm", "poll_interval": 0.1, **options}
         config = schedulers.configuration("slurm").model_validate(keys)
         connections = Connections()
         connections.this_machine = host

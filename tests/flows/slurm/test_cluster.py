@@ -1,6 +1,7 @@
 """What the scheduler does on a real cluster, beyond the contract of all schedulers."""
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -353,17 +354,35 @@ async def test_cancel_in_other_states(make: Make, cluster: SlurmCluster, place: 
 # Many
 
 
-async def test_many_jobs_share_one_question(
+SACCT = "sacct -XnP -S now-7days -j"
+
+
+async def test_300_jobs_share_one_question_in_an_interval(
     make: Make, cluster: SlurmCluster, host: Recorder, place: Place
 ) -> None:
-    scheduler = make(poll_interval=8.0)
-    jobs = [submission(place, f"exit {n % 2}") for n in range(120)]
-    ids = await asyncio.gather(*(scheduler.submit(job) for job in jobs))
-    assert host.count(queries.SQUEUE) == 0
-    ends = await asyncio.gather(*(last(scheduler, scheduler_id) for scheduler_id in ids))
-    assert [end.returncode for end in ends] == [n % 2 for n in range(120)]
-    assert host.count(queries.SQUEUE) < 30
-    assert host.count("sacct") == 0
+    """Whatever happens to them: some are cancelled meanwhile, and the cluster's health is looked at."""
+    interval = 0.5
+    scheduler = make(poll_interval=interval)
+    jobs = [submission(place, f"exit {n % 2}") for n in range(290)]
+    cancelled = [submission(place, WAIT) for _ in range(10)]
+    ids = await asyncio.gather(*(scheduler.submit(job) for job in cancelled + jobs))
+    assert not host.when(queries.SQUEUE)
+    watching = [asyncio.create_task(last(scheduler, scheduler_id)) for scheduler_id in ids]
+    await asyncio.gather(scheduler.check(), *(scheduler.cancel(scheduler_id) for scheduler_id in ids[:10]))
+    ends = await asyncio.gather(*watching)
+    assert [end.returncode for end in ends[10:]] == [n % 2 for n in range(290)]
+    assert all(isinstance(end.failure, JobCancelled) for end in ends[:10])
+    questions = host.when(queries.SQUEUE)
+    gaps = [after[0] - before[1] for before, after in itertools.pairwise(questions)]
+    assert min(gaps) >= interval - 0.001  # of two clocks
+    assert not host.when(SACCT)
+
+    host.before = "squeue() { :; }\n"  # forgotten: accounting and the notes are asked
+    asked = len(questions)
+    again = make(poll_interval=interval)
+    ends = await asyncio.gather(*(last(again, scheduler_id) for scheduler_id in ids[10:]))
+    assert [end.returncode for end in ends] == [n % 2 for n in range(290)]
+    assert len(host.when(queries.SQUEUE)) - asked == len(host.when(SACCT)) == 1
 
 
 async def last(scheduler: Scheduler, scheduler_id: str) -> Status:

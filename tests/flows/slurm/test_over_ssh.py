@@ -28,7 +28,7 @@ async def make(ssh_server: SshServer, tmp_path: Path) -> AsyncIterator[Callable[
     ssh_config = ssh_server.login(ssh_server.stock)
 
     def make(**options: Any) -> Scheduler:
-        keys = {"type": "slurm", "ssh_config": ssh_config, "poll_interval": 0.8, **options}
+        keys = {"type": "slurm", "ssh_config": ssh_config, "poll_interval": 0.1, **options}
         config = schedulers.configuration("slurm").model_validate(keys)
         surroundings = Surroundings(Place(tmp_path / "data", tmp_path / "jobs"), "there", connections)
         made.append(schedulers.create(config, surroundings))
