@@ -482,6 +482,23 @@ def false_tar(ssh_server: SshServer) -> Iterator[Path]:
     shutil.rmtree(bin_dir)
 
 
+async def test_outputs_come_in_large_records(
+    ssh_server: SshServer, false_tar: Path, entry: Path, tmp_path: Path, job_dir: Path
+) -> None:
+    """tar writes one record at a time, of 10 KiB if it is not told otherwise, and each becomes a packet."""
+    async with opened(ssh_server, ssh_server.roomy.port, entry, tmp_path) as filesystem:
+        remote = await filesystem.stage_in(job_dir, TOKEN)
+        (remote / "result").write_text("42")
+        false_tar.write_text(f'#!/bin/sh\n{shutil.which("tar")} "$@" | tee {entry}/stream\n')
+        false_tar.chmod(0o755)
+        await filesystem.stage_out(job_dir, TOKEN)
+    assert (job_dir / "result").read_text() == "42"
+    # The last record is filled up.
+    size = (entry / "stream").stat().st_size
+    assert size > 0
+    assert size % (32 << 10) == 0
+
+
 def hostile(path: Path, name: str, kind: bytes = tarfile.REGTYPE, size: int = 0) -> None:
     with tarfile.open(path, "w") as archive:
         member = tarfile.TarInfo(name)
