@@ -59,7 +59,7 @@ class SshHost:
         async with self._commands.channel(start, seconds) as process:
             try:
                 async with asyncio.timeout(seconds):
-                    stdout, stderr = await process.communicate(input)
+                    stdout, stderr = await _communicate(process, input)
             except TimeoutError as error:
                 # That says nothing of the host: keepalive finds out about one that is frozen.
                 raise Unavailable(f"A command took longer than {seconds:g} s on {self.name}.") from error
@@ -112,6 +112,14 @@ class SshHost:
     async def close(self) -> None:
         """Close the connections. Commands go on there."""
         await asyncio.gather(self._commands.close(), self._files.close())
+
+
+async def _communicate(process: Process, input: bytes) -> tuple[bytes, bytes]:
+    try:
+        return await process.communicate(input)
+    except BrokenPipeError:
+        # It ended before we came to write, without reading any of it: how it ended is what counts.
+        return await process.communicate()
 
 
 def shell(command: str) -> str:

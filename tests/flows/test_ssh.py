@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 import pytest_asyncio
 from pydantic import ValidationError
@@ -54,6 +55,21 @@ async def test_how_a_command_ends(host: SshHost) -> None:
     assert (await host.run("cat; pwd")).stdout.strip()  # there is nothing to read
     assert host.health.reachable
     assert host.health.latency is not None
+
+
+async def test_a_command_that_ends_before_it_is_sent_what_it_could_read(
+    host: SshHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_process = asyncssh.SSHClientConnection.create_process
+
+    async def slowly(*args: Any, **kwargs: Any) -> Any:
+        process = await create_process(*args, **kwargs)
+        await process.wait_closed()  # as on a busy machine
+        return process
+
+    monkeypatch.setattr(asyncssh.SSHClientConnection, "create_process", slowly)
+    done = await host.run("echo known; exit 3", input=b"unread")
+    assert (done.status, done.stdout) == (3, "known\n")
 
 
 async def test_a_script_in_the_command_arrives_as_it_is(host: SshHost) -> None:
