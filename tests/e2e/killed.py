@@ -8,6 +8,7 @@ import functools
 import importlib
 import inspect
 import os
+import pkgutil
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 
 from api.cli import main
 from deployments import asgi
+from flows import filesystems, schedulers
 
 
 def killing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,7 +41,7 @@ def kill(result: Any) -> Any:
     return result
 
 
-def install(point: str) -> None:
+def install(point: str, trap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Put the point's trap into the code, wherever it was imported to."""
     module_name, _, name = point.partition(":")
     owner: Any = importlib.import_module(module_name)
@@ -47,7 +49,7 @@ def install(point: str) -> None:
     for part in classes:
         owner = getattr(owner, part)
     original = getattr(owner, last)
-    trapped = killing(original)
+    trapped = trap(original)
     if classes:
         setattr(owner, last, trapped)
         return
@@ -56,11 +58,18 @@ def install(point: str) -> None:
             setattr(module, last, trapped)
 
 
+def import_all() -> None:
+    """Import all that a worker or the API has, so that nothing is imported later, untrapped."""
+    for name in ("deployments.worker", "api.app"):
+        importlib.import_module(name)
+    for package in (filesystems, schedulers):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+
+
 if __name__ == "__main__":
-    # All that a worker or the API has, so that nothing is imported later, untrapped.
-    for module in ("deployments.worker", "api.app", "flows.filesystems.local", "flows.schedulers.memory"):
-        importlib.import_module(module)
-    install(sys.argv.pop(1))
+    import_all()
+    install(sys.argv.pop(1), killing)
     if sys.argv[1] == "asgi":
         asgi.main(sys.argv[2:])
     else:

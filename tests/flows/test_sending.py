@@ -64,7 +64,7 @@ def test_what_waits_to_be_sent_is_not_copied_for_each_piece_that_follows(
     job_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def watched(job_dir: Path, name: str) -> BinaryIO:
-        return Watched(job_dir / name)  # type: ignore[return-value]  # it can all that is needed
+        return Watched(job_dir / name)
 
     monkeypatch.setattr(sending, "open_file", watched)
     sink = Sink()
