@@ -177,7 +177,7 @@ class SlurmScheduler:
         return found
 
     async def _statuses(
-        self, references: Sequence[Reference], rows: Mapping[str, list[Row]]
+        self, references: Sequence[Reference], rows: defaultdict[str, list[Row]]
     ) -> Mapping[Reference, Status | None]:
         answers: dict[Reference, Status | None] = {}
         for reference in references:
