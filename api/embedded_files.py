@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
-
 from api.input_schema import InputSchema, place
 from api.scratch import remove_directory
 from flows.errors import InvalidUpload
+from flows.json_schemas import pointed
 
 _Schema = dict[str, Any]
 _Trail = list[str | int]
@@ -58,8 +56,7 @@ class _Extraction:
 
     def __init__(self, schema: InputSchema, files: TemporaryFiles) -> None:
         self._validator = schema.validator
-        root = DRAFT202012.create_resource(schema.schema)
-        self._resolver = Registry().with_resource("", root).resolver()
+        self._root = schema.schema
         self._files = files
 
     def of(self, schemas: Iterable[Any], value: Any, trail: _Trail) -> Any:
@@ -94,9 +91,8 @@ class _Extraction:
         if not isinstance(schema, dict):
             return
         yield schema
-        for keyword in ("$ref", "$dynamicRef"):
-            if keyword in schema:
-                yield from self._applying(self._resolver.lookup(schema[keyword]).contents, value)
+        if "$ref" in schema:
+            yield from self._applying(pointed(self._root, schema["$ref"]), value)
         for part in schema.get("allOf", ()):
             yield from self._applying(part, value)
         for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):

@@ -3,12 +3,14 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from api.input_schema import InputSchema, rendered, shortened
 from flows.config import Application
 from flows.errors import InvalidUpload
+from flows.json_schemas import about_the_same
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,400}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
@@ -29,9 +31,7 @@ class Form:
 
     def __init__(self, application: Application) -> None:
         self.application = application
-        schema = application.input_schema or {}
-        self._properties: Mapping[str, Any] = schema.get("properties", {})
-        self._schema = InputSchema(schema)
+        self._schema = InputSchema(application.input_schema or {})
 
     def command(self, fields: Iterable[tuple[str, str]]) -> str:
         """Return the command that the fields make; raise InvalidUpload that names those that are wrong."""
@@ -45,39 +45,43 @@ class Form:
         return self._schema.completed({name: self._value(name, several) for name, several in texts.items()})
 
     def _value(self, name: str, texts: list[str]) -> Any:
-        schema = self._properties.get(name, {})
+        root = self._schema.schema
+        schema = root.get("properties", {}).get(name)
         if len(texts) == 1:
-            return from_text(texts[0], schema)
-        if "array" not in _types(schema):
+            return from_text(texts[0], schema, root)
+        if "array" not in _types(schema, root):
             raise InvalidUpload(f"Field {shortened(name)} was sent {len(texts)} times; send it once.")
-        return [from_text(text, schema.get("items")) for text in texts]
+        return [_item(text, schema, root) for text in texts]
 
 
-def from_text(text: str, schema: Any) -> Any:
+def from_text(text: str, schema: Any, root: dict[str, Any]) -> Any:
     """Return the value that the text stands for in the first of the schema's types that it fits.
 
     Text that fits none of them is returned as it is: validation then says what was expected.
     """
-    types = _types(schema)
+    types = _types(schema, root)
+    value = _converted(text, types)
+    return [_item(text, schema, root)] if value is text and types == {"array"} else value
+
+
+def _item(text: str, schema: Any, root: dict[str, Any]) -> Any:
+    """Return the only item of an array, or one of several that were sent."""
+    items = (part["items"] for part in about_the_same(schema, root) if "items" in part)
+    return _converted(text, _types(next(items, None), root))
+
+
+def _types(schema: Any, root: dict[str, Any]) -> frozenset[str]:
+    """Return the types that a schema allows, those of its alternatives included."""
+    found = (part.get("type", []) for part in about_the_same(schema, root))
+    return frozenset().union(*([types] if isinstance(types, str) else types for types in found))
+
+
+def _converted(text: str, types: frozenset[str]) -> Any:
     for name, conversion in _CONVERSIONS.items():
         if name in types:
-            try:
+            with suppress(ValueError):
                 return conversion(text)
-            except ValueError:
-                continue
-    if types == {"array"}:
-        return [from_text(text, schema.get("items"))]
     return text
-
-
-def _types(schema: Any) -> frozenset[str]:
-    """Return the types that a schema allows, those of its alternatives included."""
-    if not isinstance(schema, dict):
-        return frozenset()
-    types = schema.get("type", [])
-    found = frozenset([types] if isinstance(types, str) else types)
-    alternatives = (part for keyword in ("anyOf", "oneOf", "allOf") for part in schema.get(keyword, []))
-    return found.union(*map(_types, alternatives))
 
 
 def _null(text: str) -> None:

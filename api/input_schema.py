@@ -19,7 +19,7 @@ _MAX_MESSAGE = 300
 class InputSchema:
     """The schema of the values for a command."""
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
+    def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema
         # An empty registry: a reference to a URL in the schema is never fetched.
         self.validator = jsonschema.Draft202012Validator(schema, registry=Registry())
@@ -28,7 +28,10 @@ class InputSchema:
         """Return the values with the schema's defaults; raise InvalidUpload naming those that are wrong."""
         _fill_in(self.schema, values)
         found = islice(self.validator.iter_errors(values), _ERRORS_LOOKED_AT)
-        errors = sorted(found, key=lambda error: error.json_path)
+        try:
+            errors = sorted(found, key=lambda error: error.json_path)
+        except RecursionError as error:
+            raise InvalidUpload("The values are too deep in each other; send flatter ones.") from error
         if errors:
             raise InvalidUpload("; ".join(_describe(error) for error in errors[:_MAX_ERRORS]) + ".")
         return values

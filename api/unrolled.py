@@ -1,13 +1,15 @@
 """Paths of the OpenAPI document that are there once for each configured application, with what it takes."""
 
 import copy
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
 from api.submissions import ARCHIVE_TYPES, FORM_TYPE
 from flows.archives import FORMATS
 from flows.config import Application, Config, InteractiveApplication
+from flows.json_schemas import parts
 
 _SUBMIT = "/api/application/{application}"
 _INTERACTIVE = "/api/job/{jobid}/interactive/{application}"
@@ -64,29 +66,35 @@ def _operation(
 
 
 def _form(application: Application) -> dict[str, Any]:
-    schema = copy.deepcopy(application.input_schema or {"type": "object"})
-    schema["properties"] = {"upload": _ARCHIVE, **schema.get("properties", {})}
-    schema["required"] = ["upload", *schema.get("required", [])]
-    return schema
+    fields = application.input_schema or {"type": "object"}
+    # The form has the archive, too; what refers to the whole of the fields means them without it.
+    if any(part.get("$ref") == "#" for part in parts(fields)):
+        fields = copy.deepcopy(fields)
+        name = _free_name(fields.setdefault("$defs", {}))
+        for part in parts(fields):
+            if part.get("$ref") == "#":
+                part["$ref"] = f"#/$defs/{name}"
+        fields["$defs"][name] = copy.deepcopy({k: v for k, v in fields.items() if k != "$defs"})
+    return {
+        **fields,
+        "properties": {"upload": _ARCHIVE, **fields.get("properties", {})},
+        "required": ["upload", *fields.get("required", [])],
+    }
+
+
+def _free_name(taken: Container[str]) -> str:
+    return next(name for number in itertools.count(1) if (name := f"fields{number}") not in taken)
 
 
 def _placed(schema: dict[str, Any], path: str, method: str, media_type: str) -> Any:
-    place = ["paths", path, method, "requestBody", "content", media_type, "schema"]
-    return _moved(schema, _pointer(place))
+    """Return a copy whose references lead to where it is in the document."""
+    root = _pointer(["paths", path, method, "requestBody", "content", media_type, "schema"])
+    placed = copy.deepcopy(schema)
+    for part in parts(placed):
+        if "$ref" in part:
+            part["$ref"] = root + part["$ref"].removeprefix("#")
+    return placed
 
 
 def _pointer(place: Iterable[str]) -> str:
     return "#/" + "/".join(quote(part.replace("~", "~0").replace("/", "~1"), safe="~$") for part in place)
-
-
-def _moved(value: Any, root: str) -> Any:
-    """Return the schema with references to its own root leading to where it is in the document."""
-    if isinstance(value, list):
-        return [_moved(item, root) for item in value]
-    if not isinstance(value, dict):
-        return value
-    moved = {key: _moved(item, root) for key, item in value.items()}
-    reference = moved.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#"):
-        moved["$ref"] = root + reference.removeprefix("#")
-    return moved

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import jsonschema
 import yaml
 from pydantic import (
     AfterValidator,
@@ -19,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from flows import filesystems, schedulers, templates
+from flows import filesystems, json_schemas, schedulers, templates
 from flows.errors import ConfigurationError
 
 MAX_INTERACTIVE_TIMEOUT = 60.0
@@ -38,13 +37,10 @@ def _check_template(template: str) -> str:
 
 
 def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise ValueError(f"is not a JSON schema: {error.message}") from error
-    if schema.get("type") != "object":
+    usable = json_schemas.settled(schema)
+    if usable.get("type") != "object":
         raise ValueError("must have type: object")
-    return schema
+    return usable
 
 
 Days = Annotated[float, Field(gt=0, le=36_500)]

@@ -62,6 +62,10 @@ def test_no_configuration_file(directory: Path) -> None:
         ("applications: {wc: {}}", "applications.wc.command_template is missing"),
         ("applications: {wc: {command_template: 'wc {%'}}", "command_template is not a template"),
         ("applications: {wc: {command_template: wc, input_schema: {type: x}}}", "is not a JSON schema"),
+        (
+            "applications: {wc: {command_template: wc, input_schema: {type: object, $ref: other.json}}}",
+            "refers to 'other.json', which is not in it and is never fetched",
+        ),
         (CONFIG + "destinations: {a: {scheduler: {type: moon}, filesystem: {type: local}}}", "'moon'"),
         (CONFIG + "destination_picker: no.such:picker", "destination_picker: 'no.such:picker'"),
     ],

@@ -2,10 +2,10 @@
 
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -20,6 +20,14 @@ from flows.config import Config
 from flows.errors import ConfigurationError
 from flows.store import JobStore
 from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, Wakings, serving
+
+
+class Resolved(NamedTuple):
+    """A schema, and what finds references in its document."""
+
+    contents: dict[str, Any]
+    at: Callable[[str], Any]
+
 
 ZIP = {"Content-Type": "application/zip"}
 
@@ -237,21 +245,61 @@ async def test_security_in_the_document(site: Site) -> None:
     assert "HTTPValidationError" not in schema["components"]["schemas"]
 
 
+@pytest.fixture
+def placed(environment: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[dict[str, Any]], Resolved]:
+    """Return a schema as the form's in the document, with what finds references in it."""
+
+    def place(schema: dict[str, Any]) -> Resolved:
+        application = {"command_template": "true", "input_schema": schema}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({"applications": {"a~b ü": application}}))
+        document = create_app(open_dispatcher=no_dispatcher).openapi()
+        content = document["paths"]["/api/application/a~b ü"]["put"]["requestBody"]["content"]
+        resolver = Registry().with_resource("", DRAFT202012.create_resource(document)).resolver()
+        return Resolved(
+            content["multipart/form-data"]["schema"], lambda reference: resolver.lookup(reference).contents
+        )
+
+    return place
+
+
 async def test_references_of_an_input_schema_lead_somewhere(
-    environment: pytest.MonkeyPatch, tmp_path: Path
+    placed: Callable[[dict[str, Any]], Resolved],
 ) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"level": {"$ref": "#/$defs/level"}},
-        "$defs": {"level": {"type": "integer"}},
-    }
-    application = {"command_template": "true", "input_schema": schema}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"applications": {"levels": application}}))
-    document = create_app(open_dispatcher=no_dispatcher).openapi()
-    content = document["paths"]["/api/application/levels"]["put"]["requestBody"]["content"]
-    reference = content["multipart/form-data"]["schema"]["properties"]["level"]["$ref"]
-    found = Registry().with_resource("", DRAFT202012.create_resource(document)).resolver().lookup(reference)
-    assert found.contents == {"type": "integer"}
+    form = placed(
+        {
+            "$id": "https://example.org/schema",
+            "type": "object",
+            "properties": {
+                "level": {"$ref": "#/$defs/a level"},
+                "name": {"$ref": "#name"},
+                "default": {"default": {"$ref": "#/$defs/name"}},
+            },
+            "$defs": {"a level": {"type": "integer"}, "name": {"$anchor": "name", "type": "string"}},
+        }
+    )
+    assert "$id" not in form.contents
+    properties = form.contents["properties"]
+    assert form.at(properties["level"]["$ref"]) == {"type": "integer"}
+    assert form.at(properties["name"]["$ref"]) == {"type": "string"}
+    assert properties["default"] == {"default": {"$ref": "#/$defs/name"}}
+
+
+async def test_an_input_schema_that_refers_to_itself(
+    placed: Callable[[dict[str, Any]], Resolved],
+) -> None:
+    form = placed(
+        {
+            "type": "object",
+            "properties": {"child": {"$ref": "#"}, "size": {"type": "integer"}},
+            "$defs": {"fields1": {"items": {"$ref": "#"}}},
+        }
+    )
+    assert form.contents["properties"].keys() == {"upload", "child", "size"}
+    child = form.at(form.contents["properties"]["child"]["$ref"])
+    assert child["properties"].keys() == {"child", "size"}
+    assert "required" not in child
+    assert form.at(child["properties"]["child"]["$ref"]) == child
+    assert form.contents["$defs"]["fields1"]["items"] == child["properties"]["child"]
 
 
 @pytest.mark.parametrize(

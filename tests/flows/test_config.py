@@ -81,6 +81,15 @@ def test_the_example_shows_the_default_limits(checkout: Path) -> None:
             " job_application: no}}",
             "interactive_applications.i.job_application",
         ),
+        (
+            "applications: {wc: {command_template: wc, input_schema: {type: object, $ref: '#/no'}}}",
+            "applications.wc.input_schema refers to '#/no', which is not there: correct it",
+        ),
+        (
+            MINIMAL + "interactive_applications: {i: {command_template: ls, input_schema:"
+            " {type: object, properties: {a: {$ref: http://localhost/x.json}}}}}",
+            "interactive_applications.i.input_schema refers in properties.a to 'http://localhost/x.json'",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path: Path, text: str, said: str) -> None:
