@@ -26,6 +26,7 @@ from flows.errors import (
     TooManyPins,
     Unavailable,
     UnknownApplication,
+    with_cause,
 )
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ def install(app: FastAPI) -> None:
 def _answer(status: int) -> Any:
     async def handler(request: Request, error: Exception) -> Response:
         if status >= 500:
-            logger.warning("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+            # No traceback: it is no mistake of ours, and comes with every request until it has passed.
+            logger.warning("%s %s: %s", request.method, request.url.path, with_cause(error))
         return JSONResponse({"detail": str(error)}, status, _HEADERS.get(status))
 
     return handler

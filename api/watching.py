@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from api.schemas import JobModelDTO
-from flows.errors import Unavailable, VisitorError
+from flows.errors import Unavailable, VisitorError, with_cause
 from flows.jobs import Job
 from flows.store import JobStore
 
@@ -111,7 +111,7 @@ class JobWatcher:
                 await self._look()
             except Unavailable as error:
                 if answers:
-                    logger.warning("%s Whoever follows a job waits.", error)
+                    logger.warning("Whoever follows a job waits: %s", with_cause(error))
                 answers = False
             except Exception:
                 # Followers must not wait for ever because of one mistake.

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from flows.errors import Unavailable
+from flows.errors import Unavailable, with_cause
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ async def _try(function: Work) -> None:
     try:
         await function()
     except (httpx.HTTPError, OSError, Unavailable) as error:
-        logger.warning("%s: %r", _name(function), error)
+        logger.warning("%s: %s", _name(function), with_cause(error))
     except Exception:
         logger.exception("%s failed; it is tried again", _name(function))
 

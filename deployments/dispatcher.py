@@ -14,7 +14,7 @@ from deployments.background import cancel
 from deployments.names import flow_run_name, idempotency_key
 from deployments.register import deployment_id
 from flows.config import Config
-from flows.errors import Unavailable
+from flows.errors import Unavailable, with_cause
 from flows.jobs import Job
 from flows.store import JobStore
 from flows.tags import flow_run_tags
@@ -68,7 +68,8 @@ class Dispatcher:
                         delay = 0.1
                         await self._wait()
             except (httpx.HTTPError, OSError, Unavailable) as error:
-                logger.warning("Jobs wait for their flow runs: %s. Trying again in %.1f s.", error, delay)
+                cause = with_cause(error)
+                logger.warning("Jobs wait for their flow runs; trying again in %.1f s: %s", delay, cause)
             except Exception:
                 # Whatever it is, jobs must not wait for ever because this loop has ended.
                 logger.exception("Jobs wait for their flow runs. Trying again in %.1f s.", delay)

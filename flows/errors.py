@@ -151,3 +151,16 @@ class Unavailable(BartenderError):
     """A part that is needed does not answer at the moment."""
 
     transient = True
+
+
+def with_cause(error: BaseException) -> str:
+    """Return the error and what is at the bottom of it, on one line for the operator's log."""
+    text, bottom = str(error) or type(error).__name__, ""
+    cause = error.__cause__
+    while cause is not None:
+        # Only the first line: SQLAlchemy's others are the statement and a visitor's values.
+        said = str(cause).partition("\n")[0]
+        if said or not bottom:
+            bottom = f"{type(cause).__name__}: {said}" if said else type(cause).__name__
+        cause = cause.__cause__
+    return " ".join(f"{text} ({bottom})".split()) if bottom else " ".join(text.split())

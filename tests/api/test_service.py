@@ -62,7 +62,7 @@ async def ask_everything(client: httpx.AsyncClient) -> list[httpx.Response]:
 
 
 async def test_database_that_is_not_there(
-    environment: pytest.MonkeyPatch, keys: Keys, tmp_path: Path
+    environment: pytest.MonkeyPatch, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     environment.setenv("BARTENDER_DB_DSN", f"postgresql://user:secret@/base?host={tmp_path}")
     headers = {"Authorization": f"Bearer {keys.token()}"}
@@ -73,6 +73,13 @@ async def test_database_that_is_not_there(
         assert answer.headers["Retry-After"]
         assert "secret" not in answer.text
     assert not list((tmp_path / "data" / "uploads").iterdir())
+    lines = [record.getMessage() for record in caplog.records if record.name == "api.errors"]
+    assert len(lines) >= len(answers) - 1  # health says so by itself
+    assert (
+        "GET /api/job/1: The database does not answer. (FileNotFoundError: [Errno 2] No such" in caplog.text
+    )
+    assert "Traceback" not in caplog.text
+    assert "secret" not in caplog.text
 
 
 async def test_database_that_hangs(environment: pytest.MonkeyPatch) -> None:
@@ -131,6 +138,7 @@ async def test_unexpected_error(
     assert response.headers["Connection"] == "close"
     assert list(response.json()) == ["detail"]
     assert "a bug" not in response.text
+    assert "Traceback" in caplog.text
     assert "a bug" in caplog.text
     monkeypatch.undo()
     assert (await alice.get("/api/job/1")).status_code == 404

@@ -1,0 +1,45 @@
+"""What the operator's log says of an error."""
+
+import itertools
+
+import asyncpg
+import pytest
+import sqlalchemy.exc
+
+from flows.errors import Unavailable, with_cause
+
+
+def caused(*chain: BaseException) -> BaseException:
+    """Return the first; each of the others is the cause of the one before."""
+    for error, cause in itertools.pairwise(chain):
+        error.__cause__ = cause
+    return chain[0]
+
+
+@pytest.mark.parametrize(
+    ("chain", "said"),
+    [
+        ([Unavailable("It is away.")], "It is away."),
+        ([Unavailable("It is\naway.")], "It is away."),
+        ([TimeoutError()], "TimeoutError"),
+        ([Unavailable("It is away."), TimeoutError()], "It is away. (TimeoutError)"),
+        (
+            [Unavailable("It is away."), OSError(2, "No"), ValueError()],
+            "It is away. (FileNotFoundError: [Errno 2] No)",
+        ),
+        (
+            [
+                Unavailable("It is away."),
+                sqlalchemy.exc.DBAPIError("SELECT", ["secret"], Exception("x")),
+                asyncpg.CannotConnectNowError("starting up"),
+            ],
+            "It is away. (CannotConnectNowError: starting up)",
+        ),
+        (
+            [Unavailable("It is away."), sqlalchemy.exc.DBAPIError("SELECT", ["secret"], Exception("x"))],
+            "It is away. (DBAPIError: (builtins.Exception) x)",
+        ),
+    ],
+)
+def test_one_line_has_the_cause(chain: list[BaseException], said: str) -> None:
+    assert with_cause(caused(*chain)) == said
