@@ -35,7 +35,8 @@ SHELL = "/bin/sh"
 MARK = "BARTENDER_COMMAND"
 """Variable that tells a command's processes wherever they went; its value is the token."""
 
-# $1 is the command's directory here, $2 the job's. The last line ends whatever the command left running.
+# $1 is the command's directory here, $2 the job's. The last line ends whatever the command left running. When
+# it is us who end the command, the rest of the session has its grace first, and the wrapper waits for us.
 _WRAPPER = """
 mkdir "$1/started" 2>/dev/null || { [ -d "$1/started" ] && exit 0; exit 75; }
 read -r stat </proc/$$/stat
@@ -49,6 +50,7 @@ if cd "$2"; then
 else
     code=127
 fi
+[ ! -e "$1/failure" ] || exec sleep 60
 printf '%s ' $code 1<>"$1/room/returncode" && mv "$1/room/returncode" "$1/returncode"
 kill -9 0
 """

@@ -1,5 +1,7 @@
 """Commands that somebody waits for. They end with the waiting, and with this process whatever ends it.
 
+That is at once, without the grace that commands of jobs have: others wait for the directory and for a turn.
+
 Each leads a session of its own. The session's standard input is a pipe that only we hold the other end of: a
 shell beside the command reads it, and ends the session when it is at its end, which is when we are no more.
 """

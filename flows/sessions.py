@@ -61,22 +61,29 @@ def _status(pid: int) -> list[str]:
 async def end_session(leader: int | None, mark: str) -> None:
     """End the processes of a session, and those that left it: ``mark``, NAME=value, is in their environment.
 
+    All have the grace, whichever ends first; only the leader is not told but killed, when it is alone.
     Returns when none is left that still runs; one that has ended may still wait for its parent to notice.
     """
     for number, patience in ((signal.SIGTERM, TERMINATION_GRACE), (signal.SIGKILL, _KILLING_SECONDS)):
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await _end_all(leader, mark, number)
-                return
+                if number == signal.SIGKILL:
+                    return
     logger.error("Processes of session %s do not end", leader)
 
 
 async def _end_all(leader: int | None, mark: str, number: signal.Signals) -> None:
     told: set[int] = set()
-    while members := await asyncio.to_thread(_signal, leader, mark, number, told):
+    looks_without = 0
+    # Twice without any: one may start another after /proc was listed and end before it is looked at.
+    while looks_without < 2:
+        members = await asyncio.to_thread(_signal, leader, mark, number, told)
+        looks_without = 0 if members else looks_without + 1
         # Killed again and again: a process may fork while it is looked at. But it hears of its end once.
         told = set() if number == signal.SIGKILL else told | members
-        await asyncio.sleep(_LOOK_INTERVAL)
+        if members:
+            await asyncio.sleep(_LOOK_INTERVAL)
 
 
 def _signal(leader: int | None, mark: str, number: signal.Signals, told: set[int]) -> set[int]:
@@ -84,7 +91,7 @@ def _signal(leader: int | None, mark: str, number: signal.Signals, told: set[int
     members = set()
     for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):  # noqa: PTH208 - many, quickly
         with suppress(OSError), _held(pid) as descriptor:
-            if _is_member(pid, leader, mark):
+            if (pid != leader or number == signal.SIGKILL) and _is_member(pid, leader, mark):
                 members.add(pid)
                 if pid not in told:
                     signal.pidfd_send_signal(descriptor, number)

@@ -1,6 +1,7 @@
 """Jobs cancelled and deleted by their submitters on a whole server, in every state."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
@@ -48,6 +49,29 @@ async def test_a_running_job(service: Service, how: str) -> None:
     await assert_ended(service, how, job_id)
     (service.job_dir(other) / "go").touch()
     assert (await service.ended(other))["state"] == "ok"
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete"])
+async def test_a_command_has_time_to_clean_up(service: Service, tmp_path: Path, how: str) -> None:
+    trap = f"trap 'sleep 1; echo cleaned >{tmp_path}/cleaned; exit' TERM"
+    job_id = await service.run(f'sh -c "{trap}; echo >ready; while :; do sleep 0.05; done"; echo goes on')
+    await written(service.job_dir(job_id) / "ready")
+    await end(service, how, job_id)
+
+    async def cleaned() -> bool:
+        return (tmp_path / "cleaned").exists()
+
+    await until(cleaned)
+    if how == "cancel":
+        await service.ended(job_id)
+        assert not (service.job_dir(job_id) / "stdout.txt").read_text()
+    await until(lambda: _is_over(service, how, job_id))
+
+
+async def _is_over(service: Service, how: str, job_id: int) -> bool:
+    if how == "delete":
+        return not service.job_dir(job_id).exists()
+    return bool((await service.job(job_id))["reason"] == "You cancelled the job.")
 
 
 @pytest.mark.parametrize("how", ["cancel", "delete"])

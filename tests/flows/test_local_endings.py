@@ -1,0 +1,130 @@
+"""Commands on this machine that are ended: all of their processes have time to clean up, and none is left."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from flows import sessions
+from flows.errors import JobCancelled, TimeLimitExceeded
+from flows.local_commands import MARK
+from flows.local_scheduler import LocalScheduler
+from flows.places import Place
+from flows.schedulers import Submission
+from flows.sessions import end_session
+from tests.flows.test_schedulers import has_ended, statuses, submission, until
+
+# A child has the trap; the shell of the command, which has none, ends at once.
+CLEANS_UP = """sh -c '
+    trap "sleep 1; echo cleaned >cleaned.txt; exit" TERM
+    echo >ready
+    while :; do sleep 0.05; done'"""
+GOES_ON = "sh -c 'trap \"echo >told\" TERM; echo >ready; while :; do sleep 0.05; done'"
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    place = Place(tmp_path / "data", tmp_path / "jobs")
+    yield place
+    for directory in place.commands.glob("*/*"):
+        await end_session(None, f"{MARK}={directory.name}")
+
+
+@pytest.fixture
+async def make(place: Place) -> AsyncIterator[Callable[..., LocalScheduler]]:
+    """Make a scheduler; made twice, the second is what another process would have."""
+    made: list[LocalScheduler] = []
+
+    def make(time_limit: float | None = None) -> LocalScheduler:
+        made.append(LocalScheduler(place.commands / "here", slots=3, time_limit=time_limit))
+        return made[-1]
+
+    yield make
+    for scheduler in made:
+        await scheduler.close()
+
+
+def running(job: Submission) -> list[int]:
+    """Return the processes with the variable that marks the command's."""
+    return [pid for pid in _marked(f"{MARK}={job.token}".encode()) if not has_ended(pid)]
+
+
+def _marked(mark: bytes) -> Iterator[int]:
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in environment.read_bytes().split(b"\0"):
+                yield int(environment.parent.name)
+
+
+async def started(scheduler: LocalScheduler, place: Place, command: str) -> tuple[Submission, str]:
+    job = submission(place, command)
+    scheduler_id = await scheduler.submit(job)
+    await until((job.directory / "ready").exists)
+    return job, scheduler_id
+
+
+@pytest.mark.parametrize(
+    "command", [f"{CLEANS_UP}; echo >wrong", f"setsid {CLEANS_UP}", f"{CLEANS_UP} & wait"]
+)
+async def test_all_of_a_command_have_time_to_clean_up(
+    make: Callable[..., LocalScheduler], place: Place, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 600.0)
+    scheduler = make()
+    job, scheduler_id = await started(scheduler, place, command)
+    watching = asyncio.create_task(statuses(scheduler, scheduler_id))
+    begin = time.monotonic()
+    await scheduler.cancel(scheduler_id)
+    assert time.monotonic() - begin < 60  # not longer than needed
+    assert (job.directory / "cleaned.txt").read_text() == "cleaned\n"
+    assert not (job.directory / "wrong").exists()
+    assert not running(job)
+    assert isinstance((await watching)[-1].failure, JobCancelled)
+
+
+async def test_a_time_limit_leaves_time_to_clean_up(
+    make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 600.0)
+    first = make(time_limit=1000)
+    job, scheduler_id = await started(first, place, CLEANS_UP)
+    await first.close()
+    os.utime(place.commands / "here" / job.token / "started", (0, 0))
+    end = (await statuses(make(time_limit=1000), scheduler_id))[-1]
+    assert isinstance(end.failure, TimeLimitExceeded)
+    assert (job.directory / "cleaned.txt").read_text() == "cleaned\n"
+    await until(lambda: not running(job))
+
+
+async def test_who_takes_longer_is_killed(
+    make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 0.2)
+    scheduler = make()
+    job, scheduler_id = await started(scheduler, place, GOES_ON)
+    await scheduler.cancel(scheduler_id)
+    assert not running(job)
+    assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
+
+
+async def test_the_next_ends_what_was_interrupted(
+    make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 600.0)
+    first = make()
+    job, scheduler_id = await started(first, place, GOES_ON)
+    ending = asyncio.create_task(first.cancel(scheduler_id))
+    await until((job.directory / "told").exists)
+    ending.cancel()
+    await asyncio.gather(ending, return_exceptions=True)
+    await first.close()
+    assert running(job)
+    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 0.2)
+    second = make()
+    await second.cancel(scheduler_id)
+    assert not running(job)
+    assert isinstance((await statuses(second, scheduler_id))[-1].failure, JobCancelled)
