@@ -9,9 +9,12 @@ The guard, a directory beside the job's, holds what submissions and scripts have
 
 It is made by the first submission, and removed with the job's files. So who makes it knows that nothing was
 submitted before, and a script that comes when it is gone does nothing. A script that Slurm runs again after a
-preemption finds its own note in ``job``; a second submission's finds another one and gives way. A command
-that came to its end never runs again, though a controller that was killed may have forgotten the end of its
-script; one that a signal ended may have been preempted.
+preemption finds its own note in ``job``; a second submission's finds another one and gives way.
+
+A command that came to its end, by a signal of its own too, never runs again, though Slurm may have forgotten
+the end of its script. One that Slurm ended runs again if Slurm wants it: there is no return code then, since
+Slurm ends the script too. That may be a moment later, so a script waits for it after a command that a signal
+ended.
 """
 
 import re
@@ -24,6 +27,9 @@ from flows.errors import DestinationRefused
 
 NOT_SUBMITTED = "cancelled"
 
+OWN_SIGNAL_AFTER = 3
+"""Seconds that a script outlives a command that a signal ended before it was no signal of Slurm's."""
+
 # The submission is in the note too, because Slurm can give the id of a job that it lost to another one.
 _SCRIPT = """#!/bin/sh
 guard={guard}
@@ -33,8 +39,7 @@ ln -s "$note" "$guard/job" 2>/dev/null || [ "$(readlink "$guard/job")" = "$note"
 [ ! -e "$guard/cancelled" ] || exit 0
 if [ -e "$guard/returncode" ]; then
     read -r code <"$guard/returncode"
-    [ "$code" -gt 128 ] || exit "$code"
-    rm -f "$guard/returncode"
+    exit "$code"
 fi
 cd {directory} || exit 75
 rm -f returncode
@@ -42,6 +47,7 @@ unset SLURM_JWT
 export SLURM_EXPORT_ENV=ALL
 /bin/sh "$guard/command" >stdout.txt 2>stderr.txt </dev/null
 code=$?
+[ "$code" -le 128 ] || sleep {own_signal_after}
 printf %s "$code" >returncode
 echo "$code" >"$guard/returncode.new" && mv "$guard/returncode.new" "$guard/returncode"
 exit "$code"
@@ -107,7 +113,12 @@ def batch_script(*, guard: str, directory: str, submission: str) -> str:
     """Return what Slurm runs. ``submission`` tells it from the script of any other submission."""
     if not (directory + guard).isprintable():
         raise DestinationRefused("The job's directory has a name that Slurm cannot take; tell the operator.")
-    return _SCRIPT.format(guard=shlex.quote(guard), submission=submission, directory=shlex.quote(directory))
+    return _SCRIPT.format(
+        guard=shlex.quote(guard),
+        submission=submission,
+        directory=shlex.quote(directory),
+        own_signal_after=OWN_SIGNAL_AFTER,
+    )
 
 
 def payload(command: str, variables: Mapping[str, str]) -> bytes:

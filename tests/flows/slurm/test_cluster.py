@@ -164,62 +164,6 @@ async def test_an_impossible_job_says_why(make: Make, cluster: SlurmCluster, pla
     assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
 
 
-async def test_a_requeued_job_goes_on(scheduler: Scheduler, cluster: SlurmCluster, place: Place) -> None:
-    job = submission(place, WAIT)
-    scheduler_id = await started(scheduler, job)
-    seen: list[str] = []
-    watching = asyncio.create_task(states(scheduler, scheduler_id, seen))
-    await until(lambda: seen[-1:] == ["running"])
-    number = slurm_id(scheduler_id)
-    cluster.run("scontrol", "requeue", number)
-    await until(lambda: seen[-1:] == ["queued"])
-    (job.directory / "go").touch()
-    # Slurm would wait for two minutes.
-    cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")
-    await watching
-    assert [state for state in seen if state != "queued"] == ["running", "running", "ended"]
-    assert (job.directory / "ledger").read_text() == "ran\nran\n"
-    assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
-
-
-async def test_a_job_whose_end_slurm_has_forgotten(
-    make: Make, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flows.slurm.scheduling.LOOK_FOR_NOTES", 1.0)
-    scheduler, job = make(), submission(place, WAIT)
-    scheduler_id = await started(scheduler, job)
-    number = slurm_id(scheduler_id)
-    try:
-        seen: list[str] = []
-        watching = asyncio.create_task(states(scheduler, scheduler_id, seen))
-        await until(lambda: seen[-1:] == ["running"])
-        # As the script leaves it.
-        (guard(job.directory, job.token) / "returncode").write_text("3\n")
-        await asyncio.wait_for(watching, 30)
-        assert (await statuses(make(), scheduler_id))[-1].returncode == 3
-        assert state(cluster, number) == "RUNNING"
-        # Slurm runs such jobs again once it notices.
-        cluster.run("scontrol", "requeue", number)
-        await until(lambda: state(cluster, number) == "PENDING")
-        cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")
-        await until(lambda: state(cluster, number) == "FAILED")
-        assert (job.directory / "ledger").read_text() == "ran\n"
-    finally:
-        cluster.run("scancel", number)
-
-
-async def test_a_job_whose_end_slurm_has_forgotten_keeps_no_place(
-    make: Make, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flows.slurm.scheduling.LOOK_FOR_NOTES", 1.0)
-    scheduler, job = make(), submission(place, WAIT)
-    scheduler_id = await started(scheduler, job)
-    (guard(job.directory, job.token) / "returncode").write_text("0\n")
-    assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
-    await scheduler.forget(scheduler_id)
-    await until(lambda: state(cluster, slurm_id(scheduler_id)) == "CANCELLED")
-
-
 # What is refused
 
 
