@@ -39,6 +39,8 @@ async def whoami(**keys: object) -> str:
 
 
 class TestStandards(BlockStandardTestSuite):
+    test_has_a_valid_image = None  # type: ignore[assignment] # it would fetch a logo from the internet
+
     @pytest.fixture
     def block(self) -> type[Block]:
         return SshCredentials

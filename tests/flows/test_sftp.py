@@ -403,11 +403,10 @@ async def test_inputs_that_did_not_change_stay_where_they_are(
     assert (job_dir / "result").read_text() == "42"
 
 
-async def test_a_change_that_hides_comes_back(filesystem: Filesystem, sshd: Sshd, job_dir: Path) -> None:
+@pytest.mark.parametrize("sshd", ["stock"], indirect=True)  # SFTP tells nothing but the size and that time
+async def test_a_change_that_hides_comes_back(filesystem: Filesystem, job_dir: Path) -> None:
     """As many bytes, and the time of before."""
     remote = await filesystem.stage_in(job_dir, TOKEN)
-    if sshd.name == "ssh-sftp-only":
-        pytest.skip("SFTP tells nothing else than the size and that time")
     before = (remote / "README.md").stat()
     (remote / "README.md").write_text("HELLO\n")
     os.utime(remote / "README.md", ns=(before.st_atime_ns, before.st_mtime_ns))
