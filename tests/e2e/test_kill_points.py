@@ -15,6 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.e2e.held_jobs import HeldJobs
 from tests.e2e.service import Service, until, written
 from tests.flows.test_schedulers import has_ended
 
@@ -22,32 +23,35 @@ CONFIG = """
 applications:
   script: {command_template: sh script.sh}
 destinations:
-  first: {scheduler: {type: memory, slots: 10}, filesystem: {type: local}}
-  second: {scheduler: {type: memory, slots: 10}, filesystem: {type: local}}
+  first: {scheduler: {type: memory, slots: 50}, filesystem: {type: local}}
+  second: {scheduler: {type: memory, slots: 50}, filesystem: {type: local}}
 """
 
-# In the order in which a job meets them.
-RUN = [
+# Of the steps of a job, those that its flow run leaves to others or to threads, ...
+KILLED = [
     "flows.owned_jobs:OwnedJobs.claim",
-    "deployments.engine:LeanClient.set_flow_run_state",
     "flows.archives:unpack",
     "flows.tasks:_unpack",
+    "flows.local_commands:LocalCommands.add",
+    "flows.local_commands:LocalCommands.launch",
+    "flows.local_commands:LocalCommands.wait",
+    "flows.local_commands:LocalCommands.forget",
+    "deployments.runs:_remove_results",
+]
+# ... and the others, each in the order in which a job meets them.
+HELD = [
+    "deployments.engine:LeanClient.set_flow_run_state",
     "flows.owned_jobs:OwnedJobs.set_destination",
     "flows.tags:tag_destination",
     "flows.filesystems.local:Filesystem.stage_in",
-    "flows.local_commands:LocalCommands.add",
-    "flows.local_commands:LocalCommands.launch",
     "flows.local_scheduler:LocalScheduler.submit",
     "flows.owned_jobs:OwnedJobs.submitted",
     "flows.owned_jobs:OwnedJobs.advance",
-    "flows.local_commands:LocalCommands.wait",
     "flows.filesystems.local:Filesystem.stage_out",
     "flows.owned_jobs:OwnedJobs.complete",
     "flows.filesystems.local:Filesystem.remove",
-    "flows.local_commands:LocalCommands.forget",
     "flows.local_scheduler:LocalScheduler.forget",
     "flows.ending:final_state",
-    "deployments.runs:_remove_results",
     "flows.owned_jobs:OwnedJobs.release",
 ]
 CANCEL = [
@@ -67,6 +71,7 @@ class Place:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.armed = service.directory / "armed"
+        self.held = HeldJobs(service)
         self._worker: subprocess.Popen[bytes] | None = None
 
     def start(self, point: str) -> None:
@@ -121,51 +126,63 @@ def results(service: Service) -> list[Path]:
     return list((service.data_dir / "results").iterdir())
 
 
-async def test_a_worker_at_each_step_of_a_job(place: Place, service: Service) -> None:
-    """Each worker ends the job of the one that was killed before it, and is killed at the next point."""
-    jobs: list[int] = []
-    for point in RUN:
-        place.start(point)
-        for job_id in jobs:
-            assert (await service.ended(job_id))["state"] == "ok", point
-        place.armed.touch()
-        jobs.append(await service.run(LEDGER + "echo out"))
-        await place.killed()
-    worker = service.command("worker")
+async def test_a_worker_at_each_step_of_jobs(place: Place, service: Service) -> None:
+    """One worker is killed when each job is at its point; the next ends them, and those cancelled then."""
+    jobs = {await service.run(LEDGER + "echo out"): point for point in HELD}
+    cancelled = {await service.run(LEDGER + "sleep 1000"): point for point in CANCEL}
+    for job_id, point in (jobs | cancelled).items():
+        place.held.hold(job_id, point)
+    worker = place.held.worker()
     try:
-        for job_id in jobs:
-            assert (await service.ended(job_id))["state"] == "ok"
-            assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
-            assert (service.job_dir(job_id) / "stdout.txt").read_text() == "out\n"
-        await assert_nothing_is_left(service)
-    finally:
-        worker.terminate()
-        await asyncio.to_thread(worker.wait, 10)
-
-
-async def test_a_worker_at_each_step_of_a_cancelled_job(place: Place, service: Service) -> None:
-    cancelled = []
-    for point in CANCEL:
-        place.start(point)
-        job_id = await service.run(LEDGER + "sleep 1000")
-        await service.state_is(job_id, "running")
-        await written(service.job_dir(job_id) / "pid")
-        place.armed.touch()
-        request = asyncio.create_task(service.client.post(f"/api/job/{job_id}/cancel"))
-        await place.killed()
-        place.end()
-        await request
-        cancelled.append(job_id)
-    worker = service.command("worker")
-    try:
+        await written(*(service.job_dir(job_id) / "pid" for job_id in cancelled))
         for job_id in cancelled:
-            assert (await service.ended(job_id))["reason"] == "You cancelled the job."
-            assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
-            assert has_ended(int((service.job_dir(job_id) / "pid").read_text()))
+            await service.state_is(job_id, "running")
+        requests = [
+            asyncio.create_task(service.client.post(f"/api/job/{job_id}/cancel")) for job_id in cancelled
+        ]
+        await place.held.all_are_there()
+    finally:
+        worker.kill()
+        worker.wait()
+    await asyncio.gather(*requests)
+    worker = service.worker()
+    try:
+        for job_id, point in jobs.items():
+            await assert_ran(service, job_id, point)
+        for job_id, point in cancelled.items():
+            assert (await service.ended(job_id))["reason"] == "You cancelled the job.", point
+            assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n", point
+            assert has_ended(int((service.job_dir(job_id) / "pid").read_text())), point
         await assert_nothing_is_left(service)
     finally:
         worker.terminate()
         await asyncio.to_thread(worker.wait, 10)
+
+
+async def test_a_worker_outside_of_the_steps(place: Place, service: Service) -> None:
+    """Each worker ends the job of the one that was killed before it, and is killed at the next point."""
+    jobs: dict[int, str] = {}
+    for point in KILLED:
+        place.start(point)
+        for job_id, where in jobs.items():
+            await assert_ran(service, job_id, where)
+        place.armed.touch()
+        jobs[await service.run(LEDGER + "echo out")] = point
+        await place.killed()
+    worker = service.worker()
+    try:
+        for job_id, where in jobs.items():
+            await assert_ran(service, job_id, where)
+        await assert_nothing_is_left(service)
+    finally:
+        worker.terminate()
+        await asyncio.to_thread(worker.wait, 10)
+
+
+async def assert_ran(service: Service, job_id: int, point: str) -> None:
+    assert (await service.ended(job_id))["state"] == "ok", point
+    assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n", point
+    assert (service.job_dir(job_id) / "stdout.txt").read_text() == "out\n", point
 
 
 @pytest.mark.parametrize(
@@ -190,7 +207,7 @@ async def test_the_api(place: Place, service: Service, point: str) -> None:
             pass_fds=[listener.fileno()],
         )
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    worker = service.command("worker")
+    worker = service.worker()
     try:
         async with httpx.AsyncClient(base_url=url, headers=service.client.headers, timeout=60) as client:
             before = {job["id"] for job in (await service.client.get("/api/job/?limit=1000")).json()}

@@ -8,8 +8,6 @@ import asyncio
 import json
 import random
 import shutil
-import subprocess
-import sys
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.e2e.held_jobs import HeldJobs
 from tests.e2e.service import Service, until, written
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
@@ -78,73 +77,38 @@ class Place:
     def __init__(self, service: Service, entry: Path) -> None:
         self.service = service
         self.entry = entry
-        self.held = service.directory / "held"
-        self.held.mkdir()
-        self.points: dict[int, str] = {}
+        self.held = HeldJobs(service)
         self.contents: dict[int, str] = {}
         self.ledgers: dict[int, Path] = {}
 
     async def submit(self, point: str, rest: str, destination: str = "shell") -> int:
         """Submit a job that will be held at the point."""
-        text, ledger = content(len(self.points)), self.entry / f"ledger-{len(self.points)}"
+        text, ledger = content(len(self.ledgers)), self.entry / f"ledger-{len(self.ledgers)}"
         script = f"echo ran >>{ledger}; tr a-z A-Z <input >output; {rest}"
         job_id = await self.service.submit(
             {"script.sh": script, "input": text, "deep/er/input": text, "destination": destination}
         )
-        (self.held / str(job_id)).write_text(point)
-        self.points[job_id], self.contents[job_id], self.ledgers[job_id] = point, text, ledger
+        self.held.hold(job_id, point)
+        self.contents[job_id], self.ledgers[job_id] = text, ledger
         return job_id
-
-    def worker(self, *module: str) -> subprocess.Popen[bytes]:
-        """Start one that holds jobs at their points, or a usual one by the module's name."""
-        with (self.service.directory / "worker.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", *(module or ("tests.e2e.held",)), "worker"],
-                cwd=self.service.directory,
-                env={
-                    **self.service.operators_environment(),
-                    "HELD": str(self.held),
-                    "PYTHONPATH": str(Path(__file__).parents[2]),
-                },
-                stdout=log,
-                stderr=log,
-            )
-
-    async def all_are_held(self) -> None:
-        """Wait until each job is at its point."""
-
-        def missing() -> dict[int, str]:
-            return {
-                job_id: point
-                for job_id, point in self.points.items()
-                if not (self.held / f"{job_id}.there").exists()
-            }
-
-        async def none_is_missing() -> bool:
-            return not missing()
-
-        try:
-            await until(none_is_missing)
-        except TimeoutError:
-            raise AssertionError(f"not reached: {missing()}") from None
 
     def cancelling(self, jobs: Iterable[int]) -> list[asyncio.Task[httpx.Response]]:
         return [asyncio.create_task(self.service.client.post(f"/api/job/{job_id}/cancel")) for job_id in jobs]
 
     async def assert_ok(self, job_id: int) -> None:
         job = await self.service.ended(job_id)
-        assert job["state"] == "ok", (self.points[job_id], job["reason"])
+        assert job["state"] == "ok", (self.held.points[job_id], job["reason"])
         directory, text = self.service.job_dir(job_id), self.contents[job_id]
-        assert (directory / "output").read_text() == text.upper(), self.points[job_id]
-        assert (directory / "deep/er/input").read_text() == text, self.points[job_id]
-        assert self.ledgers[job_id].read_text() == "ran\n", self.points[job_id]
+        assert (directory / "output").read_text() == text.upper(), self.held.points[job_id]
+        assert (directory / "deep/er/input").read_text() == text, self.held.points[job_id]
+        assert self.ledgers[job_id].read_text() == "ran\n", self.held.points[job_id]
 
     async def assert_cancelled(self, job_id: int, runs: Sequence[str]) -> None:
         """``runs`` are what may be in the job's ledger."""
         job = await self.service.ended(job_id)
-        assert job["reason"] == "You cancelled the job.", self.points[job_id]
+        assert job["reason"] == "You cancelled the job.", self.held.points[job_id]
         ledger = self.ledgers[job_id]
-        assert (ledger.read_text() if ledger.exists() else "") in runs, self.points[job_id]
+        assert (ledger.read_text() if ledger.exists() else "") in runs, self.held.points[job_id]
 
     async def assert_nothing_is_left(self, cluster: SlurmCluster) -> None:
         async def clean() -> bool:
@@ -187,17 +151,17 @@ async def test_a_worker_at_each_step_of_jobs_on_a_cluster(place: Place, slurm_cl
     cancelled = [await place.submit(point, "sleep 1000") for point in CANCEL]
     meanwhile = [await place.submit(point, "sleep 1000") for point in CANCELLED_MEANWHILE]
 
-    worker = place.worker()
+    worker = place.held.worker()
     try:
         await written(*(place.ledgers[job_id] for job_id in cancelled))
         requests = place.cancelling(cancelled)
-        await place.all_are_held()
+        await place.held.all_are_there()
     finally:
         worker.kill()
         worker.wait()
     await asyncio.gather(*requests, *place.cancelling(meanwhile))
 
-    worker = place.worker("api")
+    worker = place.service.worker()
     try:
         for job_id in run:
             await place.assert_ok(job_id)
