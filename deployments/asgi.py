@@ -14,6 +14,10 @@ from flows.errors import ConfigurationError
 LONGEST_GOODBYE = 1
 """Seconds that requests under way have to end when the server is stopped."""
 
+KEEP_ALIVE = 75
+"""Seconds for which a connection may be idle: longer than clients and proxies, which close theirs after 60 s
+at the most, or a request could be on its way into a connection that we are closing."""
+
 STOPPING = "stopping"
 """Where in the ``state`` of a request's scope is an asyncio.Event, set when the server begins to stop.
 
@@ -61,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log_level=options.log_level,
         access_log=options.access_log,
         timeout_graceful_shutdown=LONGEST_GOODBYE,
+        timeout_keep_alive=KEEP_ALIVE,
     )
     log.to_terminal(options.log_level.upper())
     try:

@@ -55,6 +55,20 @@ async def test_word_count(service: Service, prefect: PrefectClient) -> None:
     assert run.run_count == 1
 
 
+async def test_a_connection_that_was_idle(service: Service) -> None:
+    """For longer than clients keep theirs, most of them 5 s: else a request may meet its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(service.url.rpartition(":")[2]))
+    for idle in (0, 7):
+        await asyncio.sleep(idle)
+        writer.write(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        [length] = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        await reader.readexactly(int(length.partition(b":")[2]))
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_the_picker_decides(service: Service, prefect: PrefectClient) -> None:
     job_id = await service.submit({"script.sh": "cat quick", "quick": "hello"})
     job = await service.ended(job_id)
