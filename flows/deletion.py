@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,13 @@ def remove_files(job: Job, place: Place) -> None:
 
 def remove_tree(directory: Path) -> None:
     """Remove a directory, where its owner has denied himself that and while somebody writes there, too."""
-    for _ in range(_TRIES):
+    for tried in range(_TRIES):
         try:
             shutil.rmtree(directory, onerror=_allow)
         except OSError as error:
             if error.errno != errno.ENOTEMPTY:
                 raise
+            time.sleep(0.02 * tried)  # whoever writes may be about to end
         else:
             return
     raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(directory))
