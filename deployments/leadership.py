@@ -11,6 +11,7 @@ import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from deployments.advisory_locks import end_holder, try_lock
+from deployments.background import cancel
 from flows.errors import Unavailable
 
 _SIGN_INTERVAL = 5.0
@@ -69,5 +70,4 @@ async def _kept(connection: AsyncConnection) -> AsyncIterator[Leadership]:
     try:
         yield held
     finally:
-        signs.cancel()
-        await asyncio.gather(signs, return_exceptions=True)
+        await cancel([signs])

@@ -13,6 +13,7 @@ from prefect.exceptions import Abort, ObjectNotFound
 from prefect.flows import Flow
 from prefect.states import AwaitingRetry, Pending, Scheduled
 
+from deployments.background import cancel
 from deployments.engine import LeanClient, run_in_loop
 from deployments.names import flow_run_name
 from flows.deletion import purge
@@ -68,10 +69,7 @@ class JobRuns:
 
     async def stop(self) -> None:
         """Leave all flow runs as they are; `resume` continues them."""
-        tasks = [run.task for run in self._runs.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel([run.task for run in self._runs.values()])
 
     def _begin(self, job: Job, flow_run: FlowRun | None) -> None:
         flow_run_id = job.flow_run_id

@@ -26,6 +26,7 @@ from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Pending
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from deployments.background import cancel
 from deployments.engine import LeanClient, run_in_loop
 from deployments.leadership import Leadership, leadership
 from deployments.register import upkeep_deployment_id
@@ -176,9 +177,7 @@ class UpkeepRuns:
         """End what runs here; whoever leads next runs it again."""
         running = dict(self._flow_runs)
         self._client.silenced.update(running)
-        for task in running.values():
-            task.cancel()
-        await asyncio.gather(*running.values(), return_exceptions=True)
+        await cancel(list(running.values()))
         self._client.silenced.difference_update(running)
         if held.lost.is_set():
             logger.warning("The connection to the database was lost; scheduled flows are run again")

@@ -56,20 +56,13 @@ class CommandCluster:
             ) from error
 
     async def queue(self) -> list[Row]:
-        completed = await self._run(Order(queries.SQUEUE, b""))
-        if completed.status != 0:
-            raise complaints.of_query(completed)
-        return queries.queue(completed.stdout)
+        return queries.queue((await self._asked(Order(queries.SQUEUE, b""))).stdout)
 
     async def check(self) -> None:
-        completed = await self._run(Order(queries.SINFO, b""))
-        if completed.status != 0:
-            raise complaints.of_query(completed)
+        await self._asked(Order(queries.SINFO, b""))
 
     async def evidence(self, ended: Collection[Reference], unknown: Collection[Reference]) -> Evidence:
-        completed = await self._run(queries.evidence(ended, unknown))
-        if completed.status != 0:
-            raise complaints.of_query(completed)
+        completed = await self._asked(queries.evidence(ended, unknown))
         evidence = queries.read_evidence(ended, completed.stdout)
         if evidence.rows is None and complaints.accounting_is_off(completed.stderr):
             return replace(evidence, rows=[])
@@ -89,6 +82,12 @@ class CommandCluster:
 
     async def close(self) -> None:
         """The host belongs to the connections."""
+
+    async def _asked(self, question: Order) -> Completed:
+        completed = await self._run(question)
+        if completed.status != 0:
+            raise complaints.of_query(completed)
+        return completed
 
     async def _run(self, order: Order) -> Completed:
         return await self._host.run(order.command, seconds=PATIENCE, input=order.input)
