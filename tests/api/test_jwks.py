@@ -5,7 +5,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ import pytest_asyncio
 from api import jwks
 from api.jwks import KeySetUnusable, parse
 from tests.api.provider import Provider, ec_key, ed_key, jwk, rsa_key, service, token
+from tests.waiting import until
 
 OLD, NEW = rsa_key(), rsa_key()
 
@@ -26,12 +27,6 @@ async def provider(environment: pytest.MonkeyPatch) -> AsyncIterator[Provider]:
         environment.setenv("BARTENDER_JWKS_URL", provider.url)
         environment.setenv("BARTENDER_PUBLIC_KEY", "is-not-there.pem")
         yield provider
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_keys_are_fetched_once(provider: Provider) -> None:

@@ -1,6 +1,7 @@
 """Many jobs on a cluster that is reached by SSH: what they ask of it, and how soon their ends are known."""
 
 import asyncio
+import json
 import re
 import statistics
 import tempfile
@@ -30,7 +31,6 @@ destinations:
     scheduler: {{type: slurm, ssh_config: &ssh {ssh}}}
     filesystem: {{type: sftp, ssh_config: *ssh, entry: {entry}}}
 """
-SSH = "{{hostname: {host}, port: {port}, username: {user}, private_key: {key}, known_hosts: {known_hosts}}}"
 
 
 @dataclass
@@ -67,13 +67,7 @@ async def cluster_jobs(jobs: int, alone: int) -> None:
 
 @asynccontextmanager
 async def serving(cluster: SlurmCluster, server: SshServer) -> AsyncIterator[Service]:
-    ssh = SSH.format(
-        host=server.host,
-        port=server.stock.port,
-        user=server.user,
-        key=server.key,
-        known_hosts=server.known_hosts,
-    )
+    ssh = json.dumps(server.login(server.stock))
     async with account_directory(server) as entry:
         with tempfile.TemporaryDirectory() as directory:
             service = Service(Path(directory), CONFIG.format(ssh=ssh, entry=entry))

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -123,14 +122,7 @@ class OwnWorker(Watched):
     async def _keep(self) -> None:
         while True:
             if not self._processes():
-                with (self._service.directory / f"{self._name}.log").open("ab") as log:
-                    self._process = subprocess.Popen(
-                        [sys.executable, "-m", "api", "worker"],
-                        cwd=self._service.directory,
-                        env={**self._service.operators_environment(), "BARTENDER_WORKER_NAME": self._name},
-                        stdout=log,
-                        stderr=log,
-                    )
+                self._process = self._service.worker(self._name)
             await asyncio.sleep(0.5)
 
     async def stop(self) -> None:

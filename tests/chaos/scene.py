@@ -136,7 +136,8 @@ class Chaos:
         ]
 
     def logs(self) -> list[Path]:
-        return [path for name in ("log", "second.log") if (path := self.directory / name).exists()]
+        log = self.directory / "log"
+        return [log] if log.exists() else []
 
     async def _stop(self, parts: dict[str, Part]) -> None:
         for part in parts.values():

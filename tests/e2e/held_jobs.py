@@ -1,10 +1,8 @@
 """Jobs that stop at points of their own, for one SIGKILL to hit them all there; see ``tests.e2e.held``."""
 
 import subprocess
-import sys
-from pathlib import Path
 
-from tests.e2e.service import Service, until
+from tests.e2e.service import CHECKOUT, Service, until
 
 
 class HeldJobs:
@@ -22,18 +20,8 @@ class HeldJobs:
 
     def worker(self) -> subprocess.Popen[bytes]:
         """Start a worker that holds the jobs."""
-        with (self._service.directory / "log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "tests.e2e.held", "worker"],
-                cwd=self._service.directory,
-                env={
-                    **self._service.operators_environment(),
-                    "HELD": str(self._directory),
-                    "PYTHONPATH": str(Path(__file__).parents[2]),
-                },
-                stdout=log,
-                stderr=log,
-            )
+        variables = {"HELD": str(self._directory), "PYTHONPATH": str(CHECKOUT)}
+        return self._service.module("tests.e2e.held", "worker", variables=variables)
 
     async def all_are_there(self) -> None:
         """Wait until each job is at its point."""

@@ -53,6 +53,8 @@ def by_file(job_dir, application_name, submitter, context):
     return next((name for name in ("quick", "single") if (job_dir / name).exists()), "local")
 """
 
+CHECKOUT = Path(__file__).parents[2]
+
 PARTS = {
     "api": "api.app:create_app",
     "worker": "api worker",
@@ -130,26 +132,30 @@ class Service:
             stderr=subprocess.STDOUT,
         )
 
-    def worker(self, name: str = "worker") -> subprocess.Popen[bytes]:
-        """Start a worker as an operator does beside the server; it writes into the server's log."""
+    def worker(self, name: str = "worker", **variables: str) -> subprocess.Popen[bytes]:
+        """Start a worker as an operator does beside the server."""
+        return self.module("api", "worker", variables={"BARTENDER_WORKER_NAME": name, **variables})
+
+    def module(
+        self,
+        *arguments: str,
+        variables: Mapping[str, str],
+        starter: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> subprocess.Popen[bytes]:
+        """Run a module, of the tests or the product; it writes into the server's log."""
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "api", "worker"],
-                cwd=self.directory,
-                env={**self.operators_environment(), "BARTENDER_WORKER_NAME": name},
-                stdout=log,
-                stderr=log,
-            )
-
-    async def start(self, *options: str, **variables: str) -> Self:
-        with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._starter, sys.executable, "-m", "api", "serve", *options],
+                [*starter, sys.executable, "-m", *arguments],
                 cwd=self.directory,
                 env={**self.operators_environment(), **variables},
                 stdout=log,
                 stderr=log,
+                pass_fds=pass_fds,
             )
+
+    async def start(self, *options: str, **variables: str) -> Self:
+        self._process = self.module("api", "serve", *options, variables=variables, starter=self._starter)
         await until(self._is_ready)
         return self
 

@@ -6,7 +6,6 @@ Nothing is lost, and nothing runs twice.
 import asyncio
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.held_jobs import HeldJobs
-from tests.e2e.service import Service, until, written
+from tests.e2e.service import CHECKOUT, Service, until, written
 from tests.flows.test_schedulers import has_ended
 
 CONFIG = """
@@ -71,19 +70,12 @@ class Place:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.armed = service.directory / "armed"
+        self.trap = {"KILLED_WHEN": str(self.armed), "PYTHONPATH": str(CHECKOUT)}
         self.held = HeldJobs(service)
         self._worker: subprocess.Popen[bytes] | None = None
 
     def start(self, point: str) -> None:
-        self._worker = subprocess.Popen(
-            [sys.executable, "-m", "tests.e2e.killed", point, "worker"],
-            cwd=self.service.directory,
-            env={
-                **self.service.operators_environment(),
-                "KILLED_WHEN": str(self.armed),
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-            },
-        )
+        self._worker = self.service.module("tests.e2e.killed", point, "worker", variables=self.trap)
 
     async def killed(self) -> None:
         assert self._worker is not None
@@ -192,18 +184,9 @@ async def assert_ran(service: Service, job_id: int, point: str) -> None:
 async def test_the_api(place: Place, service: Service, point: str) -> None:
     """Beside the server's own API, which is there to look at what became of it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        api = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.e2e.killed", point),
-                *("asgi", "api.app:create_app", str(listener.fileno())),
-            ],
-            cwd=service.directory,
-            env={
-                **service.operators_environment(),
-                **service.environment,
-                "KILLED_WHEN": str(place.armed),
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-            },
+        api = service.module(
+            *("tests.e2e.killed", point, "asgi", "api.app:create_app", str(listener.fileno())),
+            variables={**service.environment, **place.trap},
             pass_fds=[listener.fileno()],
         )
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
@@ -30,17 +29,6 @@ def older_version(checkout: Path, directory: Path) -> Path:
     return directory
 
 
-def worker(service: Service, code: Path) -> subprocess.Popen[bytes]:
-    # The directory that is found first is the code's.
-    return subprocess.Popen(
-        [sys.executable, "-m", "api", "worker"],
-        cwd=service.directory,
-        env={**service.operators_environment(), "PYTHONPATH": str(code)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
 async def task_runs(service: Service) -> list[TaskRun]:
     async with prefect_client(service) as prefect:
         [run] = await job_runs(prefect)
@@ -50,7 +38,8 @@ async def task_runs(service: Service) -> list[TaskRun]:
 
 async def test_a_newer_worker_continues(own_service: Service, tmp_path: Path, checkout: Path) -> None:
     await own_service.start("--no-worker")
-    first = worker(own_service, older_version(checkout, tmp_path / "older"))
+    # The directory that is found first is the code's.
+    first = own_service.worker(PYTHONPATH=str(older_version(checkout, tmp_path / "older")))
     second: subprocess.Popen[bytes] | None = None
     try:
         job_id = await own_service.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.1; done")
@@ -60,7 +49,7 @@ async def test_a_newer_worker_continues(own_service: Service, tmp_path: Path, ch
         before = {path: path.stat().st_mtime_ns for path in results.glob("*/*")}
         first.kill()
         first.wait()
-        second = worker(own_service, checkout)
+        second = own_service.worker(PYTHONPATH=str(checkout))
         await until(lambda: _some_are_cached(own_service, 3))
         assert before == {path: path.stat().st_mtime_ns for path in before}
         (own_service.job_dir(job_id) / "go").touch()

@@ -16,7 +16,8 @@ from flows.local_scheduler import LocalScheduler
 from flows.places import Place
 from flows.schedulers import Submission
 from flows.sessions import end_session
-from tests.flows.test_schedulers import has_ended, statuses, submission, until
+from tests.flows.test_schedulers import has_ended, statuses, submission
+from tests.waiting import until
 
 # A child has the trap; the shell of the command, which has none, ends at once.
 CLEANS_UP = """sh -c '

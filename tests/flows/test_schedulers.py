@@ -19,6 +19,7 @@ from flows.places import Place
 from flows.schedulers import Scheduler, Status, Submission
 from flows.surroundings import Surroundings
 from tests.services.slurm import SlurmCluster
+from tests.waiting import until
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "memory": {"slots": 3},
@@ -105,12 +106,6 @@ def has_ended(pid: int) -> bool:
         return "zombie" in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return True
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_command_runs_in_its_directory(scheduler: Scheduler, place: Place) -> None:

@@ -26,9 +26,9 @@ from flows.places import Place
 from flows.staging import listing
 from flows.staging.listing import Entry, stays_inside
 from flows.surroundings import Surroundings
-from tests.flows.waiting import until, until_it_works
 from tests.services.processes import send
 from tests.services.sshd import Sshd, SshServer
+from tests.waiting import until, until_it_works
 
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
 MIB = 1 << 20

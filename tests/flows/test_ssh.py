@@ -18,9 +18,9 @@ from flows.connections import Connections
 from flows.errors import ConfigurationError, Unavailable
 from flows.ssh import SshHost
 from flows.ssh_config import SshConfig
-from tests.flows.waiting import until, until_it_works
 from tests.services.processes import send
 from tests.services.sshd import Sshd, SshServer
+from tests.waiting import until, until_it_works
 
 
 def ssh_config(server: SshServer, sshd: Sshd, **more: Any) -> SshConfig:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flows.schedulers import Scheduler, Status, Submission
 from flows.slurm.references import Reference
-from tests.flows.test_schedulers import until
+from tests.waiting import until
 
 Job = Callable[[str], Submission]
 """Makes a submission of a command."""

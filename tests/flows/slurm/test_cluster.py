@@ -29,8 +29,9 @@ from flows.slurm import queries
 from flows.surroundings import Surroundings
 from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, slurm_id, started
-from tests.flows.test_schedulers import run, statuses, submission, until
+from tests.flows.test_schedulers import run, statuses, submission
 from tests.services.slurm import SlurmCluster
+from tests.waiting import until
 
 Make = Callable[..., Scheduler]
 

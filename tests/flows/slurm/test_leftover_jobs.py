@@ -19,8 +19,8 @@ from flows.runtime import Runtime, open_runtime
 from flows.schedulers import Submission
 from flows.upkeep_report import Report
 from tests.flows.slurm.jobs import WAIT, slurm_id
-from tests.flows.waiting import until
 from tests.services.slurm import SlurmCluster
+from tests.waiting import until
 
 CONFIG = {
     "applications": {"a": {"command_template": "true"}},

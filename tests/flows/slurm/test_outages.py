@@ -10,8 +10,9 @@ from flows.places import Place
 from flows.schedulers import Scheduler, Status
 from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, started
-from tests.flows.test_schedulers import statuses, submission, until
+from tests.flows.test_schedulers import statuses, submission
 from tests.services.slurm import SlurmCluster
+from tests.waiting import until
 
 Make = Callable[..., Scheduler]
 

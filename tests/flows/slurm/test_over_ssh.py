@@ -18,8 +18,9 @@ from flows.places import Place
 from flows.schedulers import Scheduler
 from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import WAIT, Job, started
-from tests.flows.test_schedulers import statuses, until
+from tests.flows.test_schedulers import statuses
 from tests.services.sshd import SshServer
+from tests.waiting import until
 
 
 @pytest.fixture

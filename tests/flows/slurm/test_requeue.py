@@ -11,8 +11,9 @@ from flows.places import Place
 from flows.schedulers import Scheduler
 from tests.flows.slurm.jobs import WAIT, slurm_id, started
 from tests.flows.slurm.test_cluster import state, states
-from tests.flows.test_schedulers import statuses, submission, until
+from tests.flows.test_schedulers import statuses, submission
 from tests.services.slurm import SlurmCluster
+from tests.waiting import until
 
 Make = Callable[..., Scheduler]
 

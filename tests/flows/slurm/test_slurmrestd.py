@@ -24,8 +24,9 @@ from flows.places import Place
 from flows.schedulers import Scheduler, Shared
 from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import WAIT, Job, slurm_id, started
-from tests.flows.test_schedulers import statuses, until
+from tests.flows.test_schedulers import statuses
 from tests.services.slurm import SlurmCluster
+from tests.waiting import until
 
 Make = Callable[..., Scheduler]
 

@@ -192,15 +192,20 @@ def test_complaints(stderr: str, kind: type[Exception]) -> None:
     assert "error:" not in str(error)
 
 
-def test_the_job_can_be_named_and_found_again() -> None:
-    job = Submission(
+def a_job(application: str, installation: str = "") -> Submission:
+    return Submission(
         token=TOKEN,
         job_id=7,
-        application="a b/`c`\n#SBATCH",
+        application=application,
         submitter="me",
         command="true",
         directory=Path("/x"),
+        installation=installation,
     )
+
+
+def test_the_job_can_be_named_and_found_again() -> None:
+    job = a_job("a b/`c`\n#SBATCH")
     assert job_name(job) == f"a_b__c___SBATCH-7.{TOKEN}"
     assert token_of(job_name(job)) == TOKEN
     assert installation_of(job_name(job)) == ""
@@ -208,15 +213,7 @@ def test_the_job_can_be_named_and_found_again() -> None:
 
 
 def test_the_installation_is_in_the_name() -> None:
-    job = Submission(
-        token=TOKEN,
-        job_id=7,
-        application="wc",
-        submitter="me",
-        command="true",
-        directory=Path("/x"),
-        installation=INSTALLATION,
-    )
+    job = a_job("wc", INSTALLATION)
     name = f"wc-7.{INSTALLATION}.{TOKEN}"
     assert job_name(job) == name
     assert (installation_of(name), token_of(name)) == (INSTALLATION, TOKEN)
