@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from tests.e2e.conftest import prefect_client
 from tests.e2e.service import CONFIG, Service
 from tests.e2e.test_jobs import finished
-from tests.e2e.test_upkeep import deployed, ended, message, start
+from tests.e2e.test_upkeep import deployed, ended, message, start, unscheduled
 
 RUNS_AT_ONCE = {"flow_runs_after_days": 0, "upkeep_runs_after_days": 0}
 AT_ONCE = {"notice_days": 0, "leftovers_after_days": 0, **RUNS_AT_ONCE}
@@ -32,7 +32,7 @@ async def test_jobs_and_runs_that_are_too_old(own_service: Service) -> None:
     )
     (service.directory / "config.yaml").write_text(config)
     await service.start()
-    async with prefect_client(service) as prefect:
+    async with prefect_client(service) as prefect, unscheduled(prefect, "clean-up"):
         expired, pinned = [await service.submit({"README.md": "x"}, "wc") for _ in range(2)]
         other = await service.run("true")
         going_on = await service.run("while [ ! -e go ]; do sleep 0.05; done")

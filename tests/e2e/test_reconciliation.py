@@ -9,16 +9,24 @@ from typing import Any
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed, Pending, Running, Scheduled
 
+from tests.e2e.conftest import prefect_client
 from tests.e2e.service import Service, until, written
 from tests.e2e.test_jobs import finished, flow_runs_of
-from tests.e2e.test_upkeep import ended, message, start
+from tests.e2e.test_upkeep import ended, message, start, unscheduled
 from tests.flows.test_schedulers import has_ended
 
 UNTIL_GO = "echo $$ >pid; while [ ! -e go ]; do sleep 0.05; done; echo ran >>ledger"
+
+
+@pytest_asyncio.fixture(scope="module", autouse=True)
+async def only_when_told_to(service: Service) -> AsyncIterator[None]:
+    async with prefect_client(service) as prefect, unscheduled(prefect, "reconcile"):
+        yield
 
 
 async def reconcile(prefect: PrefectClient) -> str:
@@ -146,21 +154,22 @@ async def test_a_deleted_flow_run_of_a_job_that_waits(service: Service, prefect:
             "PATCH", "/work_pools/{name}", path_params=path, json={"concurrency_limit": number}
         )
 
-    await limit(1)
-
     async def waits() -> int | None:
         # The worker learns of the limit with its next heartbeat.
         job_id = await service.run("echo ran >>ledger")
         await asyncio.sleep(1)
         return job_id if (await service.job(job_id))["state"] == "new" else None
 
-    job_id: int = await until(waits)
-    run = await run_of(prefect, job_id)
-    await prefect.delete_flow_run(run.id)
-    assert "job whose flow run was deleted: gets a new one 1" in await reconcile(prefect)
-    new = await run_of(prefect, job_id)
-    assert new.id != run.id
-    await limit(None)
+    await limit(1)
+    try:
+        job_id: int = await until(waits)
+        run = await run_of(prefect, job_id)
+        await prefect.delete_flow_run(run.id)
+        assert "job whose flow run was deleted: gets a new one 1" in await reconcile(prefect)
+        new = await run_of(prefect, job_id)
+        assert new.id != run.id
+    finally:
+        await limit(None)
     assert (await service.ended(job_id))["state"] == "ok"
     assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
     (service.job_dir(first) / "go").touch()

@@ -18,7 +18,7 @@ from tests.e2e.conftest import prefect_client
 from tests.e2e.service import Service, until
 from tests.e2e.test_reconciliation import database
 from tests.e2e.test_upkeep import ended as finished
-from tests.e2e.test_upkeep import message, start
+from tests.e2e.test_upkeep import message, start, unscheduled
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 
@@ -128,13 +128,17 @@ async def test_what_a_cluster_keeps_of_jobs_that_are_over(
         installation = await connection.fetchval("SELECT id FROM installation")
     names = slurm_cluster.run("squeue", "-h", "-t", "all", "-o", "%j").split()
     assert [installation_of(name) for name in names if token_of(name) == str(token)] == [str(installation)]
-    left = {again(f"script-{ended}.{token}"), again(f"script-99.{installation}.{uuid.uuid4()}")}
-    theirs = again(f"script-99.{uuid.uuid4()}.{uuid.uuid4()}")
 
     async def cancelled() -> bool:
         return not left & set(slurm_cluster.run("squeue", "-h", "-o", "%A").split())
 
-    async with prefect_client(service) as prefect:
+    async with (
+        prefect_client(service) as prefect,
+        unscheduled(prefect, "reconcile"),
+        unscheduled(prefect, "clean-up"),
+    ):
+        left = {again(f"script-{ended}.{token}"), again(f"script-99.{installation}.{uuid.uuid4()}")}
+        theirs = again(f"script-99.{uuid.uuid4()}.{uuid.uuid4()}")
         dry = await start(prefect, "clean-up", dry_run=True)
         assert f"{WHAT}: would be cancelled 2" in message(await finished(prefect, dry.id))
         assert not await cancelled()

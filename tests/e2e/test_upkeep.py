@@ -54,6 +54,23 @@ async def ended(prefect: PrefectClient, flow_run_id: uuid.UUID, seconds: float =
     return run
 
 
+@asynccontextmanager
+async def unscheduled(prefect: PrefectClient, flow: str) -> AsyncIterator[None]:
+    """Keep a flow's schedule, inside of the block, from doing first what a test looks for."""
+    deployment = await deployed(prefect, flow)
+    [schedule] = deployment.schedules
+    await prefect.update_deployment_schedule(deployment.id, schedule.id, active=False)
+
+    async def none_is_due() -> bool:
+        return not await prefect.get_scheduled_flow_runs_for_deployments([deployment.id])
+
+    await until(none_is_due)
+    try:
+        yield
+    finally:
+        await prefect.update_deployment_schedule(deployment.id, schedule.id, active=True)
+
+
 def message(run: FlowRun) -> str:
     assert run.state is not None
     return f"{run.state.name}: {run.state.message}"
