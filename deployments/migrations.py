@@ -15,19 +15,25 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import flows
 from alembic import command
+from flows.database import unavailable_when_away
 from flows.errors import ConfigurationError
 
 CONNECT_SECONDS = 10.0
 
 
 async def upgrade(url: URL) -> None:
-    """Bring the schema to the newest revision."""
-    await _run(url, _upgrade)
+    """Bring the schema to the newest revision, or leave it as it is.
+
+    Raises ConfigurationError for a newer one than this version knows, Unavailable when the database dies.
+    """
+    with unavailable_when_away():
+        await _run(url, _upgrade)
 
 
 async def check(url: URL) -> None:
     """Raise ConfigurationError when the database cannot be reached or its schema is not this version's."""
-    await _run(url, _check)
+    with explained(url):
+        await _run(url, _check)
 
 
 @contextmanager
@@ -45,9 +51,8 @@ def explained(url: URL) -> Iterator[None]:
 async def _run(url: URL, function: Callable[[Connection], None]) -> None:
     engine = create_async_engine(url, poolclass=pool.NullPool, connect_args={"timeout": CONNECT_SECONDS})
     try:
-        with explained(url):
-            async with engine.begin() as connection:
-                await connection.run_sync(function)
+        async with engine.begin() as connection:
+            await connection.run_sync(function)
     finally:
         await engine.dispose()
 
@@ -65,22 +70,31 @@ def _scripts() -> Config:
 
 def _upgrade(connection: Connection) -> None:
     config = _scripts()
+    _found(connection, ScriptDirectory.from_config(config))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 
 def _check(connection: Connection) -> None:
     scripts = ScriptDirectory.from_config(_scripts())
+    found = _found(connection, scripts)
+    if found != scripts.get_current_head():
+        state = "has no tables of Bartender yet" if found is None else f"has the older schema {found}"
+        raise ConfigurationError(f"{_named(connection)} {state}; run: alembic upgrade head")
+
+
+def _found(connection: Connection, scripts: ScriptDirectory) -> str | None:
+    """Return the revision that the database has, if any; ConfigurationError for one that is not known."""
     found = MigrationContext.configure(connection).get_current_revision()
-    if found == scripts.get_current_head():
-        return
-    database = f"environment: the database {connection.engine.url.render_as_string(hide_password=True)}"
     if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
         raise ConfigurationError(
-            f"{database} has the schema {found} of a newer Bartender; install that version here too"
+            f"{_named(connection)} has the schema {found} of a newer Bartender; install that version here too"
         )
-    state = "has no tables of Bartender yet" if found is None else f"has the older schema {found}"
-    raise ConfigurationError(f"{database} {state}; run: alembic upgrade head")
+    return found
+
+
+def _named(connection: Connection) -> str:
+    return f"environment: the database {connection.engine.url.render_as_string(hide_password=True)}"
 
 
 def _cause(error: Exception) -> str:

@@ -6,6 +6,7 @@ password.
 
 import asyncio
 import importlib.util
+import logging
 import os
 import secrets
 import shutil
@@ -13,7 +14,8 @@ import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,7 +24,10 @@ from sqlalchemy import URL
 
 from deployments import launcher, locks, private_files
 from deployments.processes import Child
-from flows.errors import ConfigurationError
+from flows.database import unavailable_when_away
+from flows.errors import ConfigurationError, Unavailable
+
+logger = logging.getLogger(__name__)
 
 USER = "bartender"
 LONGEST_SOCKET_DIRECTORY = (
@@ -100,8 +105,28 @@ class EmbeddedPostgres:
             query={"host": str(self._socket_directory)},
         )
 
+    async def until_done(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what may be repeated, and again where PostgreSQL dies meanwhile, since it is started again.
+
+        Raises ConfigurationError when that does not help.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with unavailable_when_away():
+                    return await work()
+            except Unavailable as error:
+                if self._child is None or time.monotonic() > deadline:
+                    text = f"{self._directory}: PostgreSQL does not work there ({error.__cause__})"
+                    raise ConfigurationError(text) from error
+                logger.warning("PostgreSQL is away at the start; once more")
+                await self._child.wait_until(self._takes_connections, seconds=START_SECONDS)
+
     async def create_database(self, name: str) -> None:
         """Create a database unless it is there."""
+        await self.until_done(lambda: self._create(name))
+
+    async def _create(self, name: str) -> None:
         connection = await self._connect()
         try:
             if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):

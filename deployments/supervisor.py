@@ -146,7 +146,7 @@ async def _start_embedded(
         environment |= prefect.client_environment()
     if configured is None:
         await postgres.create_database(DATABASE)
-        await migrations.upgrade(postgres.url(DATABASE))
+        await postgres.until_done(lambda: migrations.upgrade(postgres.url(DATABASE)))
         environment[f"{PREFIX}DB_DSN"] = postgres.url(DATABASE).render_as_string(hide_password=False)
     return _Embedded(prefect, environment)
 

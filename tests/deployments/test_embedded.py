@@ -3,6 +3,7 @@
 import asyncio
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,9 @@ import asyncpg
 import pytest
 from sqlalchemy import URL
 
-from deployments import launcher
+from deployments import launcher, migrations
 from deployments.postgres import EmbeddedPostgres
+from flows.errors import ConfigurationError
 
 
 async def connect(url: URL, password: str | None = None) -> asyncpg.Connection:
@@ -144,6 +146,42 @@ async def test_it_ends_with_a_killed_starter_and_starts_again(tmp_path: Path, ch
         assert has_ended(postmaster)
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize("victim", ["all", "a backend"])
+async def test_a_migration_that_it_dies_in_is_done_again(tmp_path: Path, victim: str) -> None:
+    server = EmbeddedPostgres(tmp_path / "postgres")
+    await server.start()
+    try:
+        await server.create_database("jobs")
+        url = server.url("jobs")
+        looks, holds = await connect(url), await connect(url)
+        await holds.execute("BEGIN; CREATE TABLE alembic_version (version_num text)")
+        upgrade = asyncio.create_task(server.until_done(lambda: migrations.upgrade(url)))
+        waits = "SELECT pid FROM pg_stat_activity WHERE datname = 'jobs' AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(60):
+            while (pid := await looks.fetchval(waits)) is None:
+                await asyncio.sleep(0.01)
+            if victim == "all":
+                pid = int((tmp_path / "postgres/data/postmaster.pid").read_text().split("\n")[0])
+            os.kill(pid, signal.SIGKILL)
+            await upgrade
+        looks.terminate()
+        holds.terminate()
+        await migrations.check(url)
+    finally:
+        await server.stop()
+
+
+async def test_work_that_cannot_be_done_is_not_repeated(
+    postgres: EmbeddedPostgres, database_url: URL
+) -> None:
+    """As when the data directory is a newer version's."""
+    connection = await connect(database_url)
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await connection.close()
+    with pytest.raises(ConfigurationError, match="schema 9999 of a newer Bartender"):
+        await postgres.until_done(lambda: migrations.upgrade(database_url))
 
 
 def test_the_launcher_sends_its_signal_when_the_parent_dies(checkout: Path) -> None:
