@@ -8,6 +8,7 @@ from prefect.states import Completed
 
 from flows.deletion import purge
 from flows.expiry import KeptJobs
+from flows.leftover_directories import remove_leftover_directories
 from flows.leftover_jobs import end_leftover_jobs
 from flows.leftovers import remove_leftovers
 from flows.old_runs import remove_old_runs
@@ -37,8 +38,8 @@ async def clean_up(
         uploads_after_days: how long archives of jobs that an operator can still retry are kept
         flow_runs_after_days: how long Prefect keeps the runs of jobs after their end
         upkeep_runs_after_days: how long Prefect keeps the runs of this flow and of `reconcile`
-        directories_without_job: also remove old numbered directories of jobs that are not in the database;
-            do not where several databases have one directory of jobs
+        directories_without_job: also remove old directories of jobs that are not in the database, here and at
+            destinations; do not where several databases have one directory of jobs
         at_most: so many jobs, and so many flow runs, are removed by one run; the next one goes on
     """
     runtime = current()
@@ -51,6 +52,13 @@ async def clean_up(
         dry_run=dry_run,
         age=timedelta(days=leftovers_after_days),
         age_of_uploads=timedelta(days=uploads_after_days),
+        directories_without_job=directories_without_job,
+    )
+    await remove_leftover_directories(
+        runtime,
+        report,
+        dry_run=dry_run,
+        age=timedelta(days=leftovers_after_days),
         directories_without_job=directories_without_job,
     )
     await remove_old_runs(

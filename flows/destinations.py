@@ -7,7 +7,7 @@ from typing import Self
 
 from flows import config, filesystems, schedulers
 from flows.connections import Connections
-from flows.errors import DestinationRefused
+from flows.errors import Unavailable
 from flows.filesystems import Filesystem
 from flows.places import Place
 from flows.schedulers import Scheduler
@@ -37,11 +37,12 @@ class Destinations:
         }
 
     def __getitem__(self, name: str) -> Destination:
-        """Raise DestinationRefused when no destination of that name is configured (any more)."""
+        """Raise Unavailable when no destination of that name is configured any more: it may be again."""
         try:
             return self._destinations[name]
         except KeyError:
-            raise DestinationRefused(f"There is no destination {name}; tell the operator.") from None
+            text = f"The destination {name} is not configured any more; tell the operator."
+            raise Unavailable(text) from None
 
     async def check(self, name: str) -> None:
         """Raise Unavailable with what is wrong with a destination."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from flows.deletion import remove_tree
 from flows.jobs import Job
-from flows.places import Place
+from flows.places import UUID_PATTERN, Place
 from flows.runtime import Runtime
 from flows.upkeep import UpkeepStore
 from flows.upkeep_report import Report
@@ -29,13 +29,12 @@ logger = logging.getLogger(__name__)
 OWNER = "database"
 """File in the data directory that says of which database it is."""
 
-_UUID = "([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
-_UPLOAD = re.compile(rf"{_UUID}\.archive")
+_UPLOAD = re.compile(rf"{UUID_PATTERN}\.archive")
 # Of a flow run, and what steps raised: Prefect keeps that under random names, and nobody reads it.
-_RESULTS = re.compile(rf"{_UUID}|([0-9a-f]{{32}})")
+_RESULTS = re.compile(rf"{UUID_PATTERN}|([0-9a-f]{{32}})")
 _NUMBERED = re.compile(r"(\d{1,18})")
-# Half unpacked or half removed, and the guards of flows.filesystems.
-_HIDDEN = re.compile(rf"\.(?:\d+\.{_UUID}|{_UUID}\.started)")
+# Half unpacked or half removed; half fetched; and the guards of flows.filesystems.
+_HIDDEN = re.compile(rf"\.(?:\d+\.{UUID_PATTERN}|{UUID_PATTERN}\.(?:draft|started))")
 # Set aside by flows.tasks because it was not ours to destroy, or of an earlier version.
 _ASIDE = re.compile(r"\.(\d+)(?:\.[0-9a-f]{32})?")
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+UUID_PATTERN = "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+"""What tokens and ids of flow runs look like in names; one group."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

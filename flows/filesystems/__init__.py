@@ -7,8 +7,9 @@ A filesystem is one module here, named as its ``type`` in the configuration file
 
 import importlib
 import pkgutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -47,6 +48,29 @@ class Filesystem(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a destination keeps of one job. ``changed`` is in s since 1970, by the clock there."""
+
+    token: str
+    changed: float
+
+
+@runtime_checkable
+class Storing(Filesystem, Protocol):
+    """A filesystem whose directory of jobs is elsewhere, perhaps with those of other databases of ours.
+
+    Of a job that is not known here, its ``remove`` takes any name in the directory of jobs here.
+    """
+
+    async def stored(self) -> list[Stored]:
+        """Return what is kept there, of whatever job, in no order.
+
+        Raises Unavailable and StagingFailed.
+        """
         ...
 
 

@@ -3,20 +3,24 @@
 import asyncio
 import concurrent.futures
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+from asyncssh import SFTPNoSuchFile
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from flows.archives.contents import shown
 from flows.errors import StagingFailed, Unavailable
+from flows.filesystems import Stored
 from flows.ssh_config import SshConfig
 from flows.staging import failures, sending
 from flows.staging.far import FarSide, Found
 from flows.staging.landing import Landing
 from flows.staging.listing import Listing
-from flows.staging.names import Names
+from flows.staging.names import Names, token_of
 from flows.staging.plain import Plain
 from flows.staging.shell import Shell
 from flows.surroundings import Surroundings
@@ -105,6 +109,15 @@ class Filesystem:
         far = await self._far_side()
         await far.remove(Names(self._entry, token))
         await _here(Landing(job_dir, token).remove_draft)
+
+    async def stored(self) -> list[Stored]:
+        changed: dict[str, float] = {}
+        with failures.of_sftp(self._host.name), suppress(SFTPNoSuchFile):
+            async with self._host.sftp() as client:
+                async for child in client.scandir(os.fsencode(self._entry)):
+                    if (token := token_of(os.fsdecode(child.filename))) is not None:
+                        changed[token] = max(changed.get(token, 0.0), child.attrs.mtime or 0)
+        return [Stored(token, last) for token, last in changed.items()]
 
     async def check(self) -> None:
         with failures.of_sftp(self._host.name):

@@ -1,11 +1,17 @@
 """What there is of a job on another machine, all of it beside each other in one directory."""
 
+import re
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from flows.filesystems import guard
+from flows.places import UUID_PATTERN
+
+_OF_A_JOB = re.compile(
+    rf"{UUID_PATTERN}|\.{UUID_PATTERN}\.(?:inputs|started|draft\.[0-9a-f]{{8}}(?:\.inputs)?)"
+)
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,9 @@ class Names:
     def path(self, name: str) -> str:
         """Return the whole path of one of these names."""
         return str(self.entry / name)
+
+
+def token_of(name: str) -> str | None:
+    """Return the token of the job that a name belongs to; None for one that is no job's."""
+    match = _OF_A_JOB.fullmatch(name)
+    return None if match is None else match[1] or match[2]

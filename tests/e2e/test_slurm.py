@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import uuid
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
+from flows import leftover_directories
 from flows.leftover_jobs import WHAT
 from flows.slurm.references import installation_of, token_of
 from tests.e2e.conftest import prefect_client
@@ -109,9 +111,9 @@ async def test_jobs_on_clusters(slurm_service: Service, slurm_cluster: SlurmClus
 
 
 async def test_what_a_cluster_keeps_of_jobs_that_are_over(
-    slurm_service: Service, slurm_cluster: SlurmCluster
+    slurm_service: Service, slurm_cluster: SlurmCluster, entry: Path
 ) -> None:
-    """As of a controller that was killed and has forgotten that they ended."""
+    """As of a controller that was killed and has forgotten that they ended, and of a disk that was away."""
     service, account = slurm_service, slurm_cluster.state.account
 
     def again(name: str) -> str:
@@ -139,8 +141,12 @@ async def test_what_a_cluster_keeps_of_jobs_that_are_over(
     ):
         left = {again(f"script-{ended}.{token}"), again(f"script-99.{installation}.{uuid.uuid4()}")}
         theirs = again(f"script-99.{uuid.uuid4()}.{uuid.uuid4()}")
+        (entry / str(token)).mkdir()
+        os.utime(entry / str(token), (0, 0))
         dry = await start(prefect, "clean-up", dry_run=True)
-        assert f"{WHAT}: would be cancelled 2" in message(await finished(prefect, dry.id))
+        said = message(await finished(prefect, dry.id))
+        assert f"{WHAT}: would be cancelled 2" in said
+        assert f"{leftover_directories.WHAT}: would be removed 1" in said
         assert not await cancelled()
         run = await start(prefect, "reconcile")
         assert f"{WHAT}: cancelled 2" in message(await finished(prefect, run.id))

@@ -125,6 +125,12 @@ async def run(runtime: Runtime, job: Job) -> tuple[Job, PrefectState[Any]]:
     return await runtime.jobs.get(job.id), state
 
 
+async def says(runtime: Runtime, job: Job, reason: str) -> None:
+    """Wait until the job gives this reason."""
+    while (await runtime.jobs.get(job.id)).reason != reason:
+        await asyncio.sleep(0.02)
+
+
 async def test_all_goes_well(runtime: Runtime, scheduler: Scheduler) -> None:
     job = await new_job(runtime)
     ended, state = await run(runtime, job)
@@ -151,17 +157,34 @@ async def test_a_job_waits_for_what_is_away_and_says_so(
     getattr(scheduler, where).extend([Unavailable("The cluster does not answer.")] * 2)
     job = await new_job(runtime)
     running = asyncio.create_task(run(runtime, job))
-
-    async def reason() -> str | None:
-        return (await runtime.jobs.get(job.id)).reason
-
     async with asyncio.timeout(60):
-        while await reason() != "Waiting: The cluster does not answer.":
-            await asyncio.sleep(0.02)
+        await says(runtime, job, "Waiting: The cluster does not answer.")
         ended, state = await running
     assert (ended.state, ended.reason) == ("ok", None)
     assert state.is_completed()
     assert scheduler.submitted == [str(job.token)]
+
+
+async def test_a_job_waits_for_a_destination_that_is_not_configured(
+    runtime: Runtime, scheduler: Scheduler
+) -> None:
+    """Its command may run there; whoever renamed it can bring it back."""
+    waiting = "Waiting: The destination former is not configured any more; tell the operator."
+    jobs = [await new_job(runtime), await new_job(runtime)]
+    running = []
+    for job in jobs:
+        await runtime.jobs.set_destination(job.id, "former")
+        running.append(asyncio.create_task(run(runtime, job)))
+    async with asyncio.timeout(60):
+        for job in jobs:
+            await says(runtime, job, waiting)
+        runtime.cancelled.add(jobs[0].id)
+        running[0].cancel()
+        cancelled, _ = await running[0]
+        runtime.destinations._destinations["former"] = runtime.destinations["local"]
+        ended, _ = await running[1]
+    assert (cancelled.state, cancelled.reason_kind) == ("error", "cancelled")
+    assert (ended.state, ended.destination, scheduler.submitted) == ("ok", "former", [str(jobs[1].token)])
 
 
 async def test_a_refusal_is_the_jobs_reason(runtime: Runtime, scheduler: Scheduler) -> None:

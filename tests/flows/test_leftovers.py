@@ -57,6 +57,7 @@ def parts(runtime: Runtime, job: Job) -> list[Path]:
         place.results / str(job.flow_run_id),
         place.hidden_dir(job.id, str(job.token)),
         place.job_root / f".{job.token}.started",
+        place.job_root / f".{job.token}.draft",
         place.job_dir(job.id),
     ]
 
@@ -89,7 +90,7 @@ async def test_of_jobs_under_way_nothing_is_removed(runtime: Runtime) -> None:
     waiting, claimed = await new_job(runtime), await new_job(runtime)
     await own(runtime, claimed)
     report = await clean(runtime, directories_without_job=True)
-    assert present(runtime, waiting) == present(runtime, claimed) == [True] * 5
+    assert present(runtime, waiting) == present(runtime, claimed) == [True] * 6
     assert report.summary("nothing") == "nothing"
 
 
@@ -97,12 +98,12 @@ async def test_of_ended_jobs_only_their_directory_stays(runtime: Runtime) -> Non
     job = await new_job(runtime)
     await runtime.jobs.fail(job.id, CommandFailed("It failed."))
     await clean(runtime, days=1)
-    assert present(runtime, job) == [True] * 5  # not yet
+    assert present(runtime, job) == [True] * 6  # not yet
     report = await clean(runtime, dry_run=True)
     assert report.summary("").count("would be removed") == 3
-    assert present(runtime, job) == [True] * 5
+    assert present(runtime, job) == [True] * 6
     await clean(runtime)
-    assert present(runtime, job) == [False, False, False, False, True]
+    assert present(runtime, job) == [False, False, False, False, False, True]
 
 
 async def test_what_prefect_kept_of_steps_that_failed(runtime: Runtime) -> None:
@@ -119,7 +120,7 @@ async def test_an_ended_job_that_its_worker_still_looks_after(runtime: Runtime) 
     await own(runtime, job)
     await runtime.jobs.fail(job.id, CommandFailed("It failed."))
     await clean(runtime)
-    assert present(runtime, job) == [True] * 5
+    assert present(runtime, job) == [True] * 6
 
 
 async def test_the_upload_of_a_job_that_can_be_run_again_stays_longer(runtime: Runtime) -> None:
@@ -139,17 +140,17 @@ async def test_what_has_no_job(runtime: Runtime) -> None:
     await runtime.jobs.request_deletion(job.id)
     await runtime.jobs.purge(job.id)
     await clean(runtime, days=1)
-    assert present(runtime, job) == [True] * 5
+    assert present(runtime, job) == [True] * 6
     report = await clean(runtime)
-    assert present(runtime, job) == [False, False, True, True, True]
-    assert report.count("hidden directory") == 2
+    assert present(runtime, job) == [False, False, True, True, True, True]
+    assert report.count("hidden directory") == 3
     assert report.count("directory without job") == 1
     await clean(runtime, directories_without_job=True, days=1)
-    assert present(runtime, job)[4]
+    assert present(runtime, job)[5]
     await clean(runtime, directories_without_job=True, dry_run=True)
-    assert present(runtime, job)[4]
+    assert present(runtime, job)[5]
     await clean(runtime, directories_without_job=True)
-    assert present(runtime, job) == [False, False, True, True, False]
+    assert present(runtime, job) == [False, False, True, True, True, False]
 
 
 async def test_a_directory_that_was_set_aside_is_only_reported(runtime: Runtime) -> None:
@@ -173,10 +174,10 @@ async def test_a_data_directory_of_another_database(runtime: Runtime) -> None:
         await connection.execute(sa.text("DELETE FROM job"))
     report = await clean(runtime)
     assert report.count("data directory") == 1
-    assert present(runtime, job) == [True] * 5
+    assert present(runtime, job) == [True] * 6
     (runtime.place.data_dir / OWNER).unlink()  # as the message says
     await clean(runtime)
-    assert present(runtime, job) == [False, False, True, True, True]
+    assert present(runtime, job) == [False, False, True, True, True, True]
 
 
 async def test_a_linked_directory_is_not_looked_into(runtime: Runtime, tmp_path: Path) -> None:
