@@ -16,8 +16,8 @@ from api import archives, browse
 from api.packing import ArchiveFormat
 from flows.jobs import Job
 from tests.api.conftest import Site
+from tests.api.directories import make_links
 from tests.api.opened import open_files, soon
-from tests.api.test_files import make_links
 
 FORMATS = [".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"]
 FILES = {

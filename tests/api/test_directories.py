@@ -13,7 +13,7 @@ import pytest
 from api.listings import DEEPEST, DirectoryItem
 from flows.jobs import Job
 from tests.api.conftest import Site
-from tests.api.test_files import make_links
+from tests.api.directories import make_links
 
 
 async def job_with(site: Site, *files: str) -> tuple[Job, Path]:

@@ -1,21 +1,13 @@
 """PUT: what is accepted, and that nothing is left of what is refused."""
 
 import asyncio
-import errno
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import asyncpg
 import httpx
 import pytest
-import sqlalchemy.exc
 
-from api import uploads
-from flows import archives
-from flows.errors import Unavailable
-from flows.jobs import Job, State
-from flows.store import JobStore
+from flows.jobs import State
 from tests.api.conftest import MAX_UPLOAD_SIZE, README_ZIP, Site, zip_of
 
 ZIP = {"Content-Type": "application/zip"}
@@ -235,128 +227,6 @@ async def test_refused_before_the_end_is_told_while_sending(site: Site) -> None:
     writer.close()
 
 
-async def send_half(site: Site, form: str) -> asyncio.StreamWriter:
-    headers = [
-        f"PUT {ROUTES[0]} HTTP/1.1",
-        "Host: x",
-        f"Authorization: Bearer {site.keys.token()}",
-        "Content-Length: 5000000",
-        f"Content-Type: {'application/zip' if form == 'bare' else 'multipart/form-data; boundary=x'}",
-    ]
-    _, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    writer.write("\r\n".join(headers).encode() + b"\r\n\r\n")
-    writer.write(b"--x\r\nContent-Disposition: form-data; name=upload\r\n\r\n" + b"x" * 2_500_000)
-    await writer.drain()
-    async with asyncio.timeout(60):
-        while not site.uploads():
-            await asyncio.sleep(0.01)
-    return writer
-
-
-async def nothing_is_left_soon(site: Site) -> None:
-    async with asyncio.timeout(60):
-        while not await site.nothing_is_left():
-            await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize("form", ["multipart", "bare"])
-async def test_disconnect_half_way_leaves_nothing(site: Site, form: str) -> None:
-    writer = await send_half(site, form)
-    writer.transport.abort()
-    await nothing_is_left_soon(site)
-
-
-async def test_disconnect_just_before_the_end_leaves_nothing(site: Site) -> None:
-    """What has arrived would be a good archive, but not all that was announced has."""
-    _, writer = await asyncio.open_connection("127.0.0.1", site.port)
-    head = f"PUT {ROUTES[0]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.keys.token()}\r\n"
-    head += f"Content-Type: application/zip\r\nContent-Length: {len(README_ZIP) + 1}\r\n\r\n"
-    writer.write(head.encode() + README_ZIP)
-    await writer.drain()
-    await asyncio.sleep(0.1)
-    writer.close()
-    await asyncio.sleep(0.3)
-    assert await site.nothing_is_left()
-
-
-async def test_stalled_upload_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "STALLED_AFTER", 0.2)
-    writer = await send_half(site, "bare")
-    await nothing_is_left_soon(site)
-    writer.close()
-
-
-async def test_full_disk(site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = uploads.Archive._opened
-
-    class Full:
-        def __init__(self, file: BinaryIO) -> None:
-            self.close = file.close
-
-        def write(self, _data: bytes) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(uploads.Archive, "_opened", lambda self: Full(opened(self)))
-    response = await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)
-    assert response.status_code == 507
-    assert response.headers["Retry-After"]
-    assert await site.nothing_is_left()
-
-
-def test_a_late_write_does_not_bring_a_discarded_archive_back(tmp_path: Path) -> None:
-    archive = uploads.Archive(tmp_path / "a.zip", limit=10)
-    archive.write(b"abc")
-    archive.discard()
-    archive.write(b"def")
-    assert not list(tmp_path.iterdir())
-
-
-def refusing(cause: Exception) -> Any:
-    async def create(_store: JobStore, **_values: Any) -> None:
-        raise Unavailable("The database does not answer.") from cause
-
-    return create
-
-
-def database_error(original: Exception) -> sqlalchemy.exc.DBAPIError:
-    return sqlalchemy.exc.DBAPIError("COMMIT", None, original)
-
-
-@pytest.mark.parametrize(
-    ("cause", "is_kept"),
-    [
-        (ConnectionRefusedError(), False),
-        (sqlalchemy.exc.TimeoutError(), False),
-        (database_error(asyncpg.CannotConnectNowError()), False),
-        # The job may be in the database: then it needs its archive.
-        (database_error(asyncpg.ConnectionDoesNotExistError()), True),
-        (TimeoutError(), True),
-    ],
-)
-async def test_database_goes_away(
-    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, cause: Exception, is_kept: bool
-) -> None:
-    monkeypatch.setattr(JobStore, "create", refusing(cause))
-    response = await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)
-    assert response.status_code == 503
-    assert response.headers["Retry-After"]
-    assert bool(site.uploads()) == is_kept
-
-
-async def test_unexpected_error_leaves_nothing(
-    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def check(*_arguments: object) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(archives, "check", check)
-    response = await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)
-    assert response.status_code == 500
-    assert "a bug" not in response.text
-    assert response.headers["Connection"] == "close"
-    assert await site.nothing_is_left()
-
-
 async def test_many_at_once_do_not_mix(site: Site) -> None:
     async def one(number: int) -> tuple[int, bytes]:
         client = await site.client(f"user{number}")
@@ -370,44 +240,3 @@ async def test_many_at_once_do_not_mix(site: Site) -> None:
         assert (site.data_dir / "uploads" / f"{job.token}.archive").read_bytes() == content
     assert len(site.uploads()) == 30
     assert site.wakings.count == 30
-
-
-async def test_durable_before_the_row(
-    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Archive and directory are synchronised, then the row is made, then the dispatcher is woken."""
-    events: list[str] = []
-    fsync, create = uploads._fsync, JobStore.create
-
-    def recording_fsync(path: Path) -> None:
-        fsync(path)
-        events.append("directory" if path.is_dir() else "archive")
-
-    async def recording_create(store: JobStore, **values: Any) -> Job:
-        events.append("row" if site.uploads() and not site.wakings.count else "too early")
-        return await create(store, **values)
-
-    monkeypatch.setattr(uploads, "_fsync", recording_fsync)
-    monkeypatch.setattr(JobStore, "create", recording_create)
-    assert (await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)).status_code == 303
-    assert events == ["archive", "directory", "row"]
-    assert site.wakings.count == 1
-
-
-async def test_visitor_who_goes_away_after_the_last_byte_still_has_a_job(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    create = JobStore.create
-
-    async def slow_create(store: JobStore, **values: Any) -> Job:
-        await asyncio.sleep(0.3)
-        return await create(store, **values)
-
-    monkeypatch.setattr(JobStore, "create", slow_create)
-    client = await site.client()
-    with pytest.raises(httpx.ReadTimeout):
-        await client.put(ROUTES[0], content=README_ZIP, headers=ZIP, timeout=0.1)
-    async with asyncio.timeout(60):
-        while not await site.jobs():
-            await asyncio.sleep(0.02)
-    assert len(site.uploads()) == 1
