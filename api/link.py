@@ -1,11 +1,13 @@
 """``bartender link``: a completed job out of a directory that is there already."""
 
+import asyncio
 import os
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from api.free_ids import free_id
 from api.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings
@@ -55,7 +57,7 @@ def _checked(directory: Path, place: Place) -> Path:
 
 
 async def _add(store: JobStore, target: Path, place: Place, submitter: str, application: str) -> int:
-    job_id = await store.next_id()
+    job_id = await free_id(store, place, asyncio.to_thread)
     job_dir = place.job_dir(job_id)
     try:
         place.job_root.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from api.database import may_be_written
 from api.forms import Form
+from api.free_ids import free_id
 from api.multipart import MAX_PARTS, MAX_TEXT, FormReader
 from api.services import Services
 from api.uploads import Archive, receive_body, storage_error
@@ -57,6 +58,7 @@ async def submit(
     token = uuid.uuid4()
     async with _archive(token, services) as archive:
         command = await _receive(request, archive, form, services)
+        job_id = await free_id(services.store, services.place, services.on_disk)
         archive.keep = True  # from here on a job may need it
         try:
             job = await services.store.create(
@@ -66,6 +68,7 @@ async def submit(
                 command=command,
                 token=token,
                 idempotency_key=idempotency_key,
+                job_id=job_id,
             )
         except Unavailable as error:
             archive.keep = may_be_written(error)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from flows import pickers
 from flows.config import Config
 from flows.destinations import Destinations
+from flows.durability import DurableDisk
 from flows.owned_jobs import OwnedJobs
 from flows.places import Place
 
@@ -16,7 +17,8 @@ from flows.places import Place
 class Runtime:
     """``cancelled`` are the ids of jobs whose flow runs are being cancelled on purpose.
 
-    ``superseded`` is set when another worker runs jobs of this one, which then must let go of all.
+    ``superseded`` is set when another worker runs jobs of this one, which then must let go of all. ``disk``
+    is that of the jobs' directories.
     """
 
     jobs: OwnedJobs
@@ -24,6 +26,7 @@ class Runtime:
     place: Place
     picker: pickers.Picker
     destinations: Destinations
+    disk: DurableDisk
     cancelled: set[int] = field(default_factory=set)
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -46,7 +49,7 @@ async def open_runtime(
     global _current
     try:
         async with Destinations(config.destinations, place) as destinations:
-            _current = Runtime(jobs, config, place, picker, destinations)
+            _current = Runtime(jobs, config, place, picker, destinations, DurableDisk(place.job_root))
             yield _current
     finally:
         _current = None

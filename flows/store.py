@@ -43,8 +43,7 @@ def _from_row(names: Sequence[str], row: sa.Row[Any]) -> Job:
     return Job(**values)
 
 
-def _next_id() -> sa.Select[Any]:
-    return sa.select(sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id"))
+_NEXT_ID = sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id")
 
 
 def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:
@@ -90,26 +89,28 @@ class JobStore(Database):
         command: str,
         token: uuid.UUID,
         idempotency_key: str | None = None,
+        job_id: int | None = None,
     ) -> Job:
         """Write down a new job; durable on return. Its name is ``job<id>`` until the visitor renames it.
+
+        ``job_id`` is one of ``next_id``, which is asked for another where it is None.
 
         Where the submitter has a job with this idempotency key already, that one is returned: its token is
         another.
         """
-        number = _next_id().subquery()
-        row = sa.select(
-            number.c.id,
-            sa.literal("job") + sa.cast(number.c.id, sa.Text),
-            sa.literal(application),
-            sa.literal(submitter),
-            sa.literal(list(roles), pg.ARRAY(sa.Text)),
-            sa.literal(State.NEW.value),
-            sa.literal(command),
-            sa.literal(token, sa.Uuid()),
-            sa.literal(idempotency_key, sa.Text()),
+        if job_id is None:
+            job_id = await self.next_id()
+        statement = pg.insert(job_table).values(
+            id=job_id,
+            name=f"job{job_id}",
+            application=application,
+            submitter=submitter,
+            roles=list(roles),
+            state=State.NEW,
+            command=command,
+            token=token,
+            idempotency_key=idempotency_key,
         )
-        columns = ["id", "name", "application", "submitter", "roles", "state", "command", "token"]
-        statement = pg.insert(job_table).from_select([*columns, "idempotency_key"], row)
         if idempotency_key is not None:
             statement = statement.on_conflict_do_nothing(
                 index_elements=[_job.submitter, _job.idempotency_key],
@@ -128,10 +129,11 @@ class JobStore(Database):
             sa.select(job_table).where(_job.submitter == submitter, _job.idempotency_key == idempotency_key)
         )
 
-    async def next_id(self) -> int:
-        """Return an id that no job has or will have, for ``add_completed``."""
+    async def next_id(self, *, skip: int = 0) -> int:
+        """Return an id that no job has or will have, after so many others of that kind."""
+        numbers = sa.select(_NEXT_ID).select_from(sa.func.generate_series(0, skip)).subquery()
         async with self.connection() as connection:
-            job_id: int = (await connection.execute(_next_id())).scalar_one()
+            job_id: int = (await connection.execute(sa.select(sa.func.max(numbers.c.id)))).scalar_one()
             return job_id
 
     async def add_completed(self, *, job_id: int, name: str, application: str, submitter: str) -> None:

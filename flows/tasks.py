@@ -87,8 +87,8 @@ async def upload(job_id: int) -> None:
     runtime = current()
     job = await runtime.jobs.get(job_id)
     try:
-        stop = threading.Event()
-        await to_the_end(lambda: _unpack(runtime, job, stop), stop=stop)
+        if await asyncio.to_thread(_is_to_be_unpacked, runtime, job):
+            await _unpack(runtime, job)
     except InvalidUpload as error:
         raise ArchiveRefused(str(error)) from error
     except OSError as error:
@@ -97,20 +97,32 @@ async def upload(job_id: int) -> None:
         ) from error
 
 
-def _unpack(runtime: Runtime, job: Job, stop: threading.Event) -> None:
-    if job.state is not State.NEW:
-        return  # submitted: its directory is in use
+def _is_to_be_unpacked(runtime: Runtime, job: Job) -> bool:
     job_dir = runtime.place.job_dir(job.id)
-    if _is_unpacked(job_dir, job):
-        return  # by an interrupted try of this step
+    try:
+        is_untouched = job_dir.stat().st_mtime_ns == _stamp(job)
+    except FileNotFoundError:
+        return True
+    # With a destination, the command may have been handed over, and be at work there.
+    if is_untouched or job.destination is not None:
+        return False
+    # Of another database's job of this id, perhaps: not ours to show or to destroy.
+    aside = job_dir.with_name(f".{job.id}.{uuid.uuid4().hex}")
+    logger.warning("%s was there already and is now %s", job_dir, aside)
+    job_dir.rename(aside)
+    return True
+
+
+async def _unpack(runtime: Runtime, job: Job) -> None:
     # Under another name first, so that the job's directory is there as a whole or not at all.
     draft = runtime.place.hidden_dir(job.id, str(job.token))
-    archives.unpack(runtime.place.upload(str(job.token)), draft, runtime.config.uploads, stop)
-    if job_dir.exists():
-        # Of another database's job of this id, perhaps: not ours to destroy.
-        aside = job_dir.with_name(f".{job.id}.{uuid.uuid4().hex}")
-        logger.warning("%s was there already and is now %s", job_dir, aside)
-        job_dir.rename(aside)
+    upload, limits, stop = runtime.place.upload(str(job.token)), runtime.config.uploads, threading.Event()
+    await to_the_end(lambda: archives.unpack(upload, draft, limits, stop), stop=stop)
+    await runtime.disk.sync()
+    await asyncio.to_thread(_put_in_place, draft, runtime.place.job_dir(job.id), job)
+
+
+def _put_in_place(draft: Path, job_dir: Path, job: Job) -> None:
     os.utime(draft, ns=(_stamp(job), _stamp(job)))
     draft.rename(job_dir)
 
@@ -119,13 +131,6 @@ def _stamp(job: Job) -> int:
     """Return a time, in nanoseconds, that tells that a directory is this job's and nobody has been in it."""
     # Whole microseconds: not every file system keeps more.
     return int(job.created_on.timestamp()) * 10**9 + job.token.int % 10**6 * 1000
-
-
-def _is_unpacked(job_dir: Path, job: Job) -> bool:
-    try:
-        return job_dir.stat().st_mtime_ns == _stamp(job)
-    except FileNotFoundError:
-        return False
 
 
 @step
@@ -226,6 +231,7 @@ async def collect(job_id: int, destination: str, scheduler_id: str, outcome: Out
     place = runtime.destinations[destination]
     await runtime.jobs.advance(job_id, State.STAGING_OUT)
     await place.filesystem.stage_out(runtime.place.job_dir(job_id), str(job.token))
+    await runtime.disk.sync()
     if (failure := _failure(outcome)) is None:
         await runtime.jobs.complete(job_id)
     else:

@@ -166,6 +166,23 @@ async def test_bodies_refused(
     assert await site.nothing_is_left()
 
 
+async def test_numbers_that_have_a_directory_are_left_out(site: Site, alice: httpx.AsyncClient) -> None:
+    """As when the database is new, or an older copy: what is in them is somebody else's."""
+
+    async def new_id() -> int:
+        response = await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)
+        return int(response.headers["Location"].removeprefix("/api/job/"))
+
+    first = await new_id()
+    root = site.job_dir(await site.new_job()).parent
+    root.mkdir(parents=True, exist_ok=True)
+    for number in (2, 3, 4, 6):
+        (root / str(first + number)).mkdir()
+    (root / str(first + 8)).symlink_to("/nowhere")
+    (root / ".9").touch()
+    assert [await new_id() - first for _ in range(4)] == [5, 7, 9, 10]
+
+
 async def test_unknown_application(site: Site, alice: httpx.AsyncClient) -> None:
     for route in ("/api/application/nope", "/api/application/nope/job"):
         response = await alice.put(route, files=upload())

@@ -140,6 +140,22 @@ async def test_all_goes_well(runtime: Runtime, scheduler: Scheduler) -> None:
     assert not runtime.place.upload(str(job.token)).exists()
 
 
+async def test_files_outlive_a_power_cut_before_anybody_hears_of_them(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await new_job(runtime)
+    states: list[tuple[str, list[str]]] = []
+
+    async def sync() -> None:
+        names = sorted(path.name for path in runtime.place.job_root.iterdir())
+        states.append(((await runtime.jobs.get(job.id)).state, names))
+
+    monkeypatch.setattr(runtime.disk, "sync", sync)
+    ended, _ = await run(runtime, job)
+    assert ended.state == "ok"
+    assert states == [("new", [f".{job.id}.{job.token}"]), ("staging_out", [str(job.id)])]
+
+
 async def test_what_the_scheduler_lost_is_submitted_again(runtime: Runtime, scheduler: Scheduler) -> None:
     scheduler.loses = 2
     job = await new_job(runtime)
@@ -227,6 +243,32 @@ async def test_a_directory_that_was_there_is_not_run_in(runtime: Runtime) -> Non
     assert [path.name for path in runtime.place.job_dir(job.id).iterdir()] == ["input"]
     [aside] = runtime.place.job_root.glob(f".{job.id}.*")
     assert [path.name for path in aside.iterdir()] == ["of another database"]
+
+
+async def test_a_directory_that_was_there_is_no_part_of_a_job_that_is_refused(runtime: Runtime) -> None:
+    job = await new_job(runtime)
+    stale = runtime.place.job_dir(job.id)
+    stale.mkdir(parents=True)
+    (stale / "of another database").touch()
+    runtime.place.upload(str(job.token)).write_bytes(b"rubbish")
+    ended, _ = await run(runtime, job)
+    assert ended.reason_kind == "staging"
+    assert not stale.exists()
+    [aside] = runtime.place.job_root.glob(f".{job.id}.*")
+    assert [path.name for path in aside.iterdir()] == ["of another database"]
+
+
+async def test_a_step_that_runs_again_leaves_alone_what_the_command_made(runtime: Runtime) -> None:
+    """What its first run returned can be lost: the flow run was deleted, or the disk full."""
+    job = await new_job(runtime)
+    await runtime.jobs.set_destination(job.id, "local")
+    job_dir = runtime.place.job_dir(job.id)
+    job_dir.mkdir(parents=True)
+    (job_dir / "output").touch()
+    ended, _ = await run(runtime, job)
+    assert ended.state == "ok"
+    assert [path.name for path in job_dir.iterdir()] == ["output"]
+    assert list(job_dir.parent.iterdir()) == [job_dir]
 
 
 async def test_a_picker_that_fails(runtime: Runtime, picker: Picker) -> None:
