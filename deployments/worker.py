@@ -11,13 +11,14 @@ from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import httpx
 import uvloop
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import SyncClientContext
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
@@ -291,18 +292,34 @@ class Worker:
         if isinstance(job_id, int) and await jobs.claim_for_flow_run(job_id, flow_run.id):
             self._runs.resume(await jobs.get(job_id))
             return
+        # In this order: a worker lets go of an ended job only after it has told Prefect so. What is Scheduled
+        # then, whatever the list said, was scheduled by an operator since.
         job = await jobs.by_flow_run(flow_run.id)
+        if (job is None or job.is_settled) and await self._is_scheduled(flow_run.id):
+            await self._answer_operator(flow_run, job)
+
+    async def _is_scheduled(self, flow_run_id: UUID) -> bool:
+        try:
+            state = (await self._client.read_flow_run(flow_run_id)).state
+        except ObjectNotFound:
+            return False
+        return state is not None and state.is_scheduled()
+
+    async def _answer_operator(self, flow_run: FlowRun, job: Job | None) -> None:
         if job is None:
-            message = f"Job {job_id} has ended, has another flow run, or is not there."
-            await self._client.set_flow_run_state(flow_run.id, Failed(message=message), force=True)
-        elif job.state.is_final and not job.cancel_requested:  # else it is claimed
+            job_id = flow_run.parameters.get("job_id")
+            state: State[Any] = Failed(
+                message=f"Job {job_id} has ended, has another flow run, or is not there."
+            )
+        else:
             again = await run_again(job, self._runtime)
             if isinstance(again, Job):
                 self._runs.resume(again)
+            if not isinstance(again, str):
                 return
             state = describe(job)
             state.message = f"{state.message} The job is not run again: {again}."
-            await self._client.set_flow_run_state(flow_run.id, state, force=True)
+        await self._client.set_flow_run_state(flow_run.id, state, force=True)
 
     async def _hear_of_cancellations(self) -> None:
         names = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]))

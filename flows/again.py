@@ -11,15 +11,18 @@ from flows.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 
-async def run_again(job: Job, runtime: Runtime) -> Job | str:
-    """Return the job, under way again and owned by this worker, or why it stays ended."""
-    if not job.may_run_again or job.flow_run_id is None:
+async def run_again(job: Job, runtime: Runtime) -> Job | str | None:
+    """Return the job, under way again and owned by this worker, or why it stays ended.
+
+    None when it changed at the same moment: another worker may run it again.
+    """
+    if not job.may_run_again:
         return _why_not(job)
     if not await asyncio.to_thread(runtime.place.upload(str(job.token)).exists):
         return "the archive of its files is not kept any more"
-    again = await runtime.jobs.run_again(job.id, job.flow_run_id)
+    again = await runtime.jobs.run_again(job)
     if again is None:
-        return "it changed at the same moment"
+        return None
     logger.warning("Job %s is run again for an operator; it had ended: %s", job.id, job.reason)
     # Its files are unpacked anew; those that are there are of the run that ended.
     await asyncio.to_thread(remove_tree, runtime.place.job_dir(job.id))

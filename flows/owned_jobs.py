@@ -84,15 +84,17 @@ class OwnedJobs(JobStore):
         )
         return claimed is not None
 
-    async def run_again(self, job_id: int, flow_run_id: uuid.UUID) -> Job | None:
+    async def run_again(self, job: Job) -> Job | None:
         """Own a job that has ended, to run it once more for an operator; None when that may not be.
 
         The one way back from an end. It demands that the command never can have been started: the job had no
-        destination yet, which is written down before the command is handed over.
+        destination yet, which is written down before the command is handed over. And that it is the end that
+        the operator has seen: ``job`` is the row as it was before.
         """
         again = sa.update(job_table).where(
-            _job.id == job_id,
-            _job.flow_run_id == flow_run_id,
+            _job.id == job.id,
+            _job.flow_run_id == job.flow_run_id,
+            _job.ended_on == job.ended_on,
             _job.state == State.ERROR,
             _job.reason_kind.in_(NOT_THEIR_FAULT),
             _job.destination.is_(None),

@@ -31,10 +31,10 @@ async def failed(jobs: OwnedJobs, failure: JobFailure) -> Job:
 async def test_a_job_that_never_had_a_destination(jobs: OwnedJobs, failure: JobFailure) -> None:
     job = await failed(jobs, failure)
     assert job.may_run_again
-    again = await OwnedJobs(jobs.engine, 7).run_again(job.id, FLOW_RUN)
+    again = await OwnedJobs(jobs.engine, 7).run_again(job)
     assert again is not None
     assert (again.state, again.owner, again.reason_kind, again.ended_on) == (State.NEW, 7, None, None)
-    assert await jobs.run_again(job.id, FLOW_RUN) is None  # once only
+    assert await jobs.run_again(job) is None  # once only
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,7 @@ async def test_a_job_that_never_had_a_destination(jobs: OwnedJobs, failure: JobF
         {"owner": 1},
         {"cancel_requested": True},
         {"flow_run_id": uuid.uuid4()},
+        {"ended_on": datetime.now(UTC)},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -58,5 +59,5 @@ async def test_no_other(jobs: OwnedJobs, change: dict[str, Any]) -> None:
     async with jobs.engine.begin() as connection:
         await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(change))
     before = await jobs.get(job.id)
-    assert await jobs.run_again(job.id, FLOW_RUN) is None
+    assert await jobs.run_again(job) is None
     assert await jobs.get(job.id) == before
