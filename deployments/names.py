@@ -1,5 +1,7 @@
 """What the parts of the service are called in Prefect."""
 
+import socket
+
 from flows.jobs import Job
 
 WORK_POOL = "bartender"
@@ -19,3 +21,8 @@ def flow_run_name(job: Job) -> str:
 def idempotency_key(job: Job) -> str:
     """Return what makes Prefect create one flow run for a job, however often it is asked."""
     return f"bartender-{job.token}"
+
+
+def default_worker_name() -> str:
+    """Return what a worker is called that nobody named."""
+    return f"worker-{socket.gethostname()}"

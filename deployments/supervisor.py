@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from deployments import asgi, garbage, locks, migrations, private_files
 from deployments.listening import answers, base_url, listen
+from deployments.names import default_worker_name
 from deployments.postgres import EmbeddedPostgres
 from deployments.prefect_server import EmbeddedPrefect
 from deployments.processes import Child
@@ -67,7 +68,8 @@ async def running(
         parts = await _start_embedded(stack, settings, data_dir, log)
         environment = {**os.environ, **_as_environment(settings), **parts.environment}
         if with_worker:
-            await _start_worker(stack, environment, log)
+            name = settings.worker_name or _worker_name(data_dir)
+            await _start_worker(stack, {**environment, f"{PREFIX}WORKER_NAME": name}, log)
         await _start_api(stack, settings, listener, environment, log)
         if parts.prefect is not None:
             await parts.prefect.wait_until_ready()
@@ -202,6 +204,18 @@ def _lock(data_dir: Path) -> Path:
 
 def _environment(data_dir: Path) -> Path:
     return data_dir / "environment"
+
+
+def _worker_name(data_dir: Path) -> str:
+    """Return what the worker of this data directory was called when it was started first.
+
+    Its jobs and commands are found by the name, and a machine's name may change: each new container has
+    another one.
+    """
+    remembered = data_dir / "worker_name"
+    if not remembered.exists():
+        private_files.write(remembered, default_worker_name())
+    return remembered.read_text(encoding="utf-8").strip()
 
 
 def _publish(stack: AsyncExitStack, data_dir: Path, environment: Mapping[str, str]) -> None:

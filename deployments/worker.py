@@ -34,7 +34,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from deployments import garbage
 from deployments.background import cancel, first, repeat, unless, when_woken
 from deployments.engine import LeanClient, LeanClientContext, LeanEvents
-from deployments.names import WORK_POOL
+from deployments.names import WORK_POOL, default_worker_name
 from deployments.presence import Presence
 from deployments.register import deployment_id, ensure_work_pool, register_blocks, result_storage
 from deployments.reporter import REPORT_INTERVAL, Reporter
@@ -134,7 +134,7 @@ class Worker:
         self._settings = settings
         self._config = config
         self._picker = picker
-        self._name = settings.worker_name or f"worker-{socket.gethostname()}"
+        self._name = settings.worker_name or default_worker_name()
         self._jobs_wait = asyncio.Event()
         self._jobs_are_cancelled = asyncio.Event()
         self._capacity: float = 0  # until the work pool was read
