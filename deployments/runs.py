@@ -44,6 +44,7 @@ class JobRuns:
         self._flow_id = flow_id
         self._runtime = runtime
         self._runs: dict[UUID, _Run] = {}
+        self._telling: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -59,6 +60,12 @@ class JobRuns:
         """Continue the job's flow run, which another process or an earlier one of this name began."""
         self._begin(job, None)
 
+    def tell(self, job: Job) -> None:
+        """Say in Prefect how a job ended that nobody runs any more; a deleted one is removed then."""
+        task = asyncio.create_task(self._tell(job), name=f"end of job {job.id}")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
     def cancel(self, flow_run_id: UUID) -> None:
         """End the job of a flow run; harmless when it is not run here, or is being ended."""
         run = self._runs.get(flow_run_id)
@@ -69,7 +76,7 @@ class JobRuns:
 
     async def stop(self) -> None:
         """Leave all flow runs as they are; `resume` continues them."""
-        await cancel([run.task for run in self._runs.values()])
+        await cancel([*(run.task for run in self._runs.values()), *self._telling])
 
     def _begin(self, job: Job, flow_run: FlowRun | None) -> None:
         flow_run_id = job.flow_run_id
@@ -159,6 +166,16 @@ class JobRuns:
         if released is not None and released.deleted_on is not None:
             await patiently(lambda: purge(released, self._runtime.place, self._runtime.jobs))
         return True
+
+    async def _tell(self, job: Job) -> None:
+        try:
+            await self._settle(job, None)
+            if job.deleted_on is not None:
+                await patiently(lambda: purge(job, self._runtime.place, self._runtime.jobs))
+        except JobNotFound:
+            logger.debug("Job %s was removed meanwhile", job.id)
+        except Exception:
+            logger.exception("The end of job %s was not told; reconcile does that", job.id)
 
     async def _ready_again(self, job: Job) -> FlowRun | None:
         """Return the job's flow run in a state from which it can run; None when there is no such flow run."""

@@ -46,16 +46,17 @@ from flows import pickers
 from flows.again import run_again
 from flows.config import Config
 from flows.deletion import purge
-from flows.ending import describe
+from flows.ending import describe, patiently
 from flows.errors import ConfigurationError
 from flows.job import run_job
 from flows.jobs import Job
-from flows.leftover_commands import end_leftover_commands
+from flows.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from flows.local_scheduler import LocalConfig
 from flows.owned_jobs import OwnedJobs
 from flows.places import Place
 from flows.runtime import Runtime, open_runtime
 from flows.store import CANCEL_CHANNEL, CHANNEL
+from flows.stranded import see_to_stranded_jobs
 from flows.workers import RENEWAL_INTERVAL
 
 logger = logging.getLogger(__name__)
@@ -138,6 +139,7 @@ class Worker:
         self._jobs_wait = asyncio.Event()
         self._jobs_are_cancelled = asyncio.Event()
         self._capacity: float = 0  # until the work pool was read
+        self._cancelled: set[UUID] = set()  # flow runs that are not run here
         self._client: LeanClient
         self._runtime: Runtime
         self._runs: JobRuns
@@ -156,6 +158,7 @@ class Worker:
                 repeat(self._keep_presence, 1.0),
                 repeat(self._renew_lease, RENEWAL_INTERVAL),
                 repeat(self._take_over, SWEEP_INTERVAL),
+                repeat(self._see_to_stranded_jobs, SWEEP_INTERVAL),
                 when_woken(self._jobs_wait, self._claim, SWEEP_INTERVAL),
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),
@@ -186,6 +189,7 @@ class Worker:
         self._presence = await stack.enter_async_context(Presence(engine, self._name, self._host))
         jobs = OwnedJobs(engine, self._presence.number)
         self._runtime = await stack.enter_async_context(open_runtime(jobs, self._config, place, self._picker))
+        await patiently(lambda: forget_what_must_not_start(self._runtime))
         self._events = LeanEvents()
         # They log each failed step with a traceback, also where the visitor's archive is to blame; what is a
         # mistake of ours is logged by flows.ending.
@@ -234,6 +238,13 @@ class Worker:
             logger.info("Continuing %s jobs of workers that are gone", len(jobs))
             for job in jobs:
                 self._runs.resume(job)
+
+    async def _see_to_stranded_jobs(self) -> None:
+        # Prefect names those again that are not ended now.
+        cancelled, self._cancelled = self._cancelled, set()
+        for job in await see_to_stranded_jobs(self._runtime, cancelled):
+            logger.warning("Job %s has ended here; its command may go on where its worker was", job.id)
+            self._runs.tell(job)
 
     async def _claim(self) -> None:
         while (free := self._capacity - len(self._runs)) > 0:
@@ -328,6 +339,8 @@ class Worker:
                 self._cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
 
     def _cancel(self, flow_run_id: UUID) -> None:
+        if flow_run_id not in self._runs:
+            self._cancelled.add(flow_run_id)
         self._runs.cancel(flow_run_id)
         self._upkeep.cancel(flow_run_id)
 

@@ -34,6 +34,23 @@ async def end_leftover_commands(runtime: Runtime) -> list[str]:
     return ended + await _of_former_destinations(runtime, store)
 
 
+async def forget_what_must_not_start(runtime: Runtime) -> None:
+    """Forget commands that wait here for their start and whose jobs have ended while no worker was here.
+
+    To be called before the schedulers are used, which start what waits.
+    """
+    store = UpkeepStore(runtime.jobs.engine)
+    if not await asyncio.to_thread(is_ours, runtime.place.data_dir, await store.installation()):
+        return
+    for directory in await asyncio.to_thread(_directories, runtime):
+        commands = LocalCommands(directory)
+        waiting = [
+            token for token in await asyncio.to_thread(commands.tokens) if not commands.has_started(token)
+        ]
+        for token in await _without_job(store, waiting):
+            await asyncio.to_thread(commands.forget, token)
+
+
 async def _of_former_destinations(runtime: Runtime, store: UpkeepStore) -> list[str]:
     """End what was started here for destinations that are not configured any more."""
     ended = []

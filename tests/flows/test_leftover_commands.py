@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
 from flows.config import Config
-from flows.errors import CommandFailed
+from flows.errors import CommandFailed, JobCancelled
 from flows.jobs import Job
-from flows.leftover_commands import end_leftover_commands
+from flows.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from flows.local_commands import LocalCommands
 from flows.owned_jobs import OwnedJobs
 from flows.places import Place
 from flows.runtime import Runtime, open_runtime
-from flows.schedulers import Submission
+from flows.schedulers import Listing, Submission
 from tests.flows.test_schedulers import has_ended
 
 
@@ -30,8 +30,8 @@ async def runtime(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Runtime]
         yield runtime
 
 
-async def started(runtime: Runtime, destination: str) -> tuple[Job, int]:
-    """Return a job and the process of its command, started by a process before this one."""
+async def added(runtime: Runtime, destination: str) -> tuple[Job, LocalCommands]:
+    """Return a job whose command waits for its start, and the commands among which it is."""
     job = await runtime.jobs.create(
         application="a", submitter="me", roles=[], command="sleep 1000", token=uuid.uuid4()
     )
@@ -48,6 +48,13 @@ async def started(runtime: Runtime, destination: str) -> tuple[Job, int]:
             directory=directory,
         )
     )
+    return job, commands
+
+
+async def started(runtime: Runtime, destination: str) -> tuple[Job, int]:
+    """Return a job and the process of its command, started by a process before this one."""
+    job, commands = await added(runtime, destination)
+    directory = runtime.place.job_dir(job.id)
     await commands.launch(str(job.token), {})
     async with asyncio.timeout(60):
         while not (directory / "pid").exists() or not (directory / "pid").read_text().endswith("\n"):
@@ -82,3 +89,20 @@ async def test_not_of_another_database(runtime: Runtime) -> None:
     assert await end_leftover_commands(runtime) == []
     assert not has_ended(pid)
     await LocalCommands(runtime.place.commands / "local").end(str(job.token), CommandFailed("The end."))
+
+
+async def test_what_waits_for_a_job_that_is_over_never_starts(runtime: Runtime) -> None:
+    """As when it was cancelled while no worker was on this machine."""
+    over, running = [(await started(runtime, "local")) for _ in range(2)]
+    cancelled, active = [(await added(runtime, "local"))[0] for _ in range(2)]
+    for job in (over[0], cancelled):
+        await runtime.jobs.fail(job.id, JobCancelled("It was cancelled."))
+    await forget_what_must_not_start(runtime)
+    scheduler = runtime.destinations["local"].scheduler
+    assert isinstance(scheduler, Listing)
+    assert set(await scheduler.tokens()) == {str(job.token) for job in (over[0], running[0], active)}
+    assert not has_ended(over[1])  # ended later, with the time that takes
+    for job in (running[0], active):
+        await runtime.jobs.fail(job.id, JobCancelled("It was cancelled."))
+    await end_leftover_commands(runtime)
+    assert await scheduler.tokens() == []
