@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from deployments.advisory_locks import end_holder, try_lock
 from deployments.background import cancel
-from flows.errors import Unavailable
+from flows.database import unavailable_when_away
 
 _SIGN_INTERVAL = 5.0
 _ANSWER_SECONDS = 10.0
@@ -41,19 +41,19 @@ class Leadership:
 async def leadership(engine: AsyncEngine, purpose: str) -> AsyncIterator[Leadership | None]:
     """Lead for as long as the block lasts and the connection to the database lives; None if another does."""
     name = f"bartender {purpose}"
-    try:
+    with unavailable_when_away():
         connection = await engine.connect()
-    except (OSError, sa.exc.SQLAlchemyError, asyncpg.PostgresError) as error:
-        raise Unavailable("The database does not answer.") from error
     led = False
     try:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        led = await try_lock(connection, name)
+        with unavailable_when_away():
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            led = await try_lock(connection, name)
+            if not led:
+                await end_holder(connection, name, silent_for=_PATIENCE)
         if led:
             async with _kept(connection) as held:
                 yield held
         else:
-            await end_holder(connection, name, silent_for=_PATIENCE)
             yield None
     finally:
         if led:  # the lock is the session's: it must not go back to the pool

@@ -24,7 +24,7 @@ from sqlalchemy import URL
 
 from deployments import launcher, locks, private_files
 from deployments.processes import Child
-from flows.database import unavailable_when_away
+from flows.database import Refused, unavailable_when_away
 from flows.errors import ConfigurationError, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class EmbeddedPostgres:
                 with unavailable_when_away():
                     return await work()
             except Unavailable as error:
-                if self._child is None or time.monotonic() > deadline:
+                if isinstance(error, Refused) or self._child is None or time.monotonic() > deadline:
                     text = f"{self._directory}: PostgreSQL does not work there ({error.__cause__})"
                     raise ConfigurationError(text) from error
                 logger.warning("PostgreSQL is away at the start; once more")

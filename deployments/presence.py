@@ -12,12 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from deployments.advisory_locks import end_holder, try_lock
 from flows.database import unavailable_when_away
-from flows.errors import ConfigurationError, Unavailable
+from flows.errors import ConfigurationError, Unavailable, with_cause
 from flows.workers import Leases
 
 logger = logging.getLogger(__name__)
 
 RECONNECT_INTERVAL = 0.5
+
+MAX_DELAY = 5.0
+"""Seconds between tries while the database is away at the start."""
 
 _DATABASE_ERRORS = (OSError, sa.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -41,17 +44,19 @@ class Presence:
         self._connection: AsyncConnection | None = None
 
     async def __aenter__(self) -> Self:
-        """Wait for a database that is away.
+        """Wait for a database that is away, or does not let us in; the log says why.
 
         Raises ConfigurationError when a worker of this name is there and alive.
         """
+        delay = RECONNECT_INTERVAL
         while True:
             try:
                 await self._begin()
             except Unavailable as error:
                 await self._disconnect()
-                logger.warning("%s Trying again in %.1f s.", error, RECONNECT_INTERVAL)
-                await asyncio.sleep(RECONNECT_INTERVAL)
+                logger.warning("Trying again in %.1f s: %s", delay, with_cause(error))
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, MAX_DELAY)
             except BaseException:
                 await self._disconnect()
                 raise

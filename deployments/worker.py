@@ -29,7 +29,6 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.states import Failed
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from deployments import garbage
 from deployments.background import cancel, first, repeat, unless, when_woken
@@ -45,6 +44,7 @@ from deployments.upkeep import UpkeepRuns
 from flows import pickers
 from flows.again import run_again
 from flows.config import Config
+from flows.database import open_engine
 from flows.deletion import purge
 from flows.ending import describe, patiently
 from flows.errors import ConfigurationError
@@ -183,7 +183,7 @@ class Worker:
         stack.enter_context(temporary_settings(_PREFECT_SETTINGS))
         place = replace(self._settings.place(self._config), worker=self._name)
         # Enough connections for the bursts of short transactions that thousands of jobs make.
-        engine = create_async_engine(database, echo=self._settings.db_echo, pool_size=10, max_overflow=10)
+        engine = open_engine(database, echo=self._settings.db_echo, pool_size=10, max_overflow=10)
         stack.push_async_callback(engine.dispose)
         self._host = _host(place)
         self._presence = await stack.enter_async_context(Presence(engine, self._name, self._host))

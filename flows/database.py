@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
 import sqlalchemy.exc
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from flows.errors import Unavailable
 
@@ -57,23 +59,62 @@ class Database:
                 yield connection
 
 
+_CONNECTING = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What an attempt to connect raises; SQLAlchemy 2.0 leaves it as it is."""
+
+
+class Refused(Unavailable):
+    """The database answers with an error that is not about the values it was given.
+
+    It takes no writes, its schema is being changed, or the password was: all of that passes, or an operator
+    sees to it.
+    """
+
+
 @contextmanager
 def unavailable_when_away() -> Iterator[None]:
-    """Turn what is raised because the database cannot be asked now into Unavailable."""
+    """Turn whatever the database or its driver raise into Unavailable, but for what is about our values."""
     try:
         yield
     except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
         raise Unavailable("The database does not answer.") from error
-    except sa.exc.DBAPIError as error:
-        if error.connection_invalidated or _is_away(getattr(error.orig, "sqlstate", None)):
+    except (sa.exc.DBAPIError, *_CONNECTING) as error:
+        if _is_about_values(error):
+            raise
+        if _is_away(sqlstate(error)):
             raise Unavailable("The database does not answer.") from error
-        raise
-    except asyncpg.PostgresError as error:  # of an attempt to connect, which SQLAlchemy 2.0 leaves as it is
-        if _is_away(error.sqlstate):
-            raise Unavailable("The database does not answer.") from error
-        raise
+        raise Refused("The database answers with an error.") from error
 
 
-def _is_away(sqlstate: str | None) -> bool:
-    """Whether the error is one of a server that starts, stops or is full: appendix A of its manual."""
-    return sqlstate is None or sqlstate[:2] in {"08", "53"} or sqlstate in {"57P01", "57P02", "57P03"}
+def sqlstate(error: BaseException) -> str | None:
+    """Return PostgreSQL's code of an error, where there is one: appendix A of its manual."""
+    found: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return found
+
+
+def _is_away(state: str | None) -> bool:
+    """Whether the server starts, stops or is full, or the connection broke."""
+    return state is None or state[:2] in {"08", "53"} or state in {"57P01", "57P02", "57P03"}
+
+
+def _is_about_values(error: BaseException) -> bool:
+    """Whether to ask again with the same values is of no use."""
+    if (state := sqlstate(error)) is not None:
+        return state[:2] in {"22", "23"}  # data exception, integrity constraint violation
+    # The driver's own complaint about a value is the cause of what SQLAlchemy makes of it.
+    cause = getattr(error, "orig", None) and error.orig.__cause__  # type: ignore[attr-defined]
+    return isinstance(cause, ValueError)
+
+
+def open_engine(url: URL, **options: Any) -> AsyncEngine:
+    """Return an engine that makes its connections anew when one of them can be of no more use."""
+    engine = create_async_engine(url, **options)
+    sa.event.listen(engine.sync_engine, "handle_error", _give_up_useless)
+    return engine
+
+
+def _give_up_useless(context: sa.engine.ExceptionContext) -> None:
+    # Of a server that takes no writes (25006) or says nothing; after a failover the address leads to another.
+    error = context.original_exception
+    if isinstance(error, TimeoutError) or sqlstate(error) == "25006":
+        context.is_disconnect = True

@@ -9,7 +9,15 @@ from typing import TypeVar
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.errors import ArchiveRefused, InternalError, JobCancelled, JobFailure, Superseded, Unavailable
+from flows.errors import (
+    ArchiveRefused,
+    InternalError,
+    JobCancelled,
+    JobFailure,
+    Superseded,
+    Unavailable,
+    with_cause,
+)
 from flows.jobs import Job, State
 from flows.runtime import Runtime, current
 from flows.store import CANCELLED_BY_VISITOR
@@ -85,7 +93,7 @@ async def patiently(ask: Callable[[], Awaitable[R]]) -> R:
         try:
             return await ask()
         except Unavailable as error:
-            logger.warning("%s Trying again in %.1f s.", error, delay)
+            logger.warning("Trying again in %.1f s: %s", delay, with_cause(error))
             await asyncio.sleep(delay)
             delay = min(2 * delay, 30.0)
 

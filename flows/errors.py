@@ -161,6 +161,8 @@ def with_cause(error: BaseException) -> str:
         # Only the first line: SQLAlchemy's others are the statement and a visitor's values.
         said = str(cause).partition("\n")[0]
         if said or not bottom:
-            bottom = f"{type(cause).__name__}: {said}" if said else type(cause).__name__
+            # PostgreSQL's code of the error, where it has one, is what its manual explains.
+            name = " ".join([type(cause).__name__, getattr(cause, "sqlstate", None) or ""]).rstrip()
+            bottom = f"{name}: {said}" if said else name
         cause = cause.__cause__
     return " ".join(f"{text} ({bottom})".split()) if bottom else " ".join(text.split())

@@ -28,6 +28,7 @@ from flows.errors import (
     JobFailure,
     StagingFailed,
     Unavailable,
+    with_cause,
 )
 from flows.jobs import Job, State
 from flows.pickers import PickerContext
@@ -63,7 +64,7 @@ async def _is_transient(task: Task[..., Any], task_run: TaskRun, state: PrefectS
         return False
     run = FlowRunContext.get()
     job_id = run.parameters["job_id"] if run is not None and run.parameters else None
-    logger.warning("Job %s waits in %s: %s", job_id, task.name, error)
+    logger.warning("Job %s waits in %s: %s", job_id, task.name, with_cause(error))
     if isinstance(job_id, int):
         with suppress(Unavailable):  # the database may be what is away
             await current().jobs.explain(job_id, f"Waiting: {error}")

@@ -113,7 +113,9 @@ def database_error(original: Exception) -> sqlalchemy.exc.DBAPIError:
     [
         (ConnectionRefusedError(), False),
         (sqlalchemy.exc.TimeoutError(), False),
+        (asyncpg.InvalidPasswordError("no"), False),
         (database_error(asyncpg.CannotConnectNowError()), False),
+        (database_error(asyncpg.ReadOnlySQLTransactionError()), False),
         # The job may be in the database: then it needs its archive.
         (database_error(asyncpg.ConnectionDoesNotExistError()), True),
         (TimeoutError(), True),

@@ -47,10 +47,26 @@ async def test_a_database_that_is_away(tmp_path: Path) -> None:
     worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn)
     said = bytearray()
     try:
-        await until(says(worker, said, b"The database does not answer. Trying again"))
+        await until(says(worker, said, b"Trying again in 0.5 s: The database does not answer. ("))
         worker.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(worker.wait, 30) == 0
         assert b"Traceback" not in said
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+async def test_a_database_that_does_not_let_it_in(tmp_path: Path, database_url: URL) -> None:
+    """A password may just be changing, so it waits; the log says for what."""
+    dsn = database_url.set(password="hush").render_as_string(hide_password=False)
+    worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn)
+    said = bytearray()
+    try:
+        await until(says(worker, said, b"(InvalidPasswordError 28P01: password authentication failed for"))
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+        assert b"Traceback" not in said
+        assert b"hush" not in said
     finally:
         worker.kill()
         worker.communicate()

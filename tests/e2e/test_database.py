@@ -1,18 +1,22 @@
-"""PostgreSQL is restarted or killed under load: requests wait or get 503, and nothing is lost."""
+"""PostgreSQL is restarted, killed or refuses: requests wait or get 503, and nothing is lost."""
 
 import asyncio
 import os
 import signal
 import uuid
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 
+import asyncpg
 import httpx
 import pytest
 
-from tests.e2e.service import Service, until
+from tests.e2e.service import Service, appears, until
 
 SCRIPT = "echo ran >>ledger; sleep 0.3"
 LONGEST = 60.0
+AWAY = "The database does not answer."
+REFUSES = "The database answers with an error."
 
 
 async def answered(ask: Awaitable[httpx.Response], away: list[httpx.Response]) -> httpx.Response | None:
@@ -21,15 +25,15 @@ async def answered(ask: Awaitable[httpx.Response], away: list[httpx.Response]) -
     if answer.status_code != 503:
         return answer
     assert answer.headers["Retry-After"] == "5"
-    assert answer.json()["detail"] == "The database does not answer."
+    assert answer.json()["detail"] in {AWAY, REFUSES}
     away.append(answer)
     await asyncio.sleep(0.05)
     return None
 
 
-async def submit(service: Service, away: list[httpx.Response]) -> int:
+async def submit(service: Service, away: list[httpx.Response], script: str = SCRIPT) -> int:
     headers = {"Content-Type": "application/zip", "Idempotency-Key": uuid.uuid4().hex}
-    content = service.archive({"script.sh": SCRIPT})
+    content = service.archive({"script.sh": script})
 
     async def ask() -> httpx.Response | None:
         return await answered(
@@ -89,3 +93,95 @@ async def test_the_database_is_restarted_under_load(service: Service, number: si
 
 async def _is_back(service: Service) -> bool:
     return (await service.client.get("/api/job/")).status_code == 200
+
+
+UNTIL_GO = """
+echo ran >>ledger
+trap 'echo told >told; exit 1' TERM
+while [ ! -e go ]; do sleep 0.05; done
+"""
+
+TO_ALL_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+@asynccontextmanager
+async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
+    dsn = service.environment["BARTENDER_DB_DSN"].replace("postgresql+asyncpg:", "postgresql:")
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def running(service: Service) -> int:
+    job_id = await submit(service, [], UNTIL_GO)
+    await appears(service.job_dir(job_id) / "ledger")
+    await service.state_is(job_id, "running")
+    return job_id
+
+
+async def is_refused(service: Service, ask: Awaitable[httpx.Response]) -> None:
+    answer = await ask
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["Retry-After"] == "5"
+    assert answer.json()["detail"] == REFUSES
+
+
+async def says(service: Service, mark: int, text: str) -> None:
+    async def look() -> bool:
+        return text in service.log()[mark:]
+
+    await until(look)
+
+
+async def test_a_database_that_takes_no_writes(service: Service) -> None:
+    """As in a failover: sessions that were made meanwhile stay read-only after it."""
+    job_id = await running(service)
+    mark = len(service.log())
+
+    async with database(service) as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        try:
+            await connection.execute(TO_ALL_SESSIONS)
+            await until(lambda: _is_back(service))
+            (service.job_dir(job_id) / "go").touch()
+            await says(
+                service, mark, f"Job {job_id} waits in collect: {REFUSES} (ReadOnlySQLTransactionError"
+            )
+            await says(service, mark, f"renew_lease: {REFUSES} (ReadOnlySQLTransactionError 25006: cannot ")
+            await is_refused(service, service.client.post(f"/api/job/{job_id}/name", json="x"))
+            assert (await service.job(job_id))["state"] == "running"
+        finally:
+            await connection.execute("SET default_transaction_read_only = off")
+            await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    await assert_ran_once(service, job_id, mark)
+
+
+async def test_a_column_that_is_away(service: Service) -> None:
+    """As while the schema is being changed."""
+    job_id = await running(service)
+    mark = len(service.log())
+    async with database(service) as connection:
+        await connection.execute("ALTER TABLE job RENAME COLUMN reason TO other")
+        try:
+            (service.job_dir(job_id) / "go").touch()
+            await says(service, mark, f"Job {job_id} waits in ")
+            await says(service, mark, f"{REFUSES} (UndefinedColumnError 42703: column ")
+            await is_refused(service, service.client.get(f"/api/job/{job_id}"))
+            await is_refused(service, service.client.get("/api/job/"))
+        finally:
+            await connection.execute("ALTER TABLE job RENAME COLUMN other TO reason")
+    await assert_ran_once(service, job_id, mark)
+
+
+async def assert_ran_once(service: Service, job_id: int, mark: int) -> None:
+    assert (await service.ended(job_id))["state"] == "ok"
+    assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+    assert not (service.job_dir(job_id) / "told").exists()
+    assert "Traceback" not in service.log()[mark:]
+    assert '" 500' not in service.log()[mark:]

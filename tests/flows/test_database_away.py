@@ -1,4 +1,4 @@
-"""What a database that stops, starts or dies looks like from here: Unavailable, and nothing else."""
+"""What a database that stops, starts, dies or refuses looks like from here: Unavailable, and nothing else."""
 
 import asyncio
 import os
@@ -8,12 +8,15 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
+import sqlalchemy as sa
+import sqlalchemy.exc
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from deployments import migrations
 from deployments.postgres import EmbeddedPostgres
-from flows.database import unavailable_when_away
-from flows.errors import Unavailable
+from flows.database import Database, open_engine, unavailable_when_away
+from flows.errors import Unavailable, with_cause
 from flows.store import JobStore
 
 
@@ -53,12 +56,69 @@ async def test_a_restart_of_the_database(tmp_path: Path, number: signal.Signals)
         await server.stop()
 
 
-@pytest.mark.parametrize("error", [asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError])
-def test_what_is_raised_while_connecting(error: type[asyncpg.PostgresError]) -> None:
-    with pytest.raises(Unavailable), unavailable_when_away():
-        raise error("not now")
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.CannotConnectNowError("starting up"),
+        asyncpg.TooManyConnectionsError("full"),
+        asyncpg.InvalidPasswordError("changed a moment ago"),
+        asyncpg.InterfaceError("the driver's own"),
+        asyncpg.TargetServerAttributeNotMatched("none of the hosts takes writes"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_raised_while_connecting(error: Exception) -> None:
+    with pytest.raises(Unavailable) as caught, unavailable_when_away():
+        raise error
+    assert caught.value.__cause__ is error
 
 
-def test_a_wrong_password_is_not_taken_for_a_database_that_is_away() -> None:
-    with pytest.raises(asyncpg.InvalidPasswordError), unavailable_when_away():
-        raise asyncpg.InvalidPasswordError("wrong")
+@pytest.mark.parametrize(
+    ("before", "statement", "state"),
+    [
+        ("SET default_transaction_read_only = on", "CREATE TABLE x ()", "25006"),
+        ("SET statement_timeout = 1", "SELECT pg_sleep(60)", "57014"),
+        ("ALTER TABLE job RENAME COLUMN reason TO other", "SELECT reason FROM job", "42703"),
+        ("SELECT", "DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''deadlock_detected''; END'", "40P01"),
+        ("SELECT", "DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''io_error''; END'", "58030"),
+        ("SELECT", "DO 'BEGIN RAISE EXCEPTION USING ERRCODE = ''internal_error''; END'", "XX000"),
+    ],
+)
+async def test_what_is_refused(engine: AsyncEngine, before: str, statement: str, state: str) -> None:
+    async def ask() -> None:
+        async with Database(engine).connection() as connection:
+            for part in before, statement:
+                await connection.execute(sa.text(part))
+
+    with pytest.raises(Unavailable, match="The database answers with an error") as caught:
+        await ask()
+    assert f" {state}: " in with_cause(caught.value)
+
+
+async def test_what_is_about_our_values(engine: AsyncEngine) -> None:
+    store = JobStore(engine)
+    job = await store.create(application="a", submitter="me", roles=[], command="x", token=uuid.uuid4())
+    with pytest.raises(sa.exc.DBAPIError, match="value out of int64 range"):  # the driver says so
+        await store.get(1 << 70)
+    with pytest.raises(sa.exc.DBAPIError, match="invalid byte sequence"):
+        await store.rename(job.id, "\0")
+    with pytest.raises(sa.exc.IntegrityError):
+        await store.add_completed(job_id=job.id, name="a", application="a", submitter="me")
+
+
+async def test_a_server_that_takes_no_writes_is_left(database_url: URL, engine: AsyncEngine) -> None:
+    """As after a failover: the address leads to another one, but connections stay where they are."""
+    own = open_engine(database_url)
+    store = JobStore(own)
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        alter = f"ALTER DATABASE {database_url.database} SET default_transaction_read_only"
+        await connection.execute(sa.text(f"{alter} = on"))
+        await asyncio.gather(*(store.of_submitter("me", limit=1, offset=0) for _ in range(5)))
+        await connection.execute(sa.text(f"{alter} = off"))
+    new = {"application": "a", "submitter": "me", "roles": [], "command": "x"}
+    with pytest.raises(Unavailable):
+        await store.create(**new, token=uuid.uuid4())  # type: ignore[arg-type]
+    jobs = [store.create(**new, token=uuid.uuid4()) for _ in range(5)]  # type: ignore[arg-type]
+    assert len(await asyncio.gather(*jobs)) == 5
+    await own.dispose()

@@ -33,7 +33,7 @@ def caused(*chain: BaseException) -> BaseException:
                 sqlalchemy.exc.DBAPIError("SELECT", ["secret"], Exception("x")),
                 asyncpg.CannotConnectNowError("starting up"),
             ],
-            "It is away. (CannotConnectNowError: starting up)",
+            "It is away. (CannotConnectNowError 57P03: starting up)",
         ),
         (
             [Unavailable("It is away."), sqlalchemy.exc.DBAPIError("SELECT", ["secret"], Exception("x"))],
