@@ -33,16 +33,26 @@ CANCELLED_BY_OPERATOR = JobCancelled("The job was cancelled by an operator.")
 async def end_of_job(job_id: int) -> AsyncIterator[None]:
     """See to it that the job ends, with a reason, when the steps do not end it.
 
-    A JobFailure and a cancellation on purpose end here: the job's row has them. Anything else is a mistake of
-    ours: the job ends with an internal error, and the exception goes on to the operator.
+    A JobFailure and a cancellation on purpose end here: the job's row has them. A part that is away ends
+    nothing: the flow run begins again. Anything else is a mistake of ours: the job ends with an internal
+    error, and the exception goes on to the operator.
     """
     runtime = current()
     try:
-        yield
+        async with _ended(runtime, job_id):
+            yield
     except Superseded as error:
         logger.warning("%s", error)
         runtime.superseded.set()
         await asyncio.Event().wait()  # the worker lets go of the flow run, and says nothing of it to Prefect
+
+
+@asynccontextmanager
+async def _ended(runtime: Runtime, job_id: int) -> AsyncIterator[None]:
+    try:
+        yield
+    except (Superseded, Unavailable):
+        raise
     except JobFailure as failure:
         job = await _abandon(runtime, job_id, failure)
         if isinstance(failure, ArchiveRefused):  # else it is kept for an operator's retry

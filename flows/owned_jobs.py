@@ -111,8 +111,10 @@ class OwnedJobs(JobStore):
         )
 
     async def release_flow_run(self, job_id: int) -> None:
-        """Put the job back among those that wait for a flow run."""
-        await self._change(job_id, ACTIVE, flow_run_id=None, owner=None)
+        """Put the job back among those that wait for a flow run; harmless when it is there."""
+        released = await self._update(_job.id == job_id, self._mine, ACTIVE, flow_run_id=None, owner=None)
+        if released is None and (await self.get(job_id)).owner is not None:
+            await self.owned(job_id)
 
     async def release(self, job_id: int) -> Job | None:
         """Note that there is nothing more to do for a job that has ended; return it, if it is there."""

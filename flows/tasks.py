@@ -27,7 +27,6 @@ from flows.errors import (
     InvalidUpload,
     JobFailure,
     StagingFailed,
-    Unavailable,
     with_cause,
 )
 from flows.jobs import Job, State
@@ -66,7 +65,8 @@ async def _is_transient(task: Task[..., Any], task_run: TaskRun, state: PrefectS
     job_id = run.parameters["job_id"] if run is not None and run.parameters else None
     logger.warning("Job %s waits in %s: %s", job_id, task.name, with_cause(error))
     if isinstance(job_id, int):
-        with suppress(Unavailable):  # the database may be what is away
+        # The database may be what is away; and whose the job is by now, the next try finds out.
+        with suppress(BartenderError):
             await current().jobs.explain(job_id, f"Waiting: {error}")
     return True
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import config
 from flows.destinations import Destination
+from flows.ending import end_of_job
 from flows.errors import DestinationRefused, Unavailable
 from flows.job import run_job
 from flows.jobs import Job
@@ -231,6 +232,41 @@ async def test_a_mistake_of_ours_ends_the_job_too(runtime: Runtime, scheduler: S
     assert "secret detail" not in str(ended.reason)
     assert state.is_failed()
     assert scheduler.cancelled == [str(job.token)]  # its command must not go on for nobody
+
+
+@pytest.mark.parametrize("error", [DestinationRefused("No."), RuntimeError("a bug")], ids=str)
+async def test_nothing_is_said_of_a_job_that_another_worker_took_over(
+    runtime: Runtime, engine: AsyncEngine, scheduler: Scheduler, error: Exception
+) -> None:
+    job = await new_job(runtime)
+    await runtime.jobs.set_destination(job.id, "local")
+    mine = OwnedJobs(engine, 1)  # it is not this one's
+
+    async def end() -> None:
+        async with end_of_job(job.id):
+            raise error
+
+    async with open_runtime(mine, runtime.config, runtime.place, pick_first) as own:
+        own.destinations._destinations["local"] = runtime.destinations["local"]
+        ending = asyncio.create_task(end())
+        await asyncio.wait(
+            [ending, asyncio.create_task(own.superseded.wait())], return_when="FIRST_COMPLETED"
+        )
+        assert own.superseded.is_set()
+        assert not ending.done()  # the flow has no end that Prefect could be told
+        ending.cancel()
+        await asyncio.wait([ending])
+    assert not scheduler.cancelled
+    assert (await runtime.jobs.get(job.id)).reason is None
+
+
+async def test_what_is_away_ends_no_job(runtime: Runtime, scheduler: Scheduler) -> None:
+    job = await new_job(runtime)
+    with pytest.raises(Unavailable):
+        async with end_of_job(job.id):
+            raise Unavailable("It is away.")
+    assert not scheduler.cancelled
+    assert not (await runtime.jobs.get(job.id)).state.is_final
 
 
 async def test_a_directory_that_was_there_is_not_run_in(runtime: Runtime) -> None:

@@ -103,7 +103,8 @@ async def test_a_job_without_its_flow_run_waits_again(store: OwnedJobs) -> None:
     job = await new(store)
     one = owner(store, 1)
     await one.claim_for_flow_run(job.id, uuid.uuid4())
-    await one.release_flow_run(job.id)
+    for _ in range(2):  # the answer to the first may have been lost
+        await one.release_flow_run(job.id)
     assert [waiting.id for waiting in await store.without_flow_run(limit=10)] == [job.id]
 
 
