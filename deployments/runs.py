@@ -45,6 +45,7 @@ class JobRuns:
         self._runtime = runtime
         self._runs: dict[UUID, _Run] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self._missing: set[UUID] = set()
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -65,6 +66,21 @@ class JobRuns:
         task = asyncio.create_task(self._tell(job), name=f"end of job {job.id}")
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+
+    async def resume_forgotten(self) -> None:
+        """Continue jobs that are this process's but not run: the answer that it got them was lost.
+
+        Only those that were missing at the look before, too: an answer may just be arriving.
+        """
+        missing = {number for number in await self._runtime.jobs.flow_runs() if number not in self._runs}
+        for flow_run_id in missing & self._missing:
+            job = await self._runtime.jobs.by_flow_run(flow_run_id)
+            if job is None or job.owner != self._runtime.jobs.owner:
+                continue
+            if job.id not in self._runtime.beginning:
+                logger.warning("Job %s is this worker's, but was not run; continuing it", job.id)
+                self.resume(job)
+        self._missing = missing
 
     def cancel(self, flow_run_id: UUID) -> None:
         """End the job of a flow run; harmless when it is not run here, or is being ended."""

@@ -159,6 +159,7 @@ class Worker:
                 repeat(self._renew_lease, RENEWAL_INTERVAL),
                 repeat(self._take_over, SWEEP_INTERVAL),
                 repeat(self._see_to_stranded_jobs, SWEEP_INTERVAL),
+                repeat(self._runs.resume_forgotten, SWEEP_INTERVAL),
                 when_woken(self._jobs_wait, self._claim, SWEEP_INTERVAL),
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),

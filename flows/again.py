@@ -20,12 +20,16 @@ async def run_again(job: Job, runtime: Runtime) -> Job | str | None:
         return _why_not(job)
     if not await asyncio.to_thread(runtime.place.upload(str(job.token)).exists):
         return "the archive of its files is not kept any more"
-    again = await runtime.jobs.run_again(job)
-    if again is None:
-        return None
-    logger.warning("Job %s is run again for an operator; it had ended: %s", job.id, job.reason)
-    # Its files are unpacked anew; those that are there are of the run that ended.
-    await asyncio.to_thread(remove_tree, runtime.place.job_dir(job.id))
+    runtime.beginning.add(job.id)
+    try:
+        again = await runtime.jobs.run_again(job)
+        if again is None:
+            return None
+        logger.warning("Job %s is run again for an operator; it had ended: %s", job.id, job.reason)
+        # Its files are unpacked anew; those that are there are of the run that ended.
+        await asyncio.to_thread(remove_tree, runtime.place.job_dir(job.id))
+    finally:
+        runtime.beginning.discard(job.id)
     return again
 
 

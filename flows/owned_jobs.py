@@ -69,6 +69,12 @@ class OwnedJobs(JobStore):
         jobs = await self._all(statement.values(owner=self.owner).returning(job_table))
         return sorted(jobs, key=lambda job: job.id)
 
+    async def flow_runs(self) -> set[uuid.UUID]:
+        """Return the flow runs of all jobs that this process owns."""
+        statement = sa.select(_job.flow_run_id).where(self._mine, _job.flow_run_id.is_not(None))
+        async with self.connection() as connection:
+            return set((await connection.execute(statement)).scalars())
+
     async def claim_for_flow_run(self, job_id: int, flow_run_id: uuid.UUID) -> bool:
         """Own the job to run it by this flow run.
 

@@ -17,6 +17,8 @@ from flows.places import Place
 class Runtime:
     """``cancelled`` are the ids of jobs whose flow runs are being cancelled on purpose.
 
+    ``beginning`` are the ids of jobs that this process owns and still prepares.
+
     ``superseded`` is set when another worker runs jobs of this one, which then must let go of all. ``disk``
     is that of the jobs' directories.
     """
@@ -28,6 +30,7 @@ class Runtime:
     destinations: Destinations
     disk: DurableDisk
     cancelled: set[int] = field(default_factory=set)
+    beginning: set[int] = field(default_factory=set)
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -40,8 +40,8 @@ async def workers(workerless: Service) -> AsyncIterator[StartWorker]:
     """Start workers by name beside `workerless`; they are ended, frozen ones too."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(name: str = "worker") -> subprocess.Popen[bytes]:
-        started.append(workerless.worker(name))
+    def start(name: str = "worker", **variables: str) -> subprocess.Popen[bytes]:
+        started.append(workerless.worker(name, **variables))
         return started[-1]
 
     yield start

@@ -1,11 +1,15 @@
-"""Workers that are killed or frozen: others continue their jobs, and nothing runs twice."""
+"""Workers that are killed or frozen, or lose answers: their jobs go on, and nothing runs twice."""
 
 import asyncio
 import os
+import re
 import signal
+
+from sqlalchemy import make_url
 
 from tests.e2e.conftest import StartWorker, job_runs, prefect_client
 from tests.e2e.service import Service, appears, until
+from tests.postgres_proxy import PostgresProxy
 
 RUNS_UNTIL_GO = "echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done; echo done"
 
@@ -74,3 +78,18 @@ async def test_the_successor_of_a_frozen_worker_takes_its_name(
     os.kill(first.pid, signal.SIGCONT)
     assert await asyncio.to_thread(first.wait, 60) == 2
     assert "a worker named same is running already" in workerless.log()
+
+
+async def test_answers_that_are_lost(workerless: Service, workers: StartWorker) -> None:
+    """The database gave the worker jobs, and the worker does not know."""
+    first = workers("same")
+    jobs = await running(workerless, 2)
+    first.kill()
+    async with PostgresProxy(make_url(workerless.environment["BARTENDER_DB_DSN"])).listening() as proxy:
+        taken_over, claimed = (re.compile(rb"sh script.sh.*UPDATE %d\0" % n, re.DOTALL) for n in (2, 1))
+        proxy.lose += [taken_over, claimed]
+        workers("same", BARTENDER_DB_DSN=proxy.dsn)
+        jobs.append(await workerless.run(RUNS_UNTIL_GO))
+        await appears(workerless.job_dir(jobs[-1]) / "ledger")
+        await assert_go_on(workerless, jobs)
+        assert not proxy.lose
