@@ -26,6 +26,7 @@ from deployments.dispatcher import Dispatcher
 from deployments.settings import Settings
 from flows import config as configuration
 from flows.config import Config
+from flows.database import close
 from flows.errors import ConfigurationError
 from flows.store import JobStore
 
@@ -114,7 +115,7 @@ def _lifespan(
             disk = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
             stack.push_async_callback(asyncio.to_thread, disk.shutdown)
             engine = open_engine(url, echo=settings.db_echo)
-            stack.push_async_callback(engine.dispose)
+            stack.push_async_callback(close, engine)
             store = JobStore(engine, turns())
             await stack.enter_async_context(verifier.keys.running())
             watcher = JobWatcher(store, most=settings.max_streams, most_of_user=settings.max_streams_per_user)

@@ -1,7 +1,18 @@
 """PostgreSQL's advisory locks, by name. A session that ends lets go of its own, however it ends."""
 
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
 import sqlalchemy as sa
+import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+SIGN_INTERVAL = 5.0
+"""Seconds between two signs of life of a session that keeps a lock."""
+
+ANSWER_SECONDS = 10.0
 
 # How pg_locks shows the one number of an advisory lock: in halves.
 _END_HOLDER = sa.text("""
@@ -24,3 +35,17 @@ async def try_lock(connection: AsyncConnection, name: str) -> bool:
 async def end_holder(connection: AsyncConnection, name: str, *, silent_for: float = 0.0) -> None:
     """End the session that has the lock, if it has said nothing for so many seconds."""
     await connection.execute(_END_HOLDER, {"name": name, "silent_for": silent_for})
+
+
+async def until_lost(connection: AsyncConnection) -> None:
+    """Give signs of life until the session ends, or is dead without anybody having noticed."""
+    lost = asyncio.Event()
+    with suppress(OSError, sa.exc.SQLAlchemyError, asyncpg.InterfaceError):
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        driver.add_termination_listener(lambda _: lost.set())
+        while not lost.is_set():
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await connection.execute(sa.select(1))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SIGN_INTERVAL):
+                    await lost.wait()

@@ -3,19 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-import asyncpg
-import sqlalchemy as sa
-import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from deployments.advisory_locks import end_holder, try_lock
+from deployments.advisory_locks import end_holder, try_lock, until_lost
 from deployments.background import cancel
 from flows.database import unavailable_when_away
 
-_SIGN_INTERVAL = 5.0
-_ANSWER_SECONDS = 10.0
 _PATIENCE = 20.0
 """Seconds without a sign from the one that leads, after which it is taken for frozen."""
 
@@ -27,13 +21,10 @@ class Leadership:
         self.lost = asyncio.Event()
 
     async def keep(self, connection: AsyncConnection) -> None:
-        """Give signs of life; a connection can also be dead without anybody having noticed."""
+        """Lead until the connection is lost."""
         try:
-            while not self.lost.is_set():
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    await connection.execute(sa.select(1))
-                await asyncio.sleep(_SIGN_INTERVAL)
-        except (OSError, sa.exc.SQLAlchemyError, asyncpg.InterfaceError):
+            await until_lost(connection)
+        finally:
             self.lost.set()
 
 
@@ -64,8 +55,6 @@ async def leadership(engine: AsyncEngine, purpose: str) -> AsyncIterator[Leaders
 @asynccontextmanager
 async def _kept(connection: AsyncConnection) -> AsyncIterator[Leadership]:
     held = Leadership()
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    driver.add_termination_listener(lambda _: held.lost.set())
     signs = asyncio.create_task(held.keep(connection), name="signs of leadership")
     try:
         yield held

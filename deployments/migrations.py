@@ -33,7 +33,7 @@ async def upgrade(url: URL) -> None:
 async def check(url: URL) -> None:
     """Raise ConfigurationError when the database cannot be reached or its schema is not this version's."""
     with explained(url):
-        await _run(url, _check)
+        await _run(url, _check, command_timeout=CONNECT_SECONDS)
 
 
 @contextmanager
@@ -48,8 +48,9 @@ def explained(url: URL) -> Iterator[None]:
         ) from error
 
 
-async def _run(url: URL, function: Callable[[Connection], None]) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool, connect_args={"timeout": CONNECT_SECONDS})
+async def _run(url: URL, function: Callable[[Connection], None], **options: float) -> None:
+    connect_args = {"timeout": CONNECT_SECONDS, **options}
+    engine = create_async_engine(url, poolclass=pool.NullPool, connect_args=connect_args)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(function)

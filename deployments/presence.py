@@ -5,13 +5,11 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-import asyncpg
-import sqlalchemy as sa
-import sqlalchemy.exc
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deployments.advisory_locks import end_holder, try_lock
-from flows.database import unavailable_when_away
+from deployments.advisory_locks import SIGN_INTERVAL, end_holder, try_lock, until_lost
+from flows.database import close, open_engine, unavailable_when_away
 from flows.errors import ConfigurationError, Unavailable, with_cause
 from flows.workers import Leases
 
@@ -19,10 +17,11 @@ logger = logging.getLogger(__name__)
 
 RECONNECT_INTERVAL = 0.5
 
+ANSWER_SECONDS = 3.0
+"""How long the database may be silent: short, so that a lease is renewed by another connection in time."""
+
 MAX_DELAY = 5.0
 """Seconds between tries while the database is away at the start."""
-
-_DATABASE_ERRORS = (OSError, sa.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class Presence:
@@ -35,9 +34,16 @@ class Presence:
     number: int
     """What fences the jobs of this process: see ``flows.workers``."""
 
-    def __init__(self, engine: AsyncEngine, name: str, host: str) -> None:
-        self._engine = engine
-        self._leases = Leases(engine)
+    def __init__(self, database: URL, name: str, host: str) -> None:
+        # Connections of its own: jobs that wait for theirs must not keep the lease waiting.
+        self._engine = open_engine(
+            database,
+            pool_size=3,
+            max_overflow=0,
+            pool_timeout=ANSWER_SECONDS,
+            connect_args={"timeout": ANSWER_SECONDS, "command_timeout": ANSWER_SECONDS},
+        )
+        self._leases = Leases(self._engine)
         self._name = name
         self._host = host
         self._lock_name = f"bartender worker {name}"
@@ -58,7 +64,7 @@ class Presence:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, MAX_DELAY)
             except BaseException:
-                await self._disconnect()
+                await self._close()
                 raise
             else:
                 return self
@@ -85,7 +91,7 @@ class Presence:
                 await self._leases.end(self.number)
         except Exception as error:  # it ends by itself a little later
             logger.warning("The lease of worker %s was not given back: %r", self._name, error)
-        await self._disconnect()
+        await self._close()
 
     async def renew(self) -> bool:
         """Prolong the lease; False when it was over: then others may run our jobs, and we must not."""
@@ -94,32 +100,33 @@ class Presence:
     async def keep(self, on_notice: Mapping[str, Callable[[], None]]) -> None:
         """Call what belongs to a channel whenever there is notice on it, and all after being away.
 
-        Connects again whenever the connection is lost.
+        Connects again whenever the connection is lost. Raises Unavailable when it cannot listen there.
         """
         while True:
             if self._connection is not None:
-                await self._listen(self._connection, on_notice)
+                try:
+                    await self._listen(self._connection, on_notice)
+                except Unavailable:
+                    await self._disconnect()
+                    raise
                 await self._disconnect()
                 logger.warning("The connection to the database was lost; connecting again")
             await asyncio.sleep(RECONNECT_INTERVAL)
             try:
                 if not await self._connect():
-                    logger.warning("Another worker took the name %s", self._name)
-            except (Unavailable, *_DATABASE_ERRORS) as error:
-                logger.debug("The database is away: %r", error)
+                    logger.warning("The name %s is another session's, perhaps the lost one", self._name)
+                    await self._end_session(silent_for=SIGN_INTERVAL + ANSWER_SECONDS)
+            except Unavailable as error:
+                logger.debug("The database is away: %s", with_cause(error))
 
     async def _listen(self, connection: AsyncConnection, on_notice: Mapping[str, Callable[[], None]]) -> None:
-        lost = asyncio.Event()
         driver: Any = (await connection.get_raw_connection()).driver_connection
-        try:
-            driver.add_termination_listener(lambda _: lost.set())
+        with unavailable_when_away():
             for channel in on_notice:
                 await driver.add_listener(channel, lambda _c, _p, name, _t: on_notice[name]())
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return
         for wake in on_notice.values():  # for what came while nobody listened
             wake()
-        await lost.wait()
+        await until_lost(connection)
 
     async def _connect(self) -> bool:
         with unavailable_when_away():
@@ -136,11 +143,15 @@ class Presence:
             await connection.close()
             return False
 
-    async def _end_session(self) -> None:
-        """End the database session of a worker that still has the name, but is frozen: its lease is over."""
+    async def _end_session(self, silent_for: float = 0.0) -> None:
+        """End the database session that still has the name, though whoever made it is frozen or cut off."""
         with unavailable_when_away():
             async with self._engine.connect() as connection:
-                await end_holder(connection, self._lock_name)
+                await end_holder(connection, self._lock_name, silent_for=silent_for)
+
+    async def _close(self) -> None:
+        await self._disconnect()
+        await close(self._engine)
 
     async def _disconnect(self) -> None:
         if self._connection is not None:

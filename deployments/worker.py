@@ -44,7 +44,7 @@ from deployments.upkeep import UpkeepRuns
 from flows import pickers
 from flows.again import run_again
 from flows.config import Config
-from flows.database import open_engine
+from flows.database import close, open_engine
 from flows.deletion import purge
 from flows.ending import describe, patiently
 from flows.errors import ConfigurationError
@@ -73,6 +73,9 @@ SWEEP_INTERVAL = 5.0
 PURGE_INTERVAL = 60.0
 
 LEFTOVERS_INTERVAL = 300.0
+
+ANSWER_SECONDS = 20.0
+"""How long the database may be silent to any question; the lease's are in ``deployments.presence``."""
 
 CLAIMS = 100
 """Jobs taken at once, so that several workers share a burst."""
@@ -155,7 +158,7 @@ class Worker:
             garbage.begin()
             reporter = Reporter(self._runtime, self._name)
             background = [
-                repeat(self._keep_presence, 1.0),
+                repeat(self._keep_presence, SWEEP_INTERVAL),
                 repeat(self._renew_lease, RENEWAL_INTERVAL),
                 repeat(self._take_over, SWEEP_INTERVAL),
                 repeat(self._see_to_stranded_jobs, SWEEP_INTERVAL),
@@ -184,10 +187,16 @@ class Worker:
         stack.enter_context(temporary_settings(_PREFECT_SETTINGS))
         place = replace(self._settings.place(self._config), worker=self._name)
         # Enough connections for the bursts of short transactions that thousands of jobs make.
-        engine = open_engine(database, echo=self._settings.db_echo, pool_size=10, max_overflow=10)
-        stack.push_async_callback(engine.dispose)
+        engine = open_engine(
+            database,
+            echo=self._settings.db_echo,
+            pool_size=10,
+            max_overflow=10,
+            connect_args={"timeout": ANSWER_SECONDS, "command_timeout": ANSWER_SECONDS},
+        )
+        stack.push_async_callback(close, engine)
         self._host = _host(place)
-        self._presence = await stack.enter_async_context(Presence(engine, self._name, self._host))
+        self._presence = await stack.enter_async_context(Presence(database, self._name, self._host))
         jobs = OwnedJobs(engine, self._presence.number)
         self._runtime = await stack.enter_async_context(open_runtime(jobs, self._config, place, self._picker))
         await patiently(lambda: forget_what_must_not_start(self._runtime))

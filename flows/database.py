@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import asyncpg
@@ -12,6 +12,8 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from flows.errors import Unavailable
+
+CLOSE_SECONDS = 3.0
 
 
 class Turns:
@@ -113,8 +115,15 @@ def open_engine(url: URL, **options: Any) -> AsyncEngine:
     return engine
 
 
+async def close(engine: AsyncEngine) -> None:
+    """Close the engine's connections, also where nobody is there any more to agree to that."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await engine.dispose()
+
+
 def _give_up_useless(context: sa.engine.ExceptionContext) -> None:
     # Of a server that takes no writes (25006) or says nothing; after a failover the address leads to another.
     error = context.original_exception
     if isinstance(error, TimeoutError) or sqlstate(error) == "25006":
-        context.is_disconnect = True
+        context.is_disconnect = context.invalidate_pool_on_disconnect = True

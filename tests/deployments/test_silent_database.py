@@ -1,0 +1,134 @@
+"""A database that says nothing any more, as behind a gateway that forgot the connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from deployments import advisory_locks, leadership, migrations, presence
+from deployments.presence import Presence
+from flows.database import Database, close, open_engine
+from flows.errors import ConfigurationError, Unavailable
+from flows.workers import Leases
+from tests.postgres_proxy import PostgresProxy
+from tests.waiting import until_it_works
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advisory_locks, "SIGN_INTERVAL", 0.1)
+    monkeypatch.setattr(advisory_locks, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(presence, "SIGN_INTERVAL", 0.1)
+    monkeypatch.setattr(presence, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(leadership, "_PATIENCE", 1.0)
+    monkeypatch.setattr(migrations, "CONNECT_SECONDS", 0.5)
+
+
+@pytest_asyncio.fixture
+async def proxy(database_url: URL) -> AsyncIterator[PostgresProxy]:
+    async with PostgresProxy(database_url).listening() as proxy:
+        yield proxy
+
+
+async def notice(engine: AsyncEngine, heard: asyncio.Event) -> None:
+    """Wait until a notice is heard that is given from now on."""
+    while not heard.is_set():
+        async with Database(engine).connection() as connection:
+            await connection.execute(sa.select(sa.func.pg_notify("channel", "")))
+        await asyncio.sleep(0.05)
+
+
+async def test_lease_and_notices(proxy: PostgresProxy, engine: AsyncEngine) -> None:
+    heard = asyncio.Event()
+    async with asyncio.timeout(60), Presence(proxy.url, "one", "host") as here:
+        keeping = asyncio.create_task(here.keep({"channel": heard.set}))
+        await notice(engine, heard)
+        assert await here.renew()
+        proxy.fall_silent()
+        with pytest.raises(Unavailable):
+            await here.renew()
+        with pytest.raises(Unavailable):  # by a new connection
+            await here.renew()
+        proxy.come_back()
+        assert await until_it_works(here.renew)
+        # The server has not noticed that the session before is dead, and that one has the name.
+        await until_it_works(lambda: has_another_session(here))
+        heard.clear()
+        await notice(engine, heard)
+        keeping.cancel()
+        await asyncio.wait([keeping])
+    assert await Leases(engine).live_until("one") is None
+
+
+async def has_another_session(here: Presence) -> None:
+    if here._connection is None or here._connection.invalidated:
+        raise Unavailable("Not yet.")
+    await here._connection.execute(sa.select(1))
+
+
+async def test_to_stop_does_not_wait_for_it(proxy: PostgresProxy) -> None:
+    async with asyncio.timeout(60):
+        engine = open_engine(proxy.url)
+        async with engine.connect(), engine.connect():
+            pass
+        async with Presence(proxy.url, "one", "host") as here:
+            keeping = asyncio.create_task(here.keep({}))
+            proxy.fall_silent()
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        await close(engine)
+
+
+async def test_what_was_silent_is_not_asked_again(proxy: PostgresProxy) -> None:
+    engine = open_engine(proxy.url, pool_size=2, connect_args={"timeout": 0.5, "command_timeout": 0.5})
+    leases = Leases(engine)
+    await asyncio.gather(*(leases.live_until("one") for _ in range(2)))
+    proxy.fall_silent()
+    proxy.come_back()
+    with pytest.raises(Unavailable):
+        await leases.live_until("one")
+    for _ in range(2):
+        await leases.live_until("one")
+    await close(engine)
+
+
+async def test_who_leads(proxy: PostgresProxy, engine: AsyncEngine) -> None:
+    cut_off = open_engine(proxy.url, connect_args={"timeout": 0.5, "command_timeout": 0.5})
+    async with asyncio.timeout(60):
+        async with leadership.leadership(cut_off, "test") as held:
+            assert held is not None
+            async with leadership.leadership(engine, "test") as other:
+                assert other is None
+            proxy.fall_silent()
+            await held.lost.wait()
+        with pytest.raises(Unavailable):
+            async with leadership.leadership(cut_off, "test"):
+                raise AssertionError("nobody has answered")
+        while True:  # the dead session has the lock until it was silent for long
+            async with leadership.leadership(engine, "test") as other:
+                if other is not None:
+                    break
+            await asyncio.sleep(0.1)
+    await close(cut_off)
+
+
+async def test_the_check_at_the_start(proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect: Callable[..., Awaitable[Any]] = asyncpg.connect
+
+    async def then_silent(*arguments: object, **options: object) -> Any:
+        connection = await connect(*arguments, **options)
+        proxy.fall_silent()
+        return connection
+
+    monkeypatch.setattr(asyncpg, "connect", then_silent)
+    async with asyncio.timeout(60):
+        with pytest.raises(ConfigurationError, match="it does not answer"):
+            await migrations.check(proxy.url)
