@@ -27,7 +27,7 @@ from pathlib import Path
 from flows.environments import clean_environment
 from flows.errors import CommandFailed, InternalError, JobFailure
 from flows.schedulers import Submission
-from flows.sessions import end_session, exit_of, is_alive
+from flows.sessions import end_session, exit_of, is_alive, is_shortage
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,9 @@ class LocalCommands:
         for token in self.tokens():
             try:
                 found.append(self._read(token))
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and is_shortage(error):
+                    raise
                 logger.exception("%s holds no submission and is left alone", self._directory / token)
         return sorted(found, key=lambda submission: submission.job_id)
 
@@ -161,7 +163,10 @@ class LocalCommands:
         )
 
     async def wait(self, token: str) -> End:
-        """Wait for the end of a command that has started, by whichever process."""
+        """Wait for the end of a command that has started, by whichever process; nothing of it is left then.
+
+        OSError when the machine cannot tell just now.
+        """
         child = self._children.get(token)
         if child is not None:
             await exit_of(child.pid, None)
@@ -172,7 +177,15 @@ class LocalCommands:
             # A second wrapper gives way to the first one, which then is what to wait for.
         if (process := await self._process(token)) is not None and self._returncode(token) is None:
             await exit_of(*process)
-        return End(self._returncode(token), self._failure(token))
+        end = End(self._returncode(token), self._failure(token))
+        if end.failure is not None:
+            # Its wrapper was killed, or whoever ended it was interrupted: the rest of it may go on.
+            await end_session(None, self._mark(token))
+        return end
+
+    @staticmethod
+    def _mark(token: str) -> str:
+        return f"{MARK}={token}"
 
     async def _process(self, token: str) -> tuple[int, int] | None:
         # The wrapper writes it right after it has made `started`; it was killed if it does not.
@@ -211,8 +224,8 @@ class LocalCommands:
         except FileExistsError:
             process = await self._process(token)
             # The session of a wrapper that is gone may be somebody else's by now.
-            leader = process[0] if process is not None and is_alive(*process) else None
-            await end_session(leader, f"{MARK}={token}")
+            leader = process if process is not None and is_alive(*process) else None
+            await end_session(leader, self._mark(token))
         else:
             (directory / "process").write_text("0 0")
 

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,8 @@ from flows.schedulers import Status, Submission
 from flows.threads import to_the_end
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class LocalConfig(BaseModel):
@@ -123,7 +126,11 @@ class LocalScheduler:
         """Take over what an earlier process left: what runs keeps its slot, what waits keeps its turn."""
         if self._recovered:
             return
-        for submission in self._commands.submissions():
+        try:
+            submissions = self._commands.submissions()
+        except OSError as error:
+            raise Unavailable(f"The commands of before cannot be read ({error.strerror}).") from error
+        for submission in submissions:
             self._admit(submission.token)
         self._recovered = True
 
@@ -168,28 +175,26 @@ class LocalScheduler:
 
     async def _launch(self, token: str) -> None:
         await self.may_start()
-        delay = 1.0
-        # It may be ended or forgotten while it waits here.
-        while self._commands.exists(token) and not self._commands.has_started(token):
-            try:
-                await self._commands.launch(token, await self._environment.variables())
-            except Exception:
-                # Out of processes or memory, or Prefect away while a block is to be read: it passes.
-                logger.exception("Command %s cannot start now; trying again in %.0f s", token, delay)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, 30.0)
-            else:
-                return
+        # Prefect may be away while a block is to be read.
+        await _insist(f"start command {token}", lambda: self._start(token), Exception)
+
+    async def _start(self, token: str) -> None:
+        # It may have been ended or forgotten while it waited.
+        if self._commands.exists(token) and not self._commands.has_started(token):
+            await self._commands.launch(token, await self._environment.variables())
 
     async def _wait(self, token: str) -> End:
         if self._time_limit is None:
-            return await self._commands.wait(token)
+            return await self._follow(token)
         remaining = self._time_limit - (time.time() - self._commands.started_at(token))
         ending = asyncio.get_running_loop().call_later(max(0.0, remaining), self._end_for_time, token)
         try:
-            return await self._commands.wait(token)
+            return await self._follow(token)
         finally:
             ending.cancel()
+
+    async def _follow(self, token: str) -> End:
+        return await _insist(f"follow command {token}", lambda: self._commands.wait(token), OSError)
 
     def _end_for_time(self, token: str) -> None:
         failure = TimeLimitExceeded(f"The command ran longer than the {self._time_limit:g} s it is allowed.")
@@ -202,3 +207,15 @@ class LocalScheduler:
             self._queue.remove(token)
             command.started.set()
             command.ended.set_result(End(None, failure))
+
+
+async def _insist(what: str, act: Callable[[], Awaitable[T]], passing: type[Exception]) -> T:
+    """Act until it works: the machine may be out of processes, memory, open files or room, which passes."""
+    delay = 1.0
+    while True:
+        try:
+            return await act()
+        except passing:
+            logger.exception("Cannot %s now; trying again in %.0f s", what, delay)
+        await asyncio.sleep(delay)
+        delay = min(2 * delay, 30.0)

@@ -122,7 +122,7 @@ class _Command:
             if pipe is not None:
                 pipe.close()
         if not self._ended_by_itself:
-            await end_session(process.pid, f"{MARK}={self._token}")  # those that left its group, too
+            await end_session((process.pid, None), f"{MARK}={self._token}")  # those that left its group, too
             await exit_of(process.pid, None)
             process.wait()
 

@@ -1,6 +1,7 @@
 """Processes of this machine, and the sessions that they lead. Linux only: ends are learned from pidfds."""
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -15,6 +16,14 @@ TERMINATION_GRACE = 3.0
 
 _KILLING_SECONDS = 10.0
 _LOOK_INTERVAL = 0.02
+
+Leader = tuple[int, int | None]
+"""Process id and start time of who leads a session, as for ``exit_of``."""
+
+
+def is_shortage(error: OSError) -> bool:
+    """Whether the machine cannot look just now: it says nothing of what was to be looked at."""
+    return error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 async def exit_of(pid: int, start_time: int | None) -> None:
@@ -58,11 +67,12 @@ def _status(pid: int) -> list[str]:
         return []
 
 
-async def end_session(leader: int | None, mark: str) -> None:
+async def end_session(leader: Leader | None, mark: str) -> None:
     """End the processes of a session, and those that left it: ``mark``, NAME=value, is in their environment.
 
     All have the grace, whichever ends first; only the leader is not told but killed, when it is alone.
     Returns when none is left that still runs; one that has ended may still wait for its parent to notice.
+    OSError when this machine is short of what is needed to look.
     """
     for number, patience in ((signal.SIGTERM, TERMINATION_GRACE), (signal.SIGKILL, _KILLING_SECONDS)):
         with suppress(TimeoutError):
@@ -70,10 +80,10 @@ async def end_session(leader: int | None, mark: str) -> None:
                 await _end_all(leader, mark, number)
                 if number == signal.SIGKILL:
                     return
-    logger.error("Processes of session %s do not end", leader)
+    logger.error("Processes of session %s, %s, do not end", leader, mark)
 
 
-async def _end_all(leader: int | None, mark: str, number: signal.Signals) -> None:
+async def _end_all(leader: Leader | None, mark: str, number: signal.Signals) -> None:
     told: set[int] = set()
     looks_without = 0
     # Twice without any: one may start another after /proc was listed and end before it is looked at.
@@ -86,16 +96,33 @@ async def _end_all(leader: int | None, mark: str, number: signal.Signals) -> Non
             await asyncio.sleep(_LOOK_INTERVAL)
 
 
-def _signal(leader: int | None, mark: str, number: signal.Signals, told: set[int]) -> set[int]:
+def _signal(leader: Leader | None, mark: str, number: signal.Signals, told: set[int]) -> set[int]:
     """Send the signal to all members that were not told; return all that there are."""
+    session = None if leader is None or _is_reused(*leader) else leader[0]
     members = set()
     for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):  # noqa: PTH208 - many, quickly
-        with suppress(OSError), _held(pid) as descriptor:
-            if (pid != leader or number == signal.SIGKILL) and _is_member(pid, leader, mark):
+        with _unless_gone(), _held(pid) as descriptor:
+            if (pid != session or number == signal.SIGKILL) and _is_member(pid, session, mark):
                 members.add(pid)
                 if pid not in told:
                     signal.pidfd_send_signal(descriptor, number)
     return members
+
+
+def _is_reused(pid: int, start_time: int | None) -> bool:
+    """Whether another process has the number by now, and with it the session."""
+    fields = _status(pid)
+    return start_time is not None and bool(fields) and int(fields[19]) != start_time
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Pass over a process that has ended or is somebody else's, not over one that could not be looked at."""
+    try:
+        yield
+    except OSError as error:
+        if is_shortage(error):
+            raise
 
 
 @contextmanager
@@ -108,8 +135,10 @@ def _held(pid: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _is_member(pid: int, leader: int | None, mark: str) -> bool:
+def _is_member(pid: int, session: int | None, mark: str) -> bool:
     fields = _status(pid)
     if not fields or fields[0] in "ZX":
         return False
-    return int(fields[3]) == leader or mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    if int(fields[3]) == session:
+        return True
+    return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import resource
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from flows import sessions
-from flows.errors import JobCancelled, TimeLimitExceeded
+from flows.errors import CommandFailed, JobCancelled, TimeLimitExceeded, Unavailable
 from flows.local_commands import MARK
 from flows.local_scheduler import LocalScheduler
 from flows.places import Place
@@ -24,6 +27,8 @@ CLEANS_UP = """sh -c '
     echo >ready
     while :; do sleep 0.05; done'"""
 GOES_ON = "sh -c 'trap \"echo >told\" TERM; echo >ready; while :; do sleep 0.05; done'"
+
+WAITS = "echo >ready; while [ ! -e go ]; do sleep 0.05; done"
 
 
 @pytest.fixture
@@ -58,6 +63,32 @@ def _marked(mark: bytes) -> Iterator[int]:
         with suppress(OSError):
             if mark in environment.read_bytes().split(b"\0"):
                 yield int(environment.parent.name)
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """Another command's process, which leads a session of its own."""
+    environment = {**os.environ, MARK: "another"}
+    with subprocess.Popen(["sleep", "1000"], env=environment, start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+@contextmanager
+def descriptors(left: int) -> Iterator[None]:
+    """Let this process open no more than that for a while."""
+    os.close(lowest := os.open("/", os.O_RDONLY))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def kill_wrapper(place: Place, job: Submission) -> None:
+    process = place.commands / "here" / job.token / "process"
+    os.kill(int(process.read_text().split()[0]), signal.SIGKILL)
 
 
 async def started(scheduler: LocalScheduler, place: Place, command: str) -> tuple[Submission, str]:
@@ -127,3 +158,76 @@ async def test_the_next_ends_what_was_interrupted(
     await second.cancel(scheduler_id)
     assert not running(job)
     assert isinstance((await statuses(second, scheduler_id))[-1].failure, JobCancelled)
+
+
+async def test_nothing_outlives_a_killed_wrapper(
+    make: Callable[..., LocalScheduler],
+    place: Place,
+    bystander: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 0.2)
+    scheduler = make()
+    job, scheduler_id = await started(scheduler, place, f"setsid {GOES_ON} & {GOES_ON}")
+    watching = asyncio.create_task(statuses(scheduler, scheduler_id))
+    kill_wrapper(place, job)
+    end = (await watching)[-1]
+    assert not running(job)
+    assert (end.returncode, str(end.failure)) == (
+        None,
+        "The command was killed before it could end by itself.",
+    )
+    assert isinstance(end.failure, CommandFailed)
+    assert bystander.poll() is None
+
+
+async def test_what_an_interrupted_end_left_is_ended_before_the_end_is_told(
+    make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 600.0)
+    first = make(time_limit=1000)
+    job, scheduler_id = await started(first, place, f"{GOES_ON} & wait")
+    await first.close()
+    os.utime(place.commands / "here" / job.token / "started", (0, 0))
+    second = make(time_limit=1000)
+    watching = asyncio.create_task(statuses(second, scheduler_id))
+    await until((job.directory / "told").exists)
+    watching.cancel()
+    await second.close()
+    kill_wrapper(place, job)  # which would wait a minute for its end
+    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 0.2)
+    end = (await statuses(make(), scheduler_id))[-1]
+    assert not running(job)
+    assert isinstance(end.failure, TimeLimitExceeded)
+
+
+async def test_a_command_that_cannot_be_followed_now_is_not_given_up(
+    make: Callable[..., LocalScheduler], place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make()
+    job, scheduler_id = await started(first, place, f"{WAITS}; exit 4")
+    await first.close()
+    second = make()
+    with descriptors(0), pytest.raises(Unavailable):
+        await statuses(second, scheduler_id)
+    await second.cancel("another")  # takes over what there is, and lets no task run
+    with descriptors(0):
+        watching = asyncio.create_task(statuses(second, scheduler_id))
+        await until(lambda: f"Cannot follow command {job.token} now" in caplog.text)
+    (job.directory / "go").touch()
+    assert (await watching)[-1].returncode == 4
+
+
+@pytest.mark.parametrize("left", [0, 1])
+async def test_processes_that_cannot_be_looked_at_are_not_taken_for_ended(
+    make: Callable[..., LocalScheduler], place: Place, left: int
+) -> None:
+    job, _ = await started(make(), place, GOES_ON)
+    with descriptors(left), pytest.raises(OSError, match="Too many open files"):
+        await end_session(None, f"{MARK}={job.token}")
+    assert running(job)
+
+
+async def test_a_session_whose_number_is_somebody_elses_by_now(bystander: subprocess.Popen[bytes]) -> None:
+    await end_session((bystander.pid, 1), f"{MARK}=none")
+    assert bystander.poll() is None
