@@ -8,7 +8,7 @@ Each has a directory, named by its token, that also is the proof of what became 
     process           "<pid> <start time>" of the wrapper, in clock ticks since boot (proc(5), stat field 22)
     returncode        of the command, once it has ended
     failure           why it was ended by us, if it was
-    room/             keeps place on the disk for process and returncode, which are made of files in it
+    room/             keeps place on the disk for the last three, which are made of files in it
 
 The wrapper leads a session of its own. Linux only: ends are learned from pidfds, without polling.
 """
@@ -16,6 +16,7 @@ The wrapper leads a session of its own. Linux only: ends are learned from pidfds
 import asyncio
 import json
 import logging
+import os
 import shutil
 import subprocess
 import time
@@ -42,6 +43,7 @@ mkdir "$1/started" 2>/dev/null || { [ -d "$1/started" ] && exit 0; exit 75; }
 read -r stat </proc/$$/stat
 set -- "$1" "$2" $stat
 printf '%s %s ' $$ ${24} 1<>"$1/room/process" && mv "$1/room/process" "$1/process" || exit 75
+[ ! -e "$1/failure" ] || exit 0
 trap : TERM
 if cd "$2"; then
     "$0" "$1/command" >stdout.txt 2>stderr.txt </dev/null
@@ -55,7 +57,7 @@ printf '%s ' $code 1<>"$1/room/returncode" && mv "$1/room/returncode" "$1/return
 kill -9 0
 """
 
-_ROOM = 64
+_ROOM = {"process": 64, "returncode": 64, "failure": 1024}  # bytes
 
 _NOT_STARTED = 75  # EX_TEMPFAIL of sysexits.h
 
@@ -77,6 +79,7 @@ class LocalCommands:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._not_noted: dict[str, JobFailure] = {}
 
     def add(self, submission: Submission) -> None:
         """Write the command down; a token that is there already is left as it is."""
@@ -87,8 +90,8 @@ class LocalCommands:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         (draft / "room").mkdir()
-        for name in ("process", "returncode"):
-            (draft / "room" / name).write_text(" " * _ROOM)
+        for name, size in _ROOM.items():
+            (draft / "room" / name).write_text(" " * size)
         (draft / "command").write_text(submission.command + "\n", encoding="utf-8")
         content = asdict(submission) | {"directory": str(submission.directory)}
         (draft / "submission.json").write_text(json.dumps(content), encoding="utf-8")
@@ -205,20 +208,32 @@ class LocalCommands:
             return None
 
     def _failure(self, token: str) -> JobFailure | None:
-        try:
-            kind, _, text = (self._at(token) / "failure").read_text().partition("\n")
-        except FileNotFoundError:
-            if self._returncode(token) is None:
-                return CommandFailed("The command was killed before it could end by itself.")
+        if (noted := self.ending(token) or self._not_noted.get(token)) is not None:
+            return noted
+        if self._returncode(token) is not None:
             return None
-        return JobFailure.of_kind(kind, text)
+        if (self._at(token) / "failure").exists():  # empty, by an earlier version
+            return InternalError("The command was ended, and the disk had no room for the reason.")
+        return CommandFailed("The command was killed before it could end by itself.")
+
+    def ending(self, token: str) -> JobFailure | None:
+        """Return why somebody began to end the command, who may have been interrupted in it."""
+        try:
+            text = (self._at(token) / "failure").read_text(encoding="utf-8", errors="replace").rstrip()
+        except FileNotFoundError:
+            return None
+        kind, _, reason = text.partition("\n")
+        return JobFailure.of_kind(kind, reason) if kind else None
 
     async def end(self, token: str, failure: JobFailure) -> None:
-        """End the command and all that it started; one that has not started never will."""
+        """End the command and all that it started; one that has not started never will.
+
+        OSError when the machine cannot just now. What was begun by then is done; do it again.
+        """
         directory = self._at(token)
         if not directory.is_dir() or self._returncode(token) is not None:
             return
-        (directory / "failure").write_text(f"{failure.kind}\n{failure}")
+        self._note(token, failure)
         try:
             (directory / "started").mkdir()
         except FileExistsError:
@@ -227,12 +242,37 @@ class LocalCommands:
             leader = process if process is not None and is_alive(*process) else None
             await end_session(leader, self._mark(token))
         else:
-            (directory / "process").write_text("0 0")
+            _write(directory, "process", "0 0")
+
+    def _note(self, token: str, failure: JobFailure) -> None:
+        if self.ending(token) is not None:
+            return  # by whoever was first
+        try:
+            _write(self._at(token), "failure", f"{failure.kind}\n{failure}")
+        except OSError as error:
+            if is_shortage(error):
+                raise
+            # An earlier version kept no room for it. To end the command may be what makes room.
+            logger.exception("Why command %s is ended cannot be noted; it is ended all the same", token)
+            self._not_noted[token] = failure
 
     def forget(self, token: str) -> None:
         """Remove the command's directory."""
+        self._not_noted.pop(token, None)
         directory = self._at(token)
         removed = directory.with_name(f".{token}")
         with suppress(FileNotFoundError):
             directory.rename(removed)
         shutil.rmtree(removed, ignore_errors=True)
+
+
+def _write(directory: Path, name: str, text: str) -> None:
+    """Write a file into the room that was kept for it, if any was; it is there as a whole or not at all."""
+    size = _ROOM[name]
+    content = text.encode()[:size].decode(errors="ignore").encode().ljust(size)
+    room = directory / "room" / name
+    room.parent.mkdir(exist_ok=True)
+    # Not truncated: that would give the room away.
+    with os.fdopen(os.open(room, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as file:
+        file.write(content)
+    room.rename(directory / name)

@@ -41,7 +41,6 @@ class _Command:
         self.started = asyncio.Event()
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self.runner: asyncio.Task[None] | None = None
-        self.ender: asyncio.Task[None] | None = None
 
 
 class LocalScheduler:
@@ -96,7 +95,10 @@ class LocalScheduler:
 
     async def cancel(self, scheduler_id: str) -> None:
         self._recover()
-        await self._end(scheduler_id, JobCancelled("The job was cancelled."))
+        try:
+            await self._end(scheduler_id, JobCancelled("The job was cancelled."))
+        except OSError as error:
+            raise Unavailable(f"The command cannot be ended now ({error.strerror}).") from error
 
     async def forget(self, scheduler_id: str) -> None:
         command = self._known.pop(scheduler_id, None)
@@ -114,7 +116,7 @@ class LocalScheduler:
     async def close(self) -> None:
         """Stop looking after the commands, which go on."""
         self._closed = True
-        tasks = [task for c in self._known.values() for task in (c.runner, c.ender) if task is not None]
+        tasks = [command.runner for command in self._known.values() if command.runner is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -166,7 +168,8 @@ class LocalScheduler:
         except Exception as error:
             # A mistake of ours must not keep the slot, nor let the job wait for ever.
             logger.exception("Command %s cannot be looked after", token)
-            command.ended.set_result(End(None, InternalError(f"The command could not be run: {error}.")))
+            if not command.ended.done():
+                command.ended.set_result(End(None, InternalError(f"The command could not be run: {error}.")))
         finally:
             command.started.set()
             self._busy -= 1
@@ -184,21 +187,25 @@ class LocalScheduler:
             await self._commands.launch(token, await self._environment.variables())
 
     async def _wait(self, token: str) -> End:
-        if self._time_limit is None:
-            return await self._follow(token)
-        remaining = self._time_limit - (time.time() - self._commands.started_at(token))
-        ending = asyncio.get_running_loop().call_later(max(0.0, remaining), self._end_for_time, token)
+        ender = asyncio.create_task(self._end_when_due(token), name=f"end {token}")
         try:
-            return await self._follow(token)
+            return await _insist(f"follow command {token}", lambda: self._commands.wait(token), OSError)
         finally:
-            ending.cancel()
+            ender.cancel()
+            await asyncio.gather(ender, return_exceptions=True)
 
-    async def _follow(self, token: str) -> End:
-        return await _insist(f"follow command {token}", lambda: self._commands.wait(token), OSError)
+    async def _end_when_due(self, token: str) -> None:
+        await _insist(f"end command {token}", lambda: self._end_for_time(token), Exception)
 
-    def _end_for_time(self, token: str) -> None:
-        failure = TimeLimitExceeded(f"The command ran longer than the {self._time_limit:g} s it is allowed.")
-        self._known[token].ender = asyncio.create_task(self._end(token, failure), name=f"end {token}")
+    async def _end_for_time(self, token: str) -> None:
+        """End the command when its time is over, or at once when somebody was interrupted in ending it."""
+        failure = self._commands.ending(token)
+        if failure is None:
+            if (limit := self._time_limit) is None:
+                return
+            await asyncio.sleep(limit - (time.time() - self._commands.started_at(token)))
+            failure = TimeLimitExceeded(f"The command ran longer than the {limit:g} s it is allowed.")
+        await self._end(token, failure)
 
     async def _end(self, token: str, failure: JobFailure) -> None:
         await self._commands.end(token, failure)

@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.service import Service, appears, until
+from tests.flows.test_local_endings import CLEANS_UP
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 
@@ -29,6 +30,9 @@ destinations:
   local:
     scheduler: {type: memory, slots: 10}
     filesystem: {type: local}
+  limited:
+    scheduler: {type: eager, timeout: 3, max_load: 1000}
+    filesystem: {type: local}
 """
 CLUSTER = """
   cluster:
@@ -37,7 +41,7 @@ CLUSTER = """
 """
 PICKER = """
 def by_file(job_dir, application_name, submitter, context):
-    return "cluster" if (job_dir / "cluster").exists() else "local"
+    return next((name for name in ("cluster", "limited") if (job_dir / name).exists()), "local")
 """
 
 SMALL = "size=4m"
@@ -207,6 +211,24 @@ async def test_commands(service: SmallDisks) -> None:
     assert (await service.ended(waits))["state"] == "ok"
     for job_id in (runs, waits):
         assert (service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+
+
+async def test_endings(service: SmallDisks) -> None:
+    """Commands can be ended on a full disk, for the reason that there was, with time to clean up."""
+    script = f"{CLEANS_UP} & wait"
+    limited = await service.submit({"script.sh": script, "limited": ""})
+    cancelled = await service.run(script)
+    jobs = [service.job_dir(job_id) for job_id in (limited, cancelled)]
+    for job in jobs:
+        await appears(job / "ready")
+    fill(service.disk("commands"))
+    await service.client.post(f"/api/job/{cancelled}/cancel")
+    ends = [await service.ended(job_id) for job_id in (limited, cancelled)]
+    assert [end["reason"] for end in ends] == [
+        "The command ran longer than the 3 s it is allowed.",
+        "You cancelled the job.",
+    ]
+    assert [(job / "cleaned.txt").exists() for job in jobs] == [True, True]
 
 
 async def test_outputs_of_a_cluster(

@@ -13,7 +13,7 @@ import pytest
 
 from flows import sessions
 from flows.errors import CommandFailed, JobCancelled, TimeLimitExceeded, Unavailable
-from flows.local_commands import MARK
+from flows.local_commands import MARK, LocalCommands
 from flows.local_scheduler import LocalScheduler
 from flows.places import Place
 from flows.schedulers import Submission
@@ -231,3 +231,99 @@ async def test_processes_that_cannot_be_looked_at_are_not_taken_for_ended(
 async def test_a_session_whose_number_is_somebody_elses_by_now(bystander: subprocess.Popen[bytes]) -> None:
     await end_session((bystander.pid, 1), f"{MARK}=none")
     assert bystander.poll() is None
+
+
+async def test_a_time_limit_is_tried_until_it_works(
+    make: Callable[..., LocalScheduler], place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make(time_limit=1000)
+    job, scheduler_id = await started(first, place, CLEANS_UP)
+    await first.close()
+    os.utime(place.commands / "here" / job.token / "started", (0, 0))
+    second = make(time_limit=1000)
+    await second.cancel("another")  # takes over what there is, and lets no task run
+    with descriptors(0):
+        watching = asyncio.create_task(statuses(second, scheduler_id))
+        await until(lambda: f"Cannot end command {job.token} now" in caplog.text)
+    assert isinstance((await watching)[-1].failure, TimeLimitExceeded)
+    assert (job.directory / "cleaned.txt").exists()
+    assert not running(job)
+
+
+async def test_a_cancellation_that_cannot_be_done_now_is_to_be_tried_again(
+    make: Callable[..., LocalScheduler], place: Place
+) -> None:
+    scheduler = make()
+    job, scheduler_id = await started(scheduler, place, WAITS)
+    with descriptors(0), pytest.raises(Unavailable, match="Too many open files"):
+        await scheduler.cancel(scheduler_id)
+    await scheduler.cancel(scheduler_id)
+    assert not running(job)
+
+
+@pytest.mark.parametrize("room", ["", "no room", "nothing"])
+async def test_commands_of_earlier_versions_end_on_a_full_disk(
+    make: Callable[..., LocalScheduler], place: Place, room: str
+) -> None:
+    first = make(time_limit=1000)
+    job, scheduler_id = await started(first, place, WAITS)
+    await first.close()
+    directory = place.commands / "here" / job.token
+    (directory / "room" / "failure").unlink()
+    if room == "no room":
+        (directory / "room" / "failure").symlink_to("/dev/full")
+    if room == "nothing":
+        (directory / "room" / "returncode").unlink()
+        (directory / "room").rmdir()
+    os.utime(directory / "started", (0, 0))
+    end = (await statuses(make(time_limit=1000), scheduler_id))[-1]
+    assert isinstance(end.failure, TimeLimitExceeded)
+    assert not running(job)
+
+
+@pytest.mark.parametrize(
+    ("command", "returncode", "reason"),
+    [
+        (f"{WAITS}; exit 3", 3, None),
+        (f"{WAITS}; kill -9 $PPID", None, "The command was ended, and the disk had no room for the reason."),
+    ],
+)
+async def test_an_empty_reason_of_an_earlier_version(
+    make: Callable[..., LocalScheduler],
+    place: Place,
+    command: str,
+    returncode: int | None,
+    reason: str | None,
+) -> None:
+    scheduler = make()
+    job, scheduler_id = await started(scheduler, place, command)
+    (job.directory / "go").touch()
+    if returncode is not None:
+        await statuses(scheduler, scheduler_id)
+    (place.commands / "here" / job.token / "failure").touch()
+    end = (await statuses(make(), scheduler_id))[-1]
+    assert (end.returncode, end.failure and str(end.failure)) == (returncode, reason)
+
+
+async def test_a_long_reason_is_cut(make: Callable[..., LocalScheduler], place: Place) -> None:
+    job = submission(place, "true")
+    commands = LocalCommands(place.commands / "here")
+    commands.add(job)
+    kept = (place.commands / "here" / job.token / "room" / "failure").stat()
+    await commands.end(job.token, CommandFailed("\N{SNOWMAN}" * 1000))
+    failure = place.commands / "here" / job.token / "failure"
+    assert (failure.stat().st_ino, failure.stat().st_size) == (kept.st_ino, kept.st_size)
+    end = (await statuses(make(), job.token))[-1]
+    assert isinstance(end.failure, CommandFailed)
+    assert set(str(end.failure)) == {"\N{SNOWMAN}"}
+
+
+async def test_a_queued_command_whose_end_was_interrupted_never_starts(place: Place) -> None:
+    job = submission(place, "echo ran >ledger")
+    commands = LocalCommands(place.commands / "here")
+    commands.add(job)
+    (place.commands / "here" / job.token / "failure").write_text("cancelled\nThe job was cancelled.")
+    await commands.launch(job.token, {})
+    end = await commands.wait(job.token)
+    assert isinstance(end.failure, JobCancelled)
+    assert not (job.directory / "ledger").exists()
