@@ -11,6 +11,7 @@ from typing import BinaryIO
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from flows.durability import fsync
 from flows.errors import InvalidUpload, Unavailable, VisitorError
 
 # Bytes handed to a thread at once: enough for the hand-over to cost nothing, too few to be felt in memory.
@@ -74,7 +75,7 @@ class Archive:
         """Return once neither the content nor the name can be lost to a power cut."""
         try:
             for path in (self.path, self.path.parent):
-                _fsync(path)
+                fsync(path)
         except OSError as error:
             raise storage_error(error) from error
 
@@ -91,14 +92,6 @@ class Archive:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             self._file = os.fdopen(descriptor, "wb", buffering=0)
         return self._file
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def storage_error(error: OSError) -> Exception:

@@ -1,4 +1,4 @@
-"""What was written is made to outlive a power cut: one call of the system for all who ask at once."""
+"""What was written is made to outlive a power cut: one file, or all of a disk for all who ask at once."""
 
 import asyncio
 import ctypes
@@ -37,6 +37,15 @@ class DurableDisk:
         # Whoever comes from now on may have written more than this call sees.
         self._now, self._next = self._next, None
         await asyncio.to_thread(_syncfs, self._directory)
+
+
+def fsync(path: Path) -> None:
+    """Return when the content of the file, or the names in the directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _syncfs(directory: Path) -> None:

@@ -4,13 +4,15 @@ Each has a directory, named by its token, that also is the proof of what became 
 
     submission.json   what is to run
     command           the shell script of it
+    boot              names the machine's boot in which the wrapper was started, as a symbolic link
     started/          made by the command's wrapper: only the first wrapper of a token gets further
     process           "<pid> <start time>" of the wrapper, in clock ticks since boot (proc(5), stat field 22)
     returncode        of the command, once it has ended
     failure           why it was ended by us, if it was
     room/             keeps place on the disk for the last three, which are made of files in it
 
-The wrapper leads a session of its own. Linux only: ends are learned from pidfds, without polling.
+The wrapper leads a session of its own. Linux only: ends are learned from pidfds, without polling. A power cut
+leaves the first as a whole, and ``boot`` where the command can have begun; all else may be missing or empty.
 """
 
 import asyncio
@@ -25,10 +27,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flows.durability import fsync
 from flows.environments import clean_environment
-from flows.errors import CommandFailed, InternalError, JobFailure
+from flows.errors import CommandFailed, DestinationFailed, InternalError, JobFailure
 from flows.schedulers import Submission
-from flows.sessions import end_session, exit_of, is_alive, is_shortage
+from flows.sessions import boot_id, end_session, exit_of, is_alive, is_shortage
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +85,14 @@ class LocalCommands:
         self._not_noted: dict[str, JobFailure] = {}
 
     def add(self, submission: Submission) -> None:
-        """Write the command down; a token that is there already is left as it is."""
-        directory = self._at(submission.token)
-        if directory.exists():
-            return
+        """Write the command down, durably; a token that is there is left as it is, if it can be run."""
+        token = submission.token
+        if not (self.exists(token) and self.can_run(token)):
+            self.forget(token)
+            self._write_down(submission)
+        fsync(self._at(token).parent)
+
+    def _write_down(self, submission: Submission) -> None:
         draft = self._directory / f".{submission.token}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -95,7 +102,9 @@ class LocalCommands:
         (draft / "command").write_text(submission.command + "\n", encoding="utf-8")
         content = asdict(submission) | {"directory": str(submission.directory)}
         (draft / "submission.json").write_text(json.dumps(content), encoding="utf-8")
-        draft.rename(directory)
+        fsync(draft / "submission.json")  # the rest can be made of it again
+        fsync(draft)
+        draft.rename(self._directory / submission.token)
 
     def tokens(self) -> list[str]:
         """Return the names of all that were added and not forgotten, whatever is in them."""
@@ -105,15 +114,8 @@ class LocalCommands:
         return [path.name for path in self._directory.iterdir() if not path.name.startswith(".")]
 
     def submissions(self) -> list[Submission]:
-        """Return all that were added and not forgotten, by job."""
-        found = []
-        for token in self.tokens():
-            try:
-                found.append(self._read(token))
-            except (OSError, ValueError) as error:
-                if isinstance(error, OSError) and is_shortage(error):
-                    raise
-                logger.exception("%s holds no submission and is left alone", self._directory / token)
+        """Return all that were added and not forgotten, by job; those that cannot be read are left out."""
+        found = [submission for token in self.tokens() if (submission := self._read(token)) is not None]
         return sorted(found, key=lambda submission: submission.job_id)
 
     def _at(self, token: str) -> Path:
@@ -123,17 +125,35 @@ class LocalCommands:
         others = self._directory.parents[1].glob(f"*/{self._directory.name}/{token}")
         return next(others, own)
 
-    def _read(self, token: str) -> Submission:
-        content = json.loads((self._at(token) / "submission.json").read_text(encoding="utf-8"))
-        return Submission(**content | {"directory": Path(content["directory"])})
+    def _read(self, token: str) -> Submission | None:
+        directory = self._at(token)
+        try:
+            content = json.loads((directory / "submission.json").read_bytes())
+            return Submission(**content | {"directory": Path(content["directory"])})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            if isinstance(error, OSError) and is_shortage(error):
+                raise
+            logger.exception("%s holds no submission that can be read", directory)
+            return None
 
     def exists(self, token: str) -> bool:
         """Whether the command was added and not forgotten."""
         return self._at(token).is_dir()
 
     def has_started(self, token: str) -> bool:
-        """Whether a wrapper has taken the command; it then never is started again."""
-        return (self._at(token) / "started").is_dir()
+        """Whether a wrapper has taken the command, or may have before a power cut; no other ever will."""
+        return (self._at(token) / "started").is_dir() or self._was_restarted(token)
+
+    def can_run(self, token: str) -> bool:
+        """Whether the command has started, or could: what was written down of it can be read."""
+        return self.has_started(token) or self._read(token) is not None
+
+    def _was_restarted(self, token: str) -> bool:
+        """Whether the machine was, since the command was given to a wrapper."""
+        try:
+            return str((self._at(token) / "boot").readlink()) != boot_id()
+        except FileNotFoundError:  # not given to one yet, or by an earlier version
+            return False
 
     def started_at(self, token: str) -> float:
         """Return when the command started, in seconds since the epoch."""
@@ -142,17 +162,28 @@ class LocalCommands:
         except FileNotFoundError:  # its wrapper is about to make it
             return time.time()
 
-    async def launch(self, token: str, environment: Mapping[str, str]) -> None:
-        """Start the command unless it was started before; OSError when the machine cannot just now."""
-        self._children[token] = await asyncio.to_thread(self._spawn, self._read(token), environment)
+    async def launch(self, token: str, environment: Mapping[str, str]) -> bool:
+        """Start the command unless it was started before; False when what was written down cannot be read.
+
+        OSError when the machine cannot just now.
+        """
+        if (submission := self._read(token)) is None:
+            return False
+        self._children[token] = await asyncio.to_thread(self._spawn, submission, environment)
+        return True
 
     def _spawn(self, submission: Submission, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        directory = self._at(submission.token)
+        _restore(directory / "command", f"{submission.command}\n".encode())
+        with suppress(FileExistsError):
+            (directory / "boot").symlink_to(boot_id())
+        fsync(directory)
         arguments: list[str | Path] = [
             SHELL,
             "-c",
             _WRAPPER,
             SHELL,
-            self._at(submission.token),
+            directory,
             submission.directory,
         ]
         return subprocess.Popen(
@@ -191,6 +222,8 @@ class LocalCommands:
         return f"{MARK}={token}"
 
     async def _process(self, token: str) -> tuple[int, int] | None:
+        if self._was_restarted(token):
+            return None
         # The wrapper writes it right after it has made `started`; it was killed if it does not.
         for _ in range(40):
             try:
@@ -212,6 +245,8 @@ class LocalCommands:
             return noted
         if self._returncode(token) is not None:
             return None
+        if self._was_restarted(token):
+            return DestinationFailed("The machine was restarted before the end of the command was certain.")
         if (self._at(token) / "failure").exists():  # empty, by an earlier version
             return InternalError("The command was ended, and the disk had no room for the reason.")
         return CommandFailed("The command was killed before it could end by itself.")
@@ -264,6 +299,14 @@ class LocalCommands:
         with suppress(FileNotFoundError):
             directory.rename(removed)
         shutil.rmtree(removed, ignore_errors=True)
+
+
+def _restore(file: Path, content: bytes) -> None:
+    """Write the file again if a power cut has damaged it."""
+    if not file.exists() or file.read_bytes() != content:
+        draft = file.with_name(f"{file.name}.new")
+        draft.write_bytes(content)
+        draft.rename(file)  # who reads the old one goes on with it
 
 
 def _write(directory: Path, name: str, text: str) -> None:

@@ -39,7 +39,7 @@ class LocalConfig(BaseModel):
 class _Command:
     def __init__(self) -> None:
         self.started = asyncio.Event()
-        self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
         self.runner: asyncio.Task[None] | None = None
 
 
@@ -79,7 +79,10 @@ class LocalScheduler:
 
     async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
         self._recover()
-        if self._commands.exists(scheduler_id):
+        if scheduler_id not in self._known and self._commands.exists(scheduler_id):
+            if not self._can_run(scheduler_id):
+                yield Status(state="lost")
+                return
             self._admit(scheduler_id)  # another worker's, perhaps
         command = self._known.get(scheduler_id)
         if command is None:
@@ -90,8 +93,7 @@ class LocalScheduler:
             await command.started.wait()
         if not command.ended.done():
             yield Status(state="running")
-        end = await asyncio.shield(command.ended)
-        yield Status(state="ended", returncode=end.returncode, failure=end.failure)
+        yield await asyncio.shield(command.ended)
 
     async def cancel(self, scheduler_id: str) -> None:
         self._recover()
@@ -136,6 +138,12 @@ class LocalScheduler:
             self._admit(submission.token)
         self._recovered = True
 
+    def _can_run(self, token: str) -> bool:
+        try:
+            return self._commands.can_run(token)
+        except OSError as error:
+            raise Unavailable(f"The command cannot be read ({error.strerror}).") from error
+
     def _admit(self, token: str) -> None:
         if token in self._known:
             return
@@ -152,39 +160,46 @@ class LocalScheduler:
 
     def _run(self, token: str) -> None:
         self._busy += 1
-        self._known[token].runner = asyncio.create_task(self._look_after(token), name=f"command {token}")
-
-    async def _look_after(self, token: str) -> None:
         command = self._known[token]
+        command.runner = asyncio.create_task(self._look_after(token, command), name=f"command {token}")
+        command.runner.add_done_callback(lambda _: self._release(command))
+
+    def _release(self, command: _Command) -> None:
+        command.started.set()
+        self._busy -= 1
+        if not self._closed:
+            self._fill()
+
+    async def _look_after(self, token: str, command: _Command) -> None:
         try:
-            if not self._commands.has_started(token):
-                await self._launch(token)
+            if not self._commands.has_started(token) and not await self._launch(token):
+                self._known.pop(token, None)  # it is to be submitted again
+                command.ended.set_result(Status(state="lost"))
+                return
             command.started.set()
             end = await self._wait(token)
             if not command.ended.done():
-                command.ended.set_result(end)
+                command.ended.set_result(_ended(end))
         except asyncio.CancelledError:
             raise
         except Exception as error:
             # A mistake of ours must not keep the slot, nor let the job wait for ever.
             logger.exception("Command %s cannot be looked after", token)
             if not command.ended.done():
-                command.ended.set_result(End(None, InternalError(f"The command could not be run: {error}.")))
-        finally:
-            command.started.set()
-            self._busy -= 1
-            if not self._closed:
-                self._fill()
+                failure = InternalError(f"The command could not be run: {error}.")
+                command.ended.set_result(_ended(End(None, failure)))
 
-    async def _launch(self, token: str) -> None:
+    async def _launch(self, token: str) -> bool:
+        """Return False when the command cannot be started, ever."""
         await self.may_start()
         # Prefect may be away while a block is to be read.
-        await _insist(f"start command {token}", lambda: self._start(token), Exception)
+        return await _insist(f"start command {token}", lambda: self._start(token), Exception)
 
-    async def _start(self, token: str) -> None:
+    async def _start(self, token: str) -> bool:
         # It may have been ended or forgotten while it waited.
-        if self._commands.exists(token) and not self._commands.has_started(token):
-            await self._commands.launch(token, await self._environment.variables())
+        if not self._commands.exists(token) or self._commands.has_started(token):
+            return True
+        return await self._commands.launch(token, await self._environment.variables())
 
     async def _wait(self, token: str) -> End:
         ender = asyncio.create_task(self._end_when_due(token), name=f"end {token}")
@@ -213,7 +228,11 @@ class LocalScheduler:
         if command is not None and token in self._queue:
             self._queue.remove(token)
             command.started.set()
-            command.ended.set_result(End(None, failure))
+            command.ended.set_result(_ended(End(None, failure)))
+
+
+def _ended(end: End) -> Status:
+    return Status(state="ended", returncode=end.returncode, failure=end.failure)
 
 
 async def _insist(what: str, act: Callable[[], Awaitable[T]], passing: type[Exception]) -> T:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import functools
 import logging
 import os
 import signal
@@ -24,6 +25,12 @@ Leader = tuple[int, int | None]
 def is_shortage(error: OSError) -> bool:
     """Whether the machine cannot look just now: it says nothing of what was to be looked at."""
     return error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+@functools.cache
+def boot_id() -> str:
+    """Return what tells this boot of the machine from others; process ids and start times are of one boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 async def exit_of(pid: int, start_time: int | None) -> None:

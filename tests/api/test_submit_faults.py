@@ -12,6 +12,7 @@ import sqlalchemy.exc
 
 from api import uploads
 from flows import archives
+from flows.durability import fsync
 from flows.errors import Unavailable
 from flows.jobs import Job
 from flows.store import JobStore
@@ -150,7 +151,7 @@ async def test_durable_before_the_row(
 ) -> None:
     """Archive and directory are synchronised, then the row is made, then the dispatcher is woken."""
     events: list[str] = []
-    fsync, create = uploads._fsync, JobStore.create
+    create = JobStore.create
 
     def recording_fsync(path: Path) -> None:
         fsync(path)
@@ -160,7 +161,7 @@ async def test_durable_before_the_row(
         events.append("row" if site.uploads() and not site.wakings.count else "too early")
         return await create(store, **values)
 
-    monkeypatch.setattr(uploads, "_fsync", recording_fsync)
+    monkeypatch.setattr(uploads, "fsync", recording_fsync)
     monkeypatch.setattr(JobStore, "create", recording_create)
     assert (await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)).status_code == 303
     assert events == ["archive", "directory", "row"]
