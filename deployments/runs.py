@@ -41,7 +41,7 @@ class JobRuns:
     def __init__(self, client: LeanClient, flow: Flow[Any, Any], flow_id: UUID, runtime: Runtime) -> None:
         self._client = client
         self._flow = flow
-        self._flow_id = flow_id
+        self.flow_id = flow_id
         self._runtime = runtime
         self._runs: dict[UUID, _Run] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -113,7 +113,7 @@ class JobRuns:
         # As the server made it a moment ago: reading it would be one more call.
         return FlowRun(
             id=job.flow_run_id,
-            flow_id=self._flow_id,
+            flow_id=self.flow_id,
             name=flow_run_name(job),
             parameters={"job_id": job.id},
             tags=flow_run_tags(job, None),

@@ -10,30 +10,22 @@ import threading
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
 
 import httpx
 import uvloop
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
-from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
-from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import SyncClientContext
-from prefect.events.clients import get_events_subscriber
-from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import (
     PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     temporary_settings,
 )
-from prefect.states import Failed
 
 from deployments import garbage
 from deployments.background import cancel, first, repeat, unless, when_woken
 from deployments.engine import LeanClient, LeanClientContext, LeanEvents
 from deployments.names import WORK_POOL, default_worker_name
+from deployments.operators import Operators
 from deployments.presence import Presence
 from deployments.register import deployment_id, ensure_work_pool, register_blocks, result_storage
 from deployments.reporter import REPORT_INTERVAL, Reporter
@@ -42,16 +34,13 @@ from deployments.settings import Settings
 from deployments.upkeep import INTERVAL as UPKEEP_INTERVAL
 from deployments.upkeep import UpkeepRuns
 from flows import pickers
-from flows.again import run_again
 from flows.config import Config
 from flows.database import close, open_engine
 from flows.deletion import purge
-from flows.ending import describe, patiently
+from flows.ending import patiently
 from flows.errors import ConfigurationError
 from flows.job import run_job
-from flows.jobs import Job
 from flows.leftover_commands import end_leftover_commands, forget_what_must_not_start
-from flows.local_scheduler import LocalConfig
 from flows.owned_jobs import OwnedJobs
 from flows.places import Place
 from flows.runtime import Runtime, open_runtime
@@ -142,12 +131,11 @@ class Worker:
         self._jobs_wait = asyncio.Event()
         self._jobs_are_cancelled = asyncio.Event()
         self._capacity: float = 0  # until the work pool was read
-        self._cancelled: set[UUID] = set()  # flow runs that are not run here
         self._client: LeanClient
         self._runtime: Runtime
         self._runs: JobRuns
         self._upkeep: UpkeepRuns
-        self._flow_id: UUID
+        self._operators: Operators
 
     async def work(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, or until this process has to begin anew because its lease was over."""
@@ -170,8 +158,8 @@ class Worker:
                 repeat(self._end_leftovers, LEFTOVERS_INTERVAL),
                 repeat(reporter.report, REPORT_INTERVAL),
                 repeat(self._beat, HEARTBEAT_INTERVAL),
-                repeat(self._look_for_operators, SWEEP_INTERVAL),
-                repeat(self._hear_of_cancellations, 1.0),
+                repeat(self._operators.look_for_runs, SWEEP_INTERVAL),
+                repeat(self._operators.hear_of_cancellations, 1.0),
             ]
             tasks = [asyncio.create_task(coroutine) for coroutine in background]
             stack.push_async_callback(cancel, tasks)
@@ -224,10 +212,10 @@ class Worker:
                 delay = min(2 * delay, 10.0)
         # Only what its tasks return is needed again.
         flow = run_job.with_options(result_storage=storage, persist_result=False)
-        self._flow_id = deployment.flow_id
         self._runs = JobRuns(self._client, flow, deployment.flow_id, self._runtime)
         engine = self._runtime.jobs.engine
         self._upkeep = UpkeepRuns(self._client, engine, storage, lambda: self._capacity > 0)
+        self._operators = Operators(self._client, self._runtime, self._runs, self._upkeep)
         await self._beat()
 
     async def _keep_presence(self) -> None:
@@ -242,16 +230,14 @@ class Worker:
 
     async def _take_over(self) -> None:
         """Continue jobs of workers that are not heard of any more, those before us of our name included."""
-        destinations = self._config.destinations.items()
-        local = [name for name, part in destinations if isinstance(part.scheduler, LocalConfig)]
+        local = self._runtime.local_destinations
         while jobs := await self._runtime.jobs.take_over(self._name, self._host, local, limit=CLAIMS):
             logger.info("Continuing %s jobs of workers that are gone", len(jobs))
             for job in jobs:
                 self._runs.resume(job)
 
     async def _see_to_stranded_jobs(self) -> None:
-        # Prefect names those again that are not ended now.
-        cancelled, self._cancelled = self._cancelled, set()
+        cancelled = self._operators.cancelled_elsewhere()
         for job in await see_to_stranded_jobs(self._runtime, cancelled):
             logger.warning("Job %s has ended here; its command may go on where its worker was", job.id)
             self._runs.tell(job)
@@ -290,69 +276,7 @@ class Worker:
             return
         limit = float("inf") if pool.concurrency_limit is None else pool.concurrency_limit
         self._capacity = 0 if pool.is_paused else limit
-        cancelling = await self._client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=StateTypes(any_=[StateType.CANCELLING])),
-            )
-        )
-        for flow_run in cancelling:
-            self._cancel(flow_run.id)
-
-    async def _look_for_operators(self) -> None:
-        """Run what was started from Prefect's UI or CLI."""
-        for scheduled in await self._client.get_scheduled_flow_runs_for_work_pool(
-            WORK_POOL, scheduled_before=datetime.now(UTC)
-        ):
-            flow_run = scheduled.flow_run
-            if flow_run.flow_id == self._flow_id and flow_run.id not in self._runs:
-                await self._start_for_operator(flow_run)
-
-    async def _start_for_operator(self, flow_run: FlowRun) -> None:
-        job_id = flow_run.parameters.get("job_id")
-        jobs = self._runtime.jobs
-        if isinstance(job_id, int) and await jobs.claim_for_flow_run(job_id, flow_run.id):
-            self._runs.resume(await jobs.get(job_id))
-            return
-        # In this order: a worker lets go of an ended job only after it has told Prefect so. What is Scheduled
-        # then, whatever the list said, was scheduled by an operator since.
-        job = await jobs.by_flow_run(flow_run.id)
-        if (job is None or job.is_settled) and await self._is_scheduled(flow_run.id):
-            await self._answer_operator(flow_run, job)
-
-    async def _is_scheduled(self, flow_run_id: UUID) -> bool:
-        try:
-            state = (await self._client.read_flow_run(flow_run_id)).state
-        except ObjectNotFound:
-            return False
-        return state is not None and state.is_scheduled()
-
-    async def _answer_operator(self, flow_run: FlowRun, job: Job | None) -> None:
-        if job is None:
-            job_id = flow_run.parameters.get("job_id")
-            state: State[Any] = Failed(
-                message=f"Job {job_id} has ended, has another flow run, or is not there."
-            )
-        else:
-            again = await run_again(job, self._runtime)
-            if isinstance(again, Job):
-                self._runs.resume(again)
-            if not isinstance(again, str):
-                return
-            state = describe(job)
-            state.message = f"{state.message} The job is not run again: {again}."
-        await self._client.set_flow_run_state(flow_run.id, state, force=True)
-
-    async def _hear_of_cancellations(self) -> None:
-        names = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]))
-        async with get_events_subscriber(filter=names) as subscriber:
-            async for event in subscriber:
-                self._cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
-
-    def _cancel(self, flow_run_id: UUID) -> None:
-        if flow_run_id not in self._runs:
-            self._cancelled.add(flow_run_id)
-        self._runs.cancel(flow_run_id)
-        self._upkeep.cancel(flow_run_id)
+        await self._operators.look_for_cancellations()
 
 
 def _host(place: Place) -> str:

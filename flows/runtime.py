@@ -9,6 +9,7 @@ from flows import pickers
 from flows.config import Config
 from flows.destinations import Destinations
 from flows.durability import DurableDisk
+from flows.local_scheduler import LocalConfig
 from flows.owned_jobs import OwnedJobs
 from flows.places import Place
 
@@ -32,6 +33,12 @@ class Runtime:
     cancelled: set[int] = field(default_factory=set)
     beginning: set[int] = field(default_factory=set)
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def local_destinations(self) -> list[str]:
+        """Those whose commands only workers of one machine see."""
+        destinations = self.config.destinations.items()
+        return [name for name, part in destinations if isinstance(part.scheduler, LocalConfig)]
 
 
 _current: Runtime | None = None

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from flows.ending import CANCELLED_BY_OPERATOR
 from flows.errors import JobCancelled
 from flows.jobs import Job, State, job_table
-from flows.local_scheduler import LocalConfig
 from flows.owned_jobs import OwnedJobs
 from flows.runtime import Runtime
 from flows.store import ACTIVE, CANCELLED_BY_VISITOR, ENDED
@@ -93,8 +92,7 @@ async def see_to_stranded_jobs(runtime: Runtime, cancelled: Collection[uuid.UUID
     The commands are left alone, as is what is written down of them: the worker of that machine ends and
     forgets them when it is back, like all commands without a job under way (``flows.leftover_commands``).
     """
-    destinations = runtime.config.destinations.items()
-    local = [name for name, part in destinations if isinstance(part.scheduler, LocalConfig)]
+    local = runtime.local_destinations
     jobs = StrandedJobs(runtime.jobs.engine, runtime.jobs.owner)
     ended = await jobs.end_stranded(local, cancelled)
     await jobs.explain_stranded(local)

@@ -30,7 +30,7 @@ destinations:
 KILLED = [
     "flows.owned_jobs:OwnedJobs.claim",
     "flows.archives:unpack",
-    "flows.tasks:_unpack",
+    "flows.tasks:_put_in_place",
     "flows.local_commands:LocalCommands.add",
     "flows.local_commands:LocalCommands.launch",
     "flows.local_commands:LocalCommands.wait",
@@ -40,6 +40,8 @@ KILLED = [
 # ... and the others, each in the order in which a job meets them.
 HELD = [
     "deployments.engine:LeanClient.set_flow_run_state",
+    "flows.durability:DurableDisk.sync",
+    "flows.tasks:_unpack",
     "flows.owned_jobs:OwnedJobs.set_destination",
     "flows.tags:tag_destination",
     "flows.filesystems.local:Filesystem.stage_in",

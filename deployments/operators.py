@@ -1,0 +1,104 @@
+"""What operators ask for in Prefect's UI and by its commands: that a job is run, run again, or ended."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventFilter, EventNameFilter
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Failed
+
+from deployments.engine import LeanClient
+from deployments.names import WORK_POOL
+from deployments.runs import JobRuns
+from deployments.upkeep import UpkeepRuns
+from flows.again import run_again
+from flows.ending import describe
+from flows.jobs import Job
+from flows.runtime import Runtime
+
+
+class Operators:
+    """Looks for what they did, and does it to the flow runs of this process."""
+
+    def __init__(self, client: LeanClient, runtime: Runtime, runs: JobRuns, upkeep: UpkeepRuns) -> None:
+        self._client = client
+        self._runtime = runtime
+        self._runs = runs
+        self._upkeep = upkeep
+        self._cancelled: set[UUID] = set()
+
+    async def look_for_runs(self) -> None:
+        """Run what was started."""
+        for scheduled in await self._client.get_scheduled_flow_runs_for_work_pool(
+            WORK_POOL, scheduled_before=datetime.now(UTC)
+        ):
+            flow_run = scheduled.flow_run
+            if flow_run.flow_id == self._runs.flow_id and flow_run.id not in self._runs:
+                await self._start(flow_run)
+
+    async def _start(self, flow_run: FlowRun) -> None:
+        job_id = flow_run.parameters.get("job_id")
+        jobs = self._runtime.jobs
+        if isinstance(job_id, int) and await jobs.claim_for_flow_run(job_id, flow_run.id):
+            self._runs.resume(await jobs.get(job_id))
+            return
+        # In this order: a worker lets go of an ended job only after it has told Prefect so. What is Scheduled
+        # then, whatever the list said, was scheduled by an operator since.
+        job = await jobs.by_flow_run(flow_run.id)
+        if (job is None or job.is_settled) and await self._is_scheduled(flow_run.id):
+            await self._answer(flow_run, job)
+
+    async def _is_scheduled(self, flow_run_id: UUID) -> bool:
+        try:
+            state = (await self._client.read_flow_run(flow_run_id)).state
+        except ObjectNotFound:
+            return False
+        return state is not None and state.is_scheduled()
+
+    async def _answer(self, flow_run: FlowRun, job: Job | None) -> None:
+        if job is None:
+            job_id = flow_run.parameters.get("job_id")
+            state: State[Any] = Failed(
+                message=f"Job {job_id} has ended, has another flow run, or is not there."
+            )
+        else:
+            again = await run_again(job, self._runtime)
+            if isinstance(again, Job):
+                self._runs.resume(again)
+            if not isinstance(again, str):
+                return
+            state = describe(job)
+            state.message = f"{state.message} The job is not run again: {again}."
+        await self._client.set_flow_run_state(flow_run.id, state, force=True)
+
+    async def look_for_cancellations(self) -> None:
+        """End what is being cancelled, whether or not we heard of it."""
+        cancelling = await self._client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
+            )
+        )
+        for flow_run in cancelling:
+            self._cancel(flow_run.id)
+
+    async def hear_of_cancellations(self) -> None:
+        """End what is being cancelled as soon as Prefect tells; returns when the connection is lost."""
+        names = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]))
+        async with get_events_subscriber(filter=names) as subscriber:
+            async for event in subscriber:
+                self._cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+
+    def _cancel(self, flow_run_id: UUID) -> None:
+        if flow_run_id not in self._runs:
+            self._cancelled.add(flow_run_id)
+        self._runs.cancel(flow_run_id)
+        self._upkeep.cancel(flow_run_id)
+
+    def cancelled_elsewhere(self) -> set[UUID]:
+        """Return flow runs that are being cancelled and not run here, once: Prefect names them again."""
+        cancelled, self._cancelled = self._cancelled, set()
+        return cancelled
