@@ -45,6 +45,7 @@ class JobRuns:
         self._runtime = runtime
         self._runs: dict[UUID, _Run] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self._missing: set[UUID] = set()
 
     def __len__(self) -> int:
@@ -91,12 +92,13 @@ class JobRuns:
             asyncio.get_running_loop().call_soon(run.task.cancel)
 
     async def stop(self) -> None:
-        """Leave all flow runs as they are; `resume` continues them."""
+        """Leave all flow runs as they are, and begin no other; another process continues them."""
+        self._stopped = True
         await cancel([*(run.task for run in self._runs.values()), *self._telling])
 
     def _begin(self, job: Job, flow_run: FlowRun | None) -> None:
         flow_run_id = job.flow_run_id
-        if flow_run_id is None or flow_run_id in self._runs:
+        if self._stopped or flow_run_id is None or flow_run_id in self._runs:
             return
         if job.cancel_requested:
             self._runtime.cancelled.add(job.id)
@@ -199,7 +201,7 @@ class JobRuns:
             flow_run = await self._client.read_flow_run(_id(job))
         except ObjectNotFound:
             logger.warning("The flow run of job %s was deleted; it gets a new one", job.id)
-            await patiently(lambda: self._runtime.jobs.release_flow_run(job.id))
+            await patiently(lambda: self._runtime.jobs.release_flow_run(job))
             return None
         state = flow_run.state
         if state is None or state.is_scheduled() or state.is_cancelled() or state.is_cancelling():

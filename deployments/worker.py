@@ -147,7 +147,6 @@ class Worker:
             reporter = Reporter(self._runtime, self._name)
             background = [
                 repeat(self._keep_presence, SWEEP_INTERVAL),
-                repeat(self._renew_lease, RENEWAL_INTERVAL),
                 repeat(self._take_over, SWEEP_INTERVAL),
                 repeat(self._see_to_stranded_jobs, SWEEP_INTERVAL),
                 repeat(self._runs.resume_forgotten, SWEEP_INTERVAL),
@@ -187,6 +186,9 @@ class Worker:
         self._presence = await stack.enter_async_context(Presence(database, self._name, self._host))
         jobs = OwnedJobs(engine, self._presence.number)
         self._runtime = await stack.enter_async_context(open_runtime(jobs, self._config, place, self._picker))
+        # What follows may have to wait for others, longer than the lease lasts.
+        renewal = asyncio.create_task(repeat(self._renew_lease, RENEWAL_INTERVAL))
+        stack.push_async_callback(cancel, [renewal])
         await patiently(lambda: forget_what_must_not_start(self._runtime))
         self._events = LeanEvents()
         # They log each failed step with a traceback, also where the visitor's archive is to blame; what is a

@@ -125,6 +125,7 @@ async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> Job:
     if is_there:
         scheduler = runtime.destinations[str(job.destination)].scheduler
         await patiently(lambda: scheduler.cancel(_scheduler_id(job)))
+        await patiently(runtime.disk.sync)
     await patiently(lambda: runtime.jobs.fail(job_id, failure))
     if is_there:
         await leave_destination(runtime, job)

@@ -24,6 +24,7 @@
     │   └── InternalError       our mistake
     ├── Superseded              another worker runs the job by now
     └── Unavailable (transient) a part we need does not answer now
+        └── Refused             the database answers, with an error (flows.database)
 
 ``str(error)`` is one sentence for whom it concerns; the cause is chained for the operator.
 """

@@ -10,6 +10,9 @@ from flows.errors import JobNotFound, TooManyPins
 from flows.jobs import Job, job_table
 from flows.store import ENDED, SETTLED, JobStore
 
+_AT_ONCE = 10_000
+"""Jobs changed by one statement, so that none takes longer than the database may be silent."""
+
 _job = job_table.c
 _ENDED = sa.and_(ENDED, _job.deleted_on.is_(None))
 
@@ -48,19 +51,32 @@ class KeptJobs(JobStore):
 
     async def announce(self, config: Config, notice: timedelta) -> int:
         """Write down for each job that has ended when it expires; return for how many that changed."""
-        expiry = _expiry(config, notice)
+        count, after = 0, 0
+        while True:
+            changed, last = await self._announce(_expiry(config, notice), after)
+            count += changed
+            if last is None:
+                return count
+            after = last
+
+    async def _announce(self, expiry: sa.ColumnElement[Any], after: int) -> tuple[int, int | None]:
+        """Do so for the next jobs; return for how many, and the last of them. None: there was none."""
+        to_change = sa.select(_job.id).where(
+            _ENDED, _job.id > after, _job.expires_on.is_distinct_from(expiry)
+        )
+        ids = to_change.order_by(_job.id).limit(_AT_ONCE).cte("ids")
         changed = (
             sa.update(job_table)
-            .where(_ENDED, _job.expires_on.is_distinct_from(expiry))
+            .where(_job.id.in_(sa.select(ids.c.id)), _ENDED)
             .values(expires_on=expiry)
             .returning(_job.id)
             .cte("changed")
         )
+        number = sa.select(sa.func.count()).select_from(changed).scalar_subquery()
+        last = sa.select(sa.func.max(ids.c.id)).scalar_subquery()
         async with self.connection() as connection:
-            count: int = (
-                await connection.execute(sa.select(sa.func.count()).select_from(changed))
-            ).scalar_one()
-            return count
+            row = (await connection.execute(sa.select(number, last))).one()
+            return row[0], row[1]
 
     async def expired(self, config: Config, notice: timedelta, *, limit: int) -> list[Job]:
         """Return jobs that ``delete_expired`` would delete after ``announce``."""

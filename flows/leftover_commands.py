@@ -5,7 +5,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from flows.errors import JobCancelled
+from flows.errors import JobCancelled, Unavailable
 from flows.leftovers import is_ours
 from flows.local_commands import LocalCommands
 from flows.runtime import Runtime
@@ -37,18 +37,20 @@ async def end_leftover_commands(runtime: Runtime) -> list[str]:
 async def forget_what_must_not_start(runtime: Runtime) -> None:
     """Forget commands that wait here for their start and whose jobs have ended while no worker was here.
 
-    To be called before the schedulers are used, which start what waits.
+    To be called before the schedulers are used, which start what waits. Raises Unavailable when it cannot be
+    known now what there is.
     """
     store = UpkeepStore(runtime.jobs.engine)
-    if not await asyncio.to_thread(is_ours, runtime.place.data_dir, await store.installation()):
-        return
-    for directory in await asyncio.to_thread(_directories, runtime):
-        commands = LocalCommands(directory)
-        waiting = [
-            token for token in await asyncio.to_thread(commands.tokens) if not commands.has_started(token)
-        ]
-        for token in await _without_job(store, waiting):
-            await asyncio.to_thread(commands.forget, token)
+    installation = await store.installation()
+    try:
+        if not await asyncio.to_thread(is_ours, runtime.place.data_dir, installation):
+            return
+        for directory in await asyncio.to_thread(_directories, runtime):
+            commands = LocalCommands(directory)
+            for token in await _without_job(store, await asyncio.to_thread(commands.waiting)):
+                await asyncio.to_thread(commands.forget, token)
+    except OSError as error:
+        raise Unavailable(f"The data directory cannot be used now ({error.strerror}).") from error
 
 
 async def _of_former_destinations(runtime: Runtime, store: UpkeepStore) -> list[str]:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import re
+import secrets
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from flows.deletion import remove_tree
+from flows.durability import fsync
 from flows.jobs import Job
 from flows.places import UUID_PATTERN, Place
 from flows.runtime import Runtime
@@ -156,15 +158,23 @@ def _remove(path: Path) -> None:
 
 def is_ours(data_dir: Path, installation: uuid.UUID) -> bool:
     """Whether the data directory is this database's; one that is nobody's becomes so."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    draft = data_dir / f".{OWNER}.{installation}"
-    draft.write_text(f"{installation}\n", encoding="ascii")
+    owner = data_dir / OWNER
+    if not owner.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        _make_ours(owner, installation)
+    return owner.read_text(encoding="ascii").strip() == str(installation)
+
+
+def _make_ours(owner: Path, installation: uuid.UUID) -> None:
+    # There as a whole or not at all; of several processes that do so at once, one is first.
+    draft = owner.with_name(f".{OWNER}.{secrets.token_hex(4)}")
     try:
+        draft.write_text(f"{installation}\n", encoding="ascii")
+        fsync(draft)
         with suppress(FileExistsError):
-            (data_dir / OWNER).hardlink_to(draft)
+            owner.hardlink_to(draft)
     finally:
-        draft.unlink()
-    return (data_dir / OWNER).read_text(encoding="ascii").strip() == str(installation)
+        draft.unlink(missing_ok=True)
 
 
 __all__ = ["OWNER", "is_ours", "remove_leftovers"]

@@ -113,6 +113,10 @@ class LocalCommands:
         # What begins with a dot is a draft, or half removed.
         return [path.name for path in self._directory.iterdir() if not path.name.startswith(".")]
 
+    def waiting(self) -> list[str]:
+        """Return the tokens of those that have not started."""
+        return [token for token in self.tokens() if not self.has_started(token)]
+
     def submissions(self) -> list[Submission]:
         """Return all that were added and not forgotten, by job; those that cannot be read are left out."""
         found = [submission for token in self.tokens() if (submission := self._read(token)) is not None]
@@ -212,7 +216,7 @@ class LocalCommands:
         if (process := await self._process(token)) is not None and self._returncode(token) is None:
             await exit_of(*process)
         end = End(self._returncode(token), self._failure(token))
-        if end.failure is not None:
+        if end.failure is not None and not self._was_restarted(token):
             # Its wrapper was killed, or whoever ended it was interrupted: the rest of it may go on.
             await end_session(None, self._mark(token))
         return end

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LOST = Status(state="ended", failure=CommandFailed("The command was lost; submit it again."))
+
 
 class LocalConfig(BaseModel):
     """Keys of every scheduler that runs commands on this machine."""
@@ -86,7 +88,7 @@ class LocalScheduler:
             self._admit(scheduler_id)  # another worker's, perhaps
         command = self._known.get(scheduler_id)
         if command is None:
-            yield Status(state="ended", failure=CommandFailed("The command was lost; submit it again."))
+            yield _LOST
             return
         if not command.started.is_set():
             yield Status(state="queued")
@@ -104,9 +106,14 @@ class LocalScheduler:
 
     async def forget(self, scheduler_id: str) -> None:
         command = self._known.pop(scheduler_id, None)
+        if scheduler_id in self._queue:
+            self._queue.remove(scheduler_id)
         if command is not None and command.runner is not None:
             command.runner.cancel()
             await asyncio.gather(command.runner, return_exceptions=True)
+        if command is not None and not command.ended.done():
+            command.started.set()  # somebody may still watch it
+            command.ended.set_result(_LOST)
         await asyncio.to_thread(self._commands.forget, scheduler_id)
 
     async def check(self) -> None:

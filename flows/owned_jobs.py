@@ -116,11 +116,12 @@ class OwnedJobs(JobStore):
             ).returning(job_table)
         )
 
-    async def release_flow_run(self, job_id: int) -> None:
-        """Put the job back among those that wait for a flow run; harmless when it is there."""
-        released = await self._update(_job.id == job_id, self._mine, ACTIVE, flow_run_id=None, owner=None)
-        if released is None and (await self.get(job_id)).owner is not None:
-            await self.owned(job_id)
+    async def release_flow_run(self, job: Job) -> None:
+        """Put the job back among those that wait for a flow run; harmless when it no longer has this one."""
+        same = sa.and_(_job.id == job.id, _job.flow_run_id == job.flow_run_id)
+        released = await self._update(same, self._mine, ACTIVE, flow_run_id=None, owner=None)
+        if released is None and (await self.get(job.id)).flow_run_id == job.flow_run_id:
+            await self.owned(job.id)
 
     async def release(self, job_id: int) -> Job | None:
         """Note that there is nothing more to do for a job that has ended; return it, if it is there."""

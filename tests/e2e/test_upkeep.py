@@ -177,7 +177,7 @@ async def test_after_a_restart(own_service: Service) -> None:
     await service.start()
     async with prefect_client(service) as prefect:
         run = await ended(prefect, run.id)
-        assert run.state_name == "Completed"  # so the worker has looked at the deployments
+        assert run.state_name == "Completed", run.state  # so the worker has looked at the deployments
         deployment = await deployed(prefect, "clean-up")
         assert deployment.parameters == {"at_most": 3}
         assert [schedule.active for schedule in deployment.schedules] == [False]

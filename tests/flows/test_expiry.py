@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from flows import expiry
 from flows.config import Config
 from flows.errors import CommandFailed
 from flows.expiry import KeptJobs
@@ -81,7 +82,11 @@ async def test_without_retention_nothing_expires(jobs: Jobs) -> None:
     assert await expires_in(jobs, job) is None
 
 
-async def test_each_application_has_its_own(jobs: Jobs) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 10_000])
+async def test_each_application_has_its_own(
+    jobs: Jobs, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "_AT_ONCE", at_once)
     settings = config(30, quick=3, kept="never")
     ended = {
         name: await ended_ago(jobs, timedelta(days=1), name) for name in ("other", "quick", "kept", "gone")

@@ -103,9 +103,13 @@ async def test_a_job_without_its_flow_run_waits_again(store: OwnedJobs) -> None:
     job = await new(store)
     one = owner(store, 1)
     await one.claim_for_flow_run(job.id, uuid.uuid4())
+    claimed = await one.get(job.id)
     for _ in range(2):  # the answer to the first may have been lost
-        await one.release_flow_run(job.id)
+        await one.release_flow_run(claimed)
     assert [waiting.id for waiting in await store.without_flow_run(limit=10)] == [job.id]
+    await one.claim_for_flow_run(job.id, uuid.uuid4())
+    await one.release_flow_run(claimed)
+    assert await store.without_flow_run(limit=10) == []
 
 
 async def claimed_by(
@@ -159,7 +163,7 @@ async def test_a_successor_takes_over_and_the_one_before_changes_nothing_more(st
         before.explain(job.id, "late"),
         before.set_destination(job.id, "late"),
         before.submitted(job.id, "late"),
-        before.release_flow_run(job.id),
+        before.release_flow_run(await now.get(job.id)),
         before.owned(job.id),
     ):
         with pytest.raises(Superseded):

@@ -1,5 +1,6 @@
 """What is removed from the disk and, above all, what is not."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -14,7 +15,7 @@ from flows.config import Config
 from flows.deletion import remove_files
 from flows.errors import CommandFailed, StagingFailed
 from flows.jobs import Job, job_table
-from flows.leftovers import OWNER, remove_leftovers
+from flows.leftovers import OWNER, is_ours, remove_leftovers
 from flows.owned_jobs import OwnedJobs
 from flows.places import Place
 from flows.runtime import Runtime, open_runtime
@@ -178,6 +179,20 @@ async def test_a_data_directory_of_another_database(runtime: Runtime) -> None:
     (runtime.place.data_dir / OWNER).unlink()  # as the message says
     await clean(runtime)
     assert present(runtime, job) == [False, False, True, True, True, True]
+
+
+async def test_many_at_once_make_a_data_directory_theirs(tmp_path: Path) -> None:
+    ours, theirs = uuid.uuid4(), uuid.uuid4()
+    for number in range(20):
+        place = tmp_path / str(number)
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(is_ours, place, who) for who in (ours, ours, ours, theirs))
+        )
+        assert answers in ([True, True, True, False], [False, False, False, True])
+        assert [path.name for path in place.iterdir()] == [OWNER]
+        written = place.stat().st_mtime_ns
+        assert is_ours(place, ours) is answers[0]
+        assert place.stat().st_mtime_ns == written  # on a full disk, too
 
 
 async def test_a_linked_directory_is_not_looked_into(runtime: Runtime, tmp_path: Path) -> None:

@@ -116,6 +116,26 @@ async def test_all_of_a_command_have_time_to_clean_up(
     assert isinstance((await watching)[-1].failure, JobCancelled)
 
 
+async def test_who_watches_a_command_that_is_forgotten_hears_of_it(
+    make: Callable[..., LocalScheduler], place: Place
+) -> None:
+    """As when the job's row was removed by hand: nobody waits for ever."""
+    scheduler = make()
+    commands = [await started(scheduler, place, "touch ready; exec sleep 1000") for _ in range(3)]
+    queued = await scheduler.submit(submission(place, "true"))
+    ids = [*(scheduler_id for _, scheduler_id in commands), queued]
+    watching = [asyncio.create_task(statuses(scheduler, scheduler_id)) for scheduler_id in ids]
+    await asyncio.sleep(0)
+    await scheduler.forget(queued)
+    for job, scheduler_id in commands:
+        await scheduler.forget(scheduler_id)
+        for pid in running(job):
+            os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        ended = [(await task)[-1] for task in watching]
+    assert [isinstance(status.failure, CommandFailed) for status in ended] == [True] * 4
+
+
 async def test_a_time_limit_leaves_time_to_clean_up(
     make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

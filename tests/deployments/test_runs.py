@@ -1,0 +1,21 @@
+"""Flow runs of jobs, where whole servers do not show what matters: those are in tests/e2e."""
+
+import uuid
+from typing import Any, cast
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from deployments.runs import JobRuns
+from flows.owned_jobs import OwnedJobs
+
+
+async def test_nothing_begins_once_all_were_let_go(engine: AsyncEngine) -> None:
+    """Sweeps may still bring jobs while the worker stops."""
+    store = OwnedJobs(engine, 1)
+    job = await store.create(application="a", submitter="me", roles=[], command="true", token=uuid.uuid4())
+    await store.claim_for_flow_run(job.id, uuid.uuid4())
+    nothing = cast(Any, None)
+    runs = JobRuns(nothing, nothing, uuid.uuid4(), nothing)
+    await runs.stop()
+    runs.resume(await store.get(job.id))
+    assert not len(runs)
