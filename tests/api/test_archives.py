@@ -241,13 +241,18 @@ async def test_file_that_is_gone_when_its_turn_comes(
 
 @pytest.mark.parametrize("archive_format", FORMATS)
 async def test_a_file_that_shrinks_ends_the_answer(
-    site: Site, alice: httpx.AsyncClient, archive_format: str
+    site: Site, alice: httpx.AsyncClient, archive_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, directory = await job_with(site, {"big": os.urandom(30_000_000)})
-    url = f"/api/job/{job.id}/archive?archive_format={archive_format}"
-    async with alice.stream("GET", url) as response:
-        await soon(lambda: bool(open_files(directory)))
-        os.truncate(directory / "big", 10)
+    read = browse.OpenedFile.read
+
+    def shrink_and_read(self: browse.OpenedFile, position: int, length: int) -> bytes:
+        if position > 0:
+            os.truncate(directory / "big", 10)
+        return read(self, position, length)
+
+    monkeypatch.setattr(browse.OpenedFile, "read", shrink_and_read)
+    async with alice.stream("GET", f"/api/job/{job.id}/archive?archive_format={archive_format}") as response:
         with pytest.raises(httpx.RemoteProtocolError):
             await response.aread()
     await soon(lambda: not open_files(directory))

@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.states import Cancelling, Scheduled
 
+from tests.e2e.conftest import StartWorker, prefect_client
 from tests.e2e.service import Service, until
 from tests.flows.test_schedulers import has_ended
 
@@ -205,16 +206,12 @@ async def test_an_operators_run_of_nothing_fails(service: Service, prefect: Pref
     assert ended.state.is_failed()
 
 
-async def test_a_deleted_flow_run_is_no_lost_job(own_service: Service) -> None:
-    from tests.e2e.conftest import prefect_client
-
-    await own_service.start("--no-worker")
-    job_id = await own_service.run("echo ran >>ledger")
-    async with prefect_client(own_service) as prefect:
+async def test_a_deleted_flow_run_is_no_lost_job(workerless: Service, workers: StartWorker) -> None:
+    job_id = await workerless.run("echo ran >>ledger")
+    async with prefect_client(workerless) as prefect:
         [run] = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
         assert "destination:local" in run.tags  # known at once where there is only one
         await prefect.delete_flow_run(run.id)
-    await own_service.stop()
-    await own_service.start()
-    assert (await own_service.ended(job_id))["state"] == "ok"
-    assert (own_service.job_dir(job_id) / "ledger").read_text() == "ran\n"
+    workers()
+    assert (await workerless.ended(job_id))["state"] == "ok"
+    assert (workerless.job_dir(job_id) / "ledger").read_text() == "ran\n"

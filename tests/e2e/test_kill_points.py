@@ -29,8 +29,6 @@ destinations:
 # Of the steps of a job, those that its flow run leaves to others or to threads, ...
 KILLED = [
     "flows.owned_jobs:OwnedJobs.claim",
-    "flows.archives:unpack",
-    "flows.tasks:_put_in_place",
     "flows.local_commands:LocalCommands.add",
     "flows.local_commands:LocalCommands.launch",
     "flows.local_commands:LocalCommands.wait",
