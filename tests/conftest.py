@@ -23,7 +23,7 @@ HASTY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that at the end no process works alone."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/e2e/", "tests/chaos/")))
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/e2e/", "tests/chaos/", "tests/contract/")))
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -53,7 +53,7 @@ destinations:
 """
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """One server for all tests of the contract."""
     service = Service(tmp_path_factory.mktemp("contract"), CONFIG)

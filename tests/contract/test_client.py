@@ -28,7 +28,7 @@ def _installed(pytestconfig: pytest.Config) -> None:
         node.install()
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def programs(_installed: None, service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The client's tests, compiled with the types of the server's document."""
     url = f"{service.url}/api/openapi.json"

@@ -12,9 +12,12 @@ from prefect.client.schemas.objects import FlowRun
 from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
-    """One server that tests share; they must leave it running."""
+    """One server that tests share; they must leave it running.
+
+    It ends with the last test of this package: an idle server costs all others a twentieth of a core.
+    """
     directory = tmp_path_factory.mktemp("service")
     (directory / "picker.py").write_text(PICKER)
     service = Service(directory, MORE_DESTINATIONS)
@@ -23,7 +26,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     await service.stop()
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def workerless(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """One server without a worker that tests share; they must leave no job behind. See `workers`."""
     service = Service(tmp_path_factory.mktemp("workerless"))
