@@ -9,6 +9,7 @@ from typing import TypeVar
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.deletion import remove_tree
 from flows.errors import (
     ArchiveRefused,
     InternalError,
@@ -19,6 +20,7 @@ from flows.errors import (
     with_cause,
 )
 from flows.jobs import Job, State
+from flows.places import Place
 from flows.runtime import Runtime, current
 from flows.store import CANCELLED_BY_VISITOR
 
@@ -79,12 +81,19 @@ async def clean_up(job: Job) -> None:
 
 
 async def final_state(job_id: int) -> PrefectState:
-    """Return the flow run's state that says what the job's row says; an upload of no more use goes."""
+    """Return the flow run's state that says what the job's row says; what is of no more use here goes."""
     runtime = current()
     job = await patiently(lambda: runtime.jobs.get(job_id))
-    if not job.may_run_again:
-        await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)
+    await asyncio.to_thread(_remove_useless, job, runtime.place)
     return describe(job)
+
+
+def _remove_useless(job: Job, place: Place) -> None:
+    if not job.may_run_again:
+        place.upload(str(job.token)).unlink(missing_ok=True)
+    draft = place.hidden_dir(job.id, str(job.token))
+    if draft.is_dir():  # the job was ended between two steps of unpacking
+        remove_tree(draft)
 
 
 def describe(job: Job) -> PrefectState:

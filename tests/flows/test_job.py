@@ -157,6 +157,28 @@ async def test_files_outlive_a_power_cut_before_anybody_hears_of_them(
     assert states == [("new", [f".{job.id}.{job.token}"]), ("staging_out", [str(job.id)])]
 
 
+async def test_cancelled_between_unpacking_and_the_command(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await new_job(runtime)
+    unpacked = asyncio.Event()
+
+    async def sync() -> None:
+        unpacked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(runtime.disk, "sync", sync)
+    running = asyncio.create_task(run(runtime, job))
+    async with asyncio.timeout(60):
+        await unpacked.wait()
+        assert list(runtime.place.job_root.iterdir()) != []
+        runtime.cancelled.add(job.id)
+        running.cancel()
+        ended, _ = await running
+    assert (ended.state, ended.reason_kind) == ("error", "cancelled")
+    assert list(runtime.place.job_root.iterdir()) == []
+
+
 async def test_what_the_scheduler_lost_is_submitted_again(runtime: Runtime, scheduler: Scheduler) -> None:
     scheduler.loses = 2
     job = await new_job(runtime)
