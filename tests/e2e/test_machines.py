@@ -16,6 +16,8 @@ from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service, appears, until
 from tests.e2e.test_reconciliation import database
 from tests.flows.test_schedulers import has_ended
 
+pytestmark = pytest.mark.long  # the rules one by one: tests/flows/test_stranded.py
+
 UNTIL_GO = "echo $$ >pid; echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done; echo out"
 
 WAITS = "Waiting for the machine far, where the command is; no worker is there."
