@@ -18,6 +18,20 @@ from tests.waiting import until
 Make = Callable[..., Scheduler]
 
 
+async def requeue(cluster: SlurmCluster, number: str) -> None:
+    """Have Slurm put the job back into the queue, and wait until it can be started again."""
+    cluster.run("scontrol", "requeue", number)
+    await until(lambda: state(cluster, number) == "PENDING")
+    ended = time.time()
+    # Nodes refuse a job that is started again in the second in which it ended.
+    await until(lambda: time.time() > ended + 2)
+
+
+def start_now(cluster: SlurmCluster, number: str) -> None:
+    """Start a job that was requeued: Slurm would wait for two minutes."""
+    cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+
+
 async def test_a_requeued_job_goes_on(scheduler: Scheduler, cluster: SlurmCluster, place: Place) -> None:
     job = submission(place, WAIT)
     scheduler_id = await started(scheduler, job)
@@ -25,11 +39,10 @@ async def test_a_requeued_job_goes_on(scheduler: Scheduler, cluster: SlurmCluste
     watching = asyncio.create_task(states(scheduler, scheduler_id, seen))
     await until(lambda: seen[-1:] == ["running"])
     number = slurm_id(scheduler_id)
-    cluster.run("scontrol", "requeue", number)
+    await requeue(cluster, number)
     await until(lambda: seen[-1:] == ["queued"])
     (job.directory / "go").touch()
-    # Slurm would wait for two minutes.
-    cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+    start_now(cluster, number)
     await watching
     assert [state for state in seen if state != "queued"] == ["running", "running", "ended"]
     assert (job.directory / "ledger").read_text() == "ran\nran\n"
@@ -47,12 +60,8 @@ async def test_a_command_that_has_ended_does_not_run_again(
     assert (await statuses(scheduler, scheduler_id))[-1].returncode == code
     number = slurm_id(scheduler_id)
     await until(lambda: state(cluster, number) == "FAILED")
-    ended = time.time()
-    cluster.run("scontrol", "requeue", number)
-    await until(lambda: state(cluster, number) == "PENDING")
-    # Nodes refuse a job that is started again in the second in which it ended.
-    await until(lambda: time.time() > ended + 2)
-    cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+    await requeue(cluster, number)
+    start_now(cluster, number)
     await until(lambda: state(cluster, number) == "FAILED")
     said = cluster.run("scontrol", "show", "job", number)
     assert " Restarts=1 " in said
@@ -68,10 +77,9 @@ async def test_a_command_that_slurm_killed_before_its_script_runs_again(
     job = submission(place, "echo ran >>ledger; [ -e go ] || kill -9 $$")
     scheduler_id = await started(scheduler, job)
     number = slurm_id(scheduler_id)
-    cluster.run("scontrol", "requeue", number)
-    await until(lambda: state(cluster, number) == "PENDING")
+    await requeue(cluster, number)
     (job.directory / "go").touch()
-    cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+    start_now(cluster, number)
     assert (await statuses(scheduler, scheduler_id))[-1].returncode == 0
     assert (job.directory / "ledger").read_text() == "ran\nran\n"
 
@@ -94,9 +102,8 @@ async def test_a_job_whose_end_slurm_has_forgotten(
         assert (await statuses(make(), scheduler_id))[-1].returncode == code
         assert state(cluster, number) == "RUNNING"
         # Slurm runs such jobs again once it notices.
-        cluster.run("scontrol", "requeue", number)
-        await until(lambda: state(cluster, number) == "PENDING")
-        cluster.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+        await requeue(cluster, number)
+        start_now(cluster, number)
         await until(lambda: state(cluster, number) == "FAILED")
         assert (job.directory / "ledger").read_text() == "ran\n"
     finally:
