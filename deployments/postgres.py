@@ -34,6 +34,7 @@ LONGEST_SOCKET_DIRECTORY = (
     80  # the socket's own name is added; addresses of unix sockets end at 107 characters
 )
 START_SECONDS = 60.0
+RETRY_INTERVAL = 0.5
 
 _OPTIONS = {
     "listen_addresses": "",
@@ -120,6 +121,7 @@ class EmbeddedPostgres:
                     text = f"{self._directory}: PostgreSQL does not work there ({error.__cause__})"
                     raise ConfigurationError(text) from error
                 logger.warning("PostgreSQL is away at the start; once more")
+                await asyncio.sleep(RETRY_INTERVAL)  # it may be full, and answer at once
                 await self._child.wait_until(self._takes_connections, seconds=START_SECONDS)
 
     async def create_database(self, name: str) -> None:
