@@ -39,50 +39,41 @@ def says(process: subprocess.Popen[bytes], said: bytearray, what: bytes) -> Call
     return look
 
 
+async def said_until_stopped(directory: Path, dsn: str, what: bytes) -> bytearray:
+    """Start a worker, wait until it says that, stop it, and return all that it has said before."""
+    worker = await started(Service(directory), BARTENDER_DB_DSN=dsn)
+    said = bytearray()
+    try:
+        await until(says(worker, said, what))
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+        return said
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
 async def test_a_database_that_is_away(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "postgres", {"fsync": "off"})
     await server.start()
     dsn = server.url("postgres").render_as_string(hide_password=False)
     await server.stop()
-    worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn)
-    said = bytearray()
-    try:
-        await until(says(worker, said, b"Trying again in 0.5 s: The database does not answer. ("))
-        worker.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(worker.wait, 30) == 0
-        assert b"Traceback" not in said
-    finally:
-        worker.kill()
-        worker.communicate()
+    said = await said_until_stopped(tmp_path, dsn, b"Trying again in 0.5 s: The database does not answer. (")
+    assert b"Traceback" not in said
 
 
 async def test_a_database_that_does_not_let_it_in(tmp_path: Path, database_url: URL) -> None:
     """A password may just be changing, so it waits; the log says for what."""
     dsn = database_url.set(password="hush").render_as_string(hide_password=False)
-    worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn)
-    said = bytearray()
-    try:
-        await until(says(worker, said, b"(InvalidPasswordError 28P01: password authentication failed for"))
-        worker.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(worker.wait, 30) == 0
-        assert b"Traceback" not in said
-        assert b"hush" not in said
-    finally:
-        worker.kill()
-        worker.communicate()
+    refused = b"(InvalidPasswordError 28P01: password authentication failed for"
+    said = await said_until_stopped(tmp_path, dsn, refused)
+    assert b"Traceback" not in said
+    assert b"hush" not in said
 
 
 async def test_a_prefect_server_that_is_away(tmp_path: Path, database_url: URL) -> None:
     dsn = database_url.render_as_string(hide_password=False)
-    worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn)
-    said = bytearray()
-    try:
-        await until(says(worker, said, b"The Prefect server is away"))
-        worker.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(worker.wait, 30) == 0
-    finally:
-        worker.kill()
-        worker.communicate()
+    await said_until_stopped(tmp_path, dsn, b"The Prefect server is away")
 
 
 async def test_a_signal_that_another_thread_gets(tmp_path: Path, database_url: URL) -> None:

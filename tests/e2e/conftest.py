@@ -2,7 +2,9 @@ import asyncio
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from prefect.client.orchestration import PrefectClient
@@ -70,6 +72,16 @@ async def prefect(service: Service) -> AsyncIterator[PrefectClient]:
 def prefect_client(service: Service) -> PrefectClient:
     environment = service.environment
     return PrefectClient(environment["PREFECT_API_URL"], auth_string=environment["PREFECT_API_AUTH_STRING"])
+
+
+@asynccontextmanager
+async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to the server's own database."""
+    connection = await asyncpg.connect(service.environment["BARTENDER_DB_DSN"].replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def job_runs(prefect: PrefectClient) -> list[FlowRun]:

@@ -4,13 +4,12 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 
-import asyncpg
 import httpx
 import pytest
 
+from tests.e2e.conftest import database
 from tests.e2e.service import Service, appears, until
 
 SCRIPT = "echo ran >>ledger; sleep 0.3"
@@ -105,16 +104,6 @@ TO_ALL_SESSIONS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-
-
-@asynccontextmanager
-async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
-    dsn = service.environment["BARTENDER_DB_DSN"].replace("postgresql+asyncpg:", "postgresql:")
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def running(service: Service) -> int:

@@ -3,9 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from tests.e2e.conftest import job_runs, prefect_client
+from tests.e2e.conftest import database, job_runs, prefect_client
 from tests.e2e.service import CHECKOUT, MORE_DESTINATIONS, PICKER, Service, appears, until
-from tests.e2e.test_reconciliation import database
 
 
 async def test_jobs_that_have_ended_since_they_were_scheduled(workerless: Service, tmp_path: Path) -> None:

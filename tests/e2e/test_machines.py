@@ -11,9 +11,8 @@ import pytest_asyncio
 from prefect.states import Cancelling
 
 from deployments.supervisor import environment_of_running
-from tests.e2e.conftest import job_runs, prefect_client
+from tests.e2e.conftest import database, job_runs, prefect_client
 from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service, appears, until, written
-from tests.e2e.test_reconciliation import database
 from tests.flows.test_schedulers import has_ended
 
 pytestmark = pytest.mark.long  # the rules one by one: tests/flows/test_stranded.py

@@ -3,18 +3,16 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed, Pending, Running, Scheduled
 
-from tests.e2e.conftest import prefect_client
+from tests.e2e.conftest import database, prefect_client
 from tests.e2e.service import Service, until, written
 from tests.e2e.test_jobs import finished, flow_runs_of
 from tests.e2e.test_upkeep import ended, message, start, unscheduled
@@ -57,15 +55,6 @@ async def has_state(prefect: PrefectClient, flow_run_id: uuid.UUID, name: str) -
         return (await prefect.read_flow_run(flow_run_id)).state_name == name
 
     await until(look)
-
-
-@asynccontextmanager
-async def database(service: Service) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(service.environment["BARTENDER_DB_DSN"].replace("+asyncpg", ""))
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def test_nothing_is_wrong(service: Service, prefect: PrefectClient) -> None:

@@ -16,9 +16,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from flows import leftover_directories
 from flows.leftover_jobs import WHAT
 from flows.slurm.references import installation_of, token_of
-from tests.e2e.conftest import prefect_client
+from tests.e2e.conftest import database, prefect_client
 from tests.e2e.service import Service, until
-from tests.e2e.test_reconciliation import database
 from tests.e2e.test_upkeep import ended as finished
 from tests.e2e.test_upkeep import message, start, unscheduled
 from tests.services.slurm import SlurmCluster

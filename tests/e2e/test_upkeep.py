@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import yaml
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
@@ -23,7 +22,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.upkeep_flows import UPKEEP
-from tests.e2e.conftest import StartWorker, prefect_client
+from tests.e2e.conftest import StartWorker, database, prefect_client
 from tests.e2e.service import Service, until
 
 
@@ -79,13 +78,9 @@ def message(run: FlowRun) -> str:
 @asynccontextmanager
 async def a_clean_up_waits(service: Service) -> AsyncIterator[None]:
     """Keep runs of `clean-up` from getting on inside of the block."""
-    connection = await asyncpg.connect(service.environment["BARTENDER_DB_DSN"].replace("+asyncpg", ""))
-    try:
-        async with connection.transaction():
-            await connection.execute("LOCK TABLE installation IN ACCESS EXCLUSIVE MODE")
-            yield
-    finally:
-        await connection.close()
+    async with database(service) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE installation IN ACCESS EXCLUSIVE MODE")
+        yield
 
 
 async def is_running(prefect: PrefectClient, flow_run_id: uuid.UUID, run_count: int = 1) -> None:

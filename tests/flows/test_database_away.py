@@ -5,6 +5,7 @@ import os
 import signal
 import uuid
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -116,9 +117,9 @@ async def test_a_server_that_takes_no_writes_is_left(database_url: URL, engine: 
         await connection.execute(sa.text(f"{alter} = on"))
         await asyncio.gather(*(store.of_submitter("me", limit=1, offset=0) for _ in range(5)))
         await connection.execute(sa.text(f"{alter} = off"))
-    new = {"application": "a", "submitter": "me", "roles": [], "command": "x"}
+    new: dict[str, Any] = {"application": "a", "submitter": "me", "roles": [], "command": "x"}
     with pytest.raises(Unavailable):
-        await store.create(**new, token=uuid.uuid4())  # type: ignore[arg-type]
-    jobs = [store.create(**new, token=uuid.uuid4()) for _ in range(5)]  # type: ignore[arg-type]
+        await store.create(**new, token=uuid.uuid4())
+    jobs = [store.create(**new, token=uuid.uuid4()) for _ in range(5)]
     assert len(await asyncio.gather(*jobs)) == 5
     await own.dispose()

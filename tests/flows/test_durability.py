@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from flows import durability
 from flows.durability import DurableDisk
 from flows.errors import Unavailable
+from tests.waiting import until
 
 
 class Calls:
@@ -39,12 +39,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return calls
 
 
-async def soon(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 async def test_the_real_call(tmp_path: Path) -> None:
     await DurableDisk(tmp_path).sync()
     with pytest.raises(Unavailable, match="No such file"):
@@ -54,12 +48,12 @@ async def test_the_real_call(tmp_path: Path) -> None:
 async def test_many_share_a_call_that_begins_after_they_wrote(tmp_path: Path, calls: Calls) -> None:
     disk = DurableDisk(tmp_path)
     first = asyncio.create_task(disk.sync())
-    await soon(lambda: calls.begun == 1)
+    await until(lambda: calls.begun == 1)
     calls.written = 1
     others = [asyncio.create_task(disk.sync()) for _ in range(50)]
     calls.through.release()
     await first
-    await soon(lambda: calls.begun == 2)
+    await until(lambda: calls.begun == 2)
     assert not any(other.done() for other in others)
     calls.through.release()
     await asyncio.gather(*others)
@@ -69,7 +63,7 @@ async def test_many_share_a_call_that_begins_after_they_wrote(tmp_path: Path, ca
 async def test_who_goes_away_takes_nobody_along(tmp_path: Path, calls: Calls) -> None:
     disk = DurableDisk(tmp_path)
     tasks = [asyncio.create_task(disk.sync()) for _ in range(2)]
-    await soon(lambda: calls.begun == 1)
+    await until(lambda: calls.begun == 1)
     tasks[0].cancel()
     calls.through.release()
     await tasks[1]
