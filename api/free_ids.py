@@ -24,7 +24,8 @@ def _taken(place: Place, job_id: int) -> int:
     """Return how many ids have directories, from this one on without a gap."""
     if not os.path.lexists(place.job_dir(job_id)):
         return 0
-    numbers = {int(name) for name in os.listdir(place.job_root) if name.isascii() and name.isdigit()}  # noqa: PTH208
+    names = [path.name for path in place.job_root.iterdir()]
+    numbers = {int(name) for name in names if name.isascii() and name.isdigit()}
     taken = 1
     while job_id + taken in numbers:
         taken += 1

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deployments.advisory_locks import SIGN_INTERVAL, end_holder, try_lock, until_lost
 from flows.database import close, open_engine, unavailable_when_away
+from flows.ending import patiently
 from flows.errors import ConfigurationError, Unavailable, with_cause
 from flows.workers import Leases
 
@@ -54,20 +55,19 @@ class Presence:
 
         Raises ConfigurationError when a worker of this name is there and alive.
         """
-        delay = RECONNECT_INTERVAL
-        while True:
-            try:
-                await self._begin()
-            except Unavailable as error:
-                await self._disconnect()
-                logger.warning("Trying again in %.1f s: %s", delay, with_cause(error))
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, MAX_DELAY)
-            except BaseException:
-                await self._close()
-                raise
-            else:
-                return self
+        try:
+            await patiently(self._begin_or_disconnect, longest=MAX_DELAY)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def _begin_or_disconnect(self) -> None:
+        try:
+            await self._begin()
+        except Unavailable:
+            await self._disconnect()
+            raise
 
     async def _begin(self) -> None:
         known_until = await self._leases.live_until(self._name)

@@ -104,8 +104,7 @@ def _is_about_values(error: BaseException) -> bool:
     if (state := sqlstate(error)) is not None:
         return state[:2] in {"22", "23"}  # data exception, integrity constraint violation
     # The driver's own complaint about a value is the cause of what SQLAlchemy makes of it.
-    cause = getattr(error, "orig", None) and error.orig.__cause__  # type: ignore[attr-defined]
-    return isinstance(cause, ValueError)
+    return isinstance(getattr(getattr(error, "orig", None), "__cause__", None), ValueError)
 
 
 def open_engine(url: URL, **options: Any) -> AsyncEngine:

@@ -105,8 +105,8 @@ def describe(job: Job) -> PrefectState:
     return Failed(message=job.reason)
 
 
-async def patiently(ask: Callable[[], Awaitable[R]]) -> R:
-    """Ask until the part that is needed answers."""
+async def patiently(ask: Callable[[], Awaitable[R]], *, longest: float = 30.0) -> R:
+    """Ask until the part that is needed answers; ``longest`` is in seconds, between two tries."""
     delay = 0.5
     while True:
         try:
@@ -114,7 +114,7 @@ async def patiently(ask: Callable[[], Awaitable[R]]) -> R:
         except Unavailable as error:
             logger.warning("Trying again in %.1f s: %s", delay, with_cause(error))
             await asyncio.sleep(delay)
-            delay = min(2 * delay, 30.0)
+            delay = min(2 * delay, longest)
 
 
 async def cancel_job(job_id: int) -> None:

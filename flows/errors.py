@@ -29,6 +29,8 @@
 ``str(error)`` is one sentence for whom it concerns; the cause is chained for the operator.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -152,6 +154,15 @@ class Unavailable(BartenderError):
     """A part that is needed does not answer at the moment."""
 
     transient = True
+
+
+@contextmanager
+def unavailable_for_now(what: str) -> Iterator[None]:
+    """Turn an OSError of this machine, which may pass, into Unavailable. ``what``: what cannot be done."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{what} ({error.strerror}).") from error
 
 
 def with_cause(error: BaseException) -> str:

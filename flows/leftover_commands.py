@@ -5,7 +5,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from flows.errors import JobCancelled, Unavailable
+from flows.errors import JobCancelled, unavailable_for_now
 from flows.leftovers import is_ours
 from flows.local_commands import LocalCommands
 from flows.runtime import Runtime
@@ -42,15 +42,13 @@ async def forget_what_must_not_start(runtime: Runtime) -> None:
     """
     store = UpkeepStore(runtime.jobs.engine)
     installation = await store.installation()
-    try:
+    with unavailable_for_now("The data directory cannot be used now"):
         if not await asyncio.to_thread(is_ours, runtime.place.data_dir, installation):
             return
         for directory in await asyncio.to_thread(_directories, runtime):
             commands = LocalCommands(directory)
             for token in await _without_job(store, await asyncio.to_thread(commands.waiting)):
                 await asyncio.to_thread(commands.forget, token)
-    except OSError as error:
-        raise Unavailable(f"The data directory cannot be used now ({error.strerror}).") from error
 
 
 async def _of_former_destinations(runtime: Runtime, store: UpkeepStore) -> list[str]:

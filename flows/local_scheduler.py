@@ -17,7 +17,7 @@ from flows.errors import (
     JobCancelled,
     JobFailure,
     TimeLimitExceeded,
-    Unavailable,
+    unavailable_for_now,
 )
 from flows.local_commands import End, LocalCommands
 from flows.schedulers import Status, Submission
@@ -72,17 +72,17 @@ class LocalScheduler:
     async def submit(self, submission: Submission) -> str:
         self._recover()
         if submission.token not in self._known:
-            try:
+            with unavailable_for_now("The command cannot be written down"):
                 await to_the_end(lambda: self._commands.add(submission))
-            except OSError as error:
-                raise Unavailable(f"The command cannot be written down ({error.strerror}).") from error
             self._admit(submission.token)
         return submission.token
 
     async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
         self._recover()
         if scheduler_id not in self._known and self._commands.exists(scheduler_id):
-            if not self._can_run(scheduler_id):
+            with unavailable_for_now("The command cannot be read"):
+                can_run = self._commands.can_run(scheduler_id)
+            if not can_run:
                 yield Status(state="lost")
                 return
             self._admit(scheduler_id)  # another worker's, perhaps
@@ -99,10 +99,8 @@ class LocalScheduler:
 
     async def cancel(self, scheduler_id: str) -> None:
         self._recover()
-        try:
+        with unavailable_for_now("The command cannot be ended now"):
             await self._end(scheduler_id, JobCancelled("The job was cancelled."))
-        except OSError as error:
-            raise Unavailable(f"The command cannot be ended now ({error.strerror}).") from error
 
     async def forget(self, scheduler_id: str) -> None:
         command = self._known.pop(scheduler_id, None)
@@ -137,19 +135,11 @@ class LocalScheduler:
         """Take over what an earlier process left: what runs keeps its slot, what waits keeps its turn."""
         if self._recovered:
             return
-        try:
+        with unavailable_for_now("The commands of before cannot be read"):
             submissions = self._commands.submissions()
-        except OSError as error:
-            raise Unavailable(f"The commands of before cannot be read ({error.strerror}).") from error
         for submission in submissions:
             self._admit(submission.token)
         self._recovered = True
-
-    def _can_run(self, token: str) -> bool:
-        try:
-            return self._commands.can_run(token)
-        except OSError as error:
-            raise Unavailable(f"The command cannot be read ({error.strerror}).") from error
 
     def _admit(self, token: str) -> None:
         if token in self._known:
