@@ -5,6 +5,7 @@ its own, run by its path and isolated: it starts in milliseconds and imports not
 on Linux, where none of this exists, commands are started as they are.
 """
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -59,6 +62,10 @@ def _become_nobody() -> None:
     uid, gid = unprivileged_ids()
     os.setgroups([])
     os.setresgid(gid, gid, gid)
+    # PostgreSQL looks for its own programs by access(2), which leaves out the capabilities of any real user
+    # but root unless this bit is set (capabilities(7)). It takes CAP_SETPCAP, which not every container has.
+    with contextlib.suppress(PermissionError):
+        _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
     _prctl(_PR_SET_KEEPCAPS, 1)
     os.setresuid(uid, uid, uid)
     bit = 1 << _CAP_DAC_OVERRIDE
@@ -74,6 +81,11 @@ def main(arguments: Sequence[str]) -> None:
     parent, death_signal, user, *command = arguments
     if user == "nobody":
         _become_nobody()
+        if not os.access(command[0], os.X_OK):
+            sys.exit(
+                f"the user nobody cannot reach {command[0]}: install below directories that everybody may "
+                "enter, or let this process have CAP_SETPCAP"
+            )
     # After the change of user, which would clear it.
     _prctl(_PR_SET_PDEATHSIG, int(death_signal))
     if os.getppid() != int(parent):
