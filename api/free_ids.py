@@ -6,7 +6,7 @@ Its files are somebody else's, so no job gets its number.
 import os
 from collections.abc import Awaitable, Callable
 
-from flows.places import Place
+from flows.disk.places import Place
 from flows.store import JobStore
 
 InThread = Callable[..., Awaitable[int]]

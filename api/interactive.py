@@ -15,13 +15,13 @@ from api.json_body import json_object, receive_json
 from api.scratch import scratch
 from api.turns import NoDirectory, Turns
 from api.uploads import storage_error
-from deployments import private_files
 from deployments.settings import Settings
 from flows import quick_commands
 from flows.config import Config, InteractiveApplication
+from flows.disk import private_files
+from flows.disk.places import Place
 from flows.errors import InvalidUpload, JobNotFound, Unavailable, UnknownApplication, VisitorError
 from flows.jobs import Job
-from flows.places import Place
 from flows.quick_commands import Result
 from flows.threads import to_the_end
 

@@ -12,8 +12,8 @@ from api.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings
 from flows import config as configuration
+from flows.disk.places import Place
 from flows.errors import ConfigurationError, Unavailable
-from flows.places import Place
 from flows.store import JobStore
 
 _LONGEST_NAME = 200

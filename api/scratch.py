@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from deployments import private_files
+from flows.disk import private_files
 
 logger = logging.getLogger(__name__)
 

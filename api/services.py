@@ -14,7 +14,7 @@ from api.verification import Verifier
 from api.watching import JobWatcher
 from deployments.settings import Settings
 from flows.config import Config
-from flows.places import Place
+from flows.disk.places import Place
 from flows.store import JobStore
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from flows.durability import fsync
+from flows.disk.durability import fsync
 from flows.errors import InvalidUpload, Unavailable, VisitorError
 
 # Bytes handed to a thread at once: enough for the hand-over to cost nothing, too few to be felt in memory.

@@ -22,9 +22,10 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy import URL
 
-from deployments import launcher, locks, private_files
+from deployments import launcher
 from deployments.processes import Child
 from flows.database import Refused, unavailable_when_away
+from flows.disk import locks, private_files
 from flows.errors import ConfigurationError, Unavailable
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,11 @@ import signal
 import socket
 from pathlib import Path
 
-from deployments import asgi, private_files
+from deployments import asgi
 from deployments.listening import answers, base_url
 from deployments.postgres import EmbeddedPostgres
 from deployments.processes import Child
+from flows.disk import private_files
 
 DATABASE = "prefect"
 FACTORY = "prefect.server.api.server:create_app"

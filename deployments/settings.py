@@ -9,8 +9,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from flows.config import Config, describe
+from flows.disk.places import Place
 from flows.errors import ConfigurationError
-from flows.places import Place
 
 PREFIX = "BARTENDER_"
 

@@ -15,13 +15,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from deployments import asgi, garbage, locks, migrations, private_files
+from deployments import asgi, garbage, migrations
 from deployments.listening import answers, base_url, listen
 from deployments.names import default_worker_name
 from deployments.postgres import EmbeddedPostgres
 from deployments.prefect_server import EmbeddedPrefect
 from deployments.processes import Child
 from deployments.settings import PREFIX, Settings
+from flows.disk import locks, private_files
 
 logger = logging.getLogger(__name__)
 

@@ -37,12 +37,12 @@ from flows import pickers
 from flows.config import Config
 from flows.database import close, open_engine
 from flows.deletion import purge
+from flows.disk.places import Place
 from flows.ending import patiently
 from flows.errors import ConfigurationError
 from flows.job import run_job
 from flows.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from flows.owned_jobs import OwnedJobs
-from flows.places import Place
 from flows.runtime import Runtime, open_runtime
 from flows.store import CANCEL_CHANNEL, CHANNEL
 from flows.stranded import see_to_stranded_jobs

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from flows.deletion import remove_tree
+from flows.disk.trees import remove_tree
 from flows.errors import JobCancelled
 from flows.jobs import Job, State
 from flows.runtime import Runtime

@@ -7,9 +7,9 @@ from typing import Self
 
 from flows import config, filesystems, schedulers
 from flows.connections import Connections
+from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.filesystems import Filesystem
-from flows.places import Place
 from flows.schedulers import Scheduler
 from flows.surroundings import Surroundings
 

@@ -9,7 +9,8 @@ from typing import TypeVar
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.deletion import remove_tree
+from flows.disk.places import Place
+from flows.disk.trees import remove_tree
 from flows.errors import (
     ArchiveRefused,
     InternalError,
@@ -20,7 +21,6 @@ from flows.errors import (
     with_cause,
 )
 from flows.jobs import Job, State
-from flows.places import Place
 from flows.runtime import Runtime, current
 from flows.store import CANCELLED_BY_VISITOR
 

@@ -5,8 +5,8 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from flows.disk.ownership import is_ours
 from flows.errors import JobCancelled, unavailable_for_now
-from flows.leftovers import is_ours
 from flows.local_commands import LocalCommands
 from flows.runtime import Runtime
 from flows.schedulers import Listing

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import re
-import secrets
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,18 +17,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from flows.deletion import remove_tree
-from flows.durability import fsync
+from flows.disk.ownership import OWNER, is_ours
+from flows.disk.places import UUID_PATTERN, Place
+from flows.disk.trees import remove_tree
 from flows.jobs import Job
-from flows.places import UUID_PATTERN, Place
 from flows.runtime import Runtime
 from flows.upkeep import UpkeepStore
 from flows.upkeep_report import Report
 
 logger = logging.getLogger(__name__)
 
-OWNER = "database"
-"""File in the data directory that says of which database it is."""
 
 _UPLOAD = re.compile(rf"{UUID_PATTERN}\.archive")
 # Of a flow run, and what steps raised: Prefect keeps that under random names, and nobody reads it.
@@ -154,27 +151,3 @@ def _remove(path: Path) -> None:
         remove_tree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def is_ours(data_dir: Path, installation: uuid.UUID) -> bool:
-    """Whether the data directory is this database's; one that is nobody's becomes so."""
-    owner = data_dir / OWNER
-    if not owner.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        _make_ours(owner, installation)
-    return owner.read_text(encoding="ascii").strip() == str(installation)
-
-
-def _make_ours(owner: Path, installation: uuid.UUID) -> None:
-    # There as a whole or not at all; of several processes that do so at once, one is first.
-    draft = owner.with_name(f".{OWNER}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(f"{installation}\n", encoding="ascii")
-        fsync(draft)
-        with suppress(FileExistsError):
-            owner.hardlink_to(draft)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-__all__ = ["OWNER", "is_ours", "remove_leftovers"]

@@ -27,7 +27,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flows.durability import fsync
+from flows.disk.durability import fsync
 from flows.environments import clean_environment
 from flows.errors import CommandFailed, DestinationFailed, InternalError, JobFailure
 from flows.schedulers import Submission

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from flows import pickers
 from flows.config import Config
 from flows.destinations import Destinations
-from flows.durability import DurableDisk
+from flows.disk.durability import DurableDisk
+from flows.disk.places import Place
 from flows.local_scheduler import LocalConfig
 from flows.owned_jobs import OwnedJobs
-from flows.places import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flows.connections import Connections
-from flows.places import Place
+from flows.disk.places import Place
 
 
 @dataclass(frozen=True, slots=True)

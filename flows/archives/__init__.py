@@ -15,10 +15,8 @@ from flows.archives.compression import Decompressed, Decompressor, OutOfTime, Pl
 from flows.archives.contents import Contents, Member
 from flows.archives.writing import Room, Tree
 from flows.config import UploadLimits
+from flows.disk.places import OUTPUTS
 from flows.errors import InvalidUpload
-
-OUTPUTS = ("stdout.txt", "stderr.txt", "returncode")
-"""What a job writes itself; a member of that name in an upload gives way."""
 
 FORMATS = "zip, tar, tar.gz, tar.bz2, tar.xz or tar.zst"
 

@@ -10,9 +10,9 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from flows.archives import OUTPUTS
 from flows.archives.contents import shown
-from flows.deletion import remove_tree
+from flows.disk.places import OUTPUTS
+from flows.disk.trees import remove_tree
 from flows.errors import Unavailable
 from flows.staging.listing import DIRECTORY, FILE, LINK, Entry, Listing, stays_inside, total_size
 

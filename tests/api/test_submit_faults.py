@@ -12,7 +12,7 @@ import sqlalchemy.exc
 
 from api import uploads
 from flows import archives
-from flows.durability import fsync
+from flows.disk.durability import fsync
 from flows.errors import Unavailable
 from flows.jobs import Job
 from flows.store import JobStore

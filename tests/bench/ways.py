@@ -12,8 +12,8 @@ import asyncssh
 
 from flows import filesystems
 from flows.connections import Connections
+from flows.disk.places import Place
 from flows.filesystems import Filesystem
-from flows.places import Place
 from flows.surroundings import Surroundings
 from tests.services.sshd import SshServer
 

@@ -38,7 +38,7 @@ KILLED = [
 # ... and the others, each in the order in which a job meets them.
 HELD = [
     "deployments.engine:LeanClient.set_flow_run_state",
-    "flows.durability:DurableDisk.sync",
+    "flows.disk.durability:DurableDisk.sync",
     "flows.tasks:_unpack",
     "flows.owned_jobs:OwnedJobs.set_destination",
     "flows.tags:tag_destination",

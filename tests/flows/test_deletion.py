@@ -4,7 +4,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from flows.deletion import remove_tree
+from flows.disk.trees import remove_tree
 
 ORDINARY = 12345
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import durability
-from flows.durability import DurableDisk
+from flows.disk import durability
+from flows.disk.durability import DurableDisk
 from flows.errors import Unavailable
 from tests.waiting import until
 

@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from flows import filesystems
 from flows.connections import Connections
+from flows.disk.places import Place
 from flows.filesystems import Filesystem, guard
-from flows.places import Place
 from flows.surroundings import Surroundings
 from tests.services.sshd import SshServer
 

@@ -15,13 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import config
 from flows.destinations import Destination
+from flows.disk.places import Place
 from flows.ending import end_of_job
 from flows.errors import DestinationRefused, Unavailable
 from flows.job import run_job
 from flows.jobs import Job
 from flows.owned_jobs import OwnedJobs
 from flows.pickers import PickerContext, pick_first
-from flows.places import Place
 from flows.runtime import Runtime, open_runtime
 from flows.schedulers import Status, Submission
 from flows.users import User

@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
 from flows.config import Config
+from flows.disk.places import Place
 from flows.errors import CommandFailed
 from flows.filesystems import guard
 from flows.jobs import Job
 from flows.leftover_directories import WHAT, remove_leftover_directories
 from flows.owned_jobs import OwnedJobs
-from flows.places import Place
 from flows.runtime import Runtime, open_runtime
 from flows.upkeep_report import Report
 from tests.services.sshd import Sshd, SshServer

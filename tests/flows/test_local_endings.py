@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from flows import sessions
+from flows.disk.places import Place
 from flows.errors import CommandFailed, JobCancelled, TimeLimitExceeded, Unavailable
 from flows.local_commands import MARK, LocalCommands
 from flows.local_scheduler import LocalScheduler
-from flows.places import Place
 from flows.schedulers import Submission
 from flows.sessions import end_session
 from tests.flows.test_schedulers import has_ended, statuses, submission

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import durability, local_commands
+from flows import local_commands
+from flows.disk import durability
+from flows.disk.places import Place
 from flows.errors import DestinationFailed
 from flows.local_commands import LocalCommands
 from flows.local_scheduler import LocalScheduler
-from flows.places import Place
 from flows.schedulers import Status, Submission
 from tests.flows import test_local_endings
 from tests.flows.test_local_endings import WAITS

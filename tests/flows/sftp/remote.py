@@ -11,8 +11,8 @@ from typing import Any
 
 from flows import filesystems
 from flows.connections import Connections
+from flows.disk.places import Place
 from flows.filesystems import Filesystem
-from flows.places import Place
 from flows.surroundings import Surroundings
 from tests.services.sshd import SshServer
 

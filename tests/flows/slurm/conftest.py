@@ -13,9 +13,9 @@ import pytest
 
 from flows import schedulers
 from flows.connections import Connections
+from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.hosts import Completed, Host, ThisMachine
-from flows.places import Place
 from flows.schedulers import Scheduler, Submission
 from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import Job

@@ -13,6 +13,7 @@ import pytest_asyncio
 from blocks import CommandEnvironment
 from flows import schedulers
 from flows.connections import Connections
+from flows.disk.places import Place
 from flows.errors import (
     CommandFailed,
     DestinationFailed,
@@ -23,7 +24,6 @@ from flows.errors import (
     Unavailable,
 )
 from flows.filesystems import guard
-from flows.places import Place
 from flows.schedulers import Scheduler, Status
 from flows.slurm import queries
 from flows.surroundings import Surroundings

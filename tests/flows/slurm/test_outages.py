@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from flows.disk.places import Place
 from flows.errors import DestinationFailed, Unavailable
-from flows.places import Place
 from flows.schedulers import Scheduler, Status
 from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, started

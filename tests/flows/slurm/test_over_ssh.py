@@ -13,8 +13,8 @@ import pytest
 from blocks import CommandEnvironment
 from flows import schedulers
 from flows.connections import Connections
+from flows.disk.places import Place
 from flows.errors import JobCancelled, Unavailable
-from flows.places import Place
 from flows.schedulers import Scheduler
 from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import WAIT, Job, started

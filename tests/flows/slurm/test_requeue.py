@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from flows.disk.places import Place
 from flows.filesystems import guard
-from flows.places import Place
 from flows.schedulers import Scheduler
 from tests.flows.slurm.jobs import WAIT, slurm_id, started
 from tests.flows.slurm.test_cluster import state, states

@@ -18,9 +18,9 @@ from pydantic import SecretStr, ValidationError
 from blocks import SlurmRestCredentials
 from flows import schedulers
 from flows.connections import Connections
+from flows.disk.places import Place
 from flows.errors import DestinationRefused, JobCancelled, Unavailable
 from flows.filesystems import guard
-from flows.places import Place
 from flows.schedulers import Scheduler, Shared
 from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import WAIT, Job, slurm_id, started
