@@ -23,7 +23,7 @@ from flows.disk.places import Place
 from flows.errors import InvalidUpload, JobNotFound, Unavailable, UnknownApplication, VisitorError
 from flows.jobs import Job
 from flows.quick_commands import Result
-from flows.threads import to_the_end
+from flows.waiting.threads import to_the_end
 
 _STOPPING = "The server is stopping; try again in a few seconds."
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from flows.errors import Unavailable
-from flows.threads import to_the_end
+from flows.waiting.threads import to_the_end
 
 PATIENCE = 10.0
 """Seconds that a visitor waits for a turn."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -74,13 +74,6 @@ async def _try(function: Work) -> None:
         logger.warning("%s: %s", _name(function), with_cause(error))
     except Exception:
         logger.exception("%s failed; it is tried again", _name(function))
-
-
-async def cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """End tasks and wait for that."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _name(function: Work) -> str:

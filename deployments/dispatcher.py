@@ -10,7 +10,6 @@ import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 
-from deployments.background import cancel
 from deployments.names import flow_run_name, idempotency_key
 from deployments.register import deployment_id
 from flows.config import Config
@@ -18,6 +17,7 @@ from flows.errors import Unavailable, with_cause
 from flows.jobs import Job
 from flows.store import JobStore
 from flows.tags import flow_run_tags
+from flows.waiting.cancelling import cancel
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from deployments.advisory_locks import end_holder, try_lock, until_lost
-from deployments.background import cancel
 from flows.database import unavailable_when_away
+from flows.waiting.cancelling import cancel
 
 _PATIENCE = 20.0
 """Seconds without a sign from the one that leads, after which it is taken for frozen."""

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deployments.advisory_locks import SIGN_INTERVAL, end_holder, try_lock, until_lost
 from flows.database import close, open_engine, unavailable_when_away
-from flows.ending import patiently
 from flows.errors import ConfigurationError, Unavailable, with_cause
+from flows.waiting.patience import patiently
 from flows.workers import Leases
 
 logger = logging.getLogger(__name__)

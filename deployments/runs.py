@@ -13,15 +13,16 @@ from prefect.exceptions import Abort, ObjectNotFound
 from prefect.flows import Flow
 from prefect.states import AwaitingRetry, Pending, Scheduled
 
-from deployments.background import cancel
 from deployments.engine import LeanClient, run_in_loop
 from deployments.names import flow_run_name
 from flows.deletion import purge
-from flows.ending import cancel_job, clean_up, describe, patiently
+from flows.ending import cancel_job, clean_up, describe
 from flows.errors import JobNotFound, Superseded
 from flows.jobs import Job
 from flows.runtime import Runtime
 from flows.tags import flow_run_tags
+from flows.waiting.cancelling import cancel
+from flows.waiting.patience import patiently
 
 logger = logging.getLogger(__name__)
 

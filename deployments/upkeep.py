@@ -26,11 +26,11 @@ from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Pending
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deployments.background import cancel
 from deployments.engine import LeanClient, run_in_loop
 from deployments.leadership import Leadership, leadership
 from deployments.register import upkeep_deployment_id
 from deployments.upkeep_flows import UPKEEP
+from flows.waiting.cancelling import cancel
 
 logger = logging.getLogger(__name__)
 

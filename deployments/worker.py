@@ -22,7 +22,7 @@ from prefect.settings import (
 )
 
 from deployments import garbage
-from deployments.background import cancel, first, repeat, unless, when_woken
+from deployments.background import first, repeat, unless, when_woken
 from deployments.engine import LeanClient, LeanClientContext, LeanEvents
 from deployments.names import WORK_POOL, default_worker_name
 from deployments.operators import Operators
@@ -38,7 +38,6 @@ from flows.config import Config
 from flows.database import close, open_engine
 from flows.deletion import purge
 from flows.disk.places import Place
-from flows.ending import patiently
 from flows.errors import ConfigurationError
 from flows.job import run_job
 from flows.leftover_commands import end_leftover_commands, forget_what_must_not_start
@@ -46,6 +45,8 @@ from flows.owned_jobs import OwnedJobs
 from flows.runtime import Runtime, open_runtime
 from flows.store import CANCEL_CHANNEL, CHANNEL
 from flows.stranded import see_to_stranded_jobs
+from flows.waiting.cancelling import cancel
+from flows.waiting.patience import patiently
 from flows.workers import RENEWAL_INTERVAL
 
 logger = logging.getLogger(__name__)

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.states import Cancelled, Completed, Failed
@@ -18,15 +17,14 @@ from flows.errors import (
     JobFailure,
     Superseded,
     Unavailable,
-    with_cause,
 )
 from flows.jobs import Job, State
 from flows.runtime import Runtime, current
 from flows.store import CANCELLED_BY_VISITOR
+from flows.waiting.patience import patiently
 
 logger = logging.getLogger(__name__)
 
-R = TypeVar("R")
 
 CANCELLED_BY_OPERATOR = JobCancelled("The job was cancelled by an operator.")
 
@@ -103,18 +101,6 @@ def describe(job: Job) -> PrefectState:
     if job.reason_kind == JobCancelled.kind:
         return Cancelled(message=job.reason)
     return Failed(message=job.reason)
-
-
-async def patiently(ask: Callable[[], Awaitable[R]], *, longest: float = 30.0) -> R:
-    """Ask until the part that is needed answers; ``longest`` is in seconds, between two tries."""
-    delay = 0.5
-    while True:
-        try:
-            return await ask()
-        except Unavailable as error:
-            logger.warning("Trying again in %.1f s: %s", delay, with_cause(error))
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, longest)
 
 
 async def cancel_job(job_id: int) -> None:

@@ -21,7 +21,7 @@ from flows.errors import (
 )
 from flows.local_commands import End, LocalCommands
 from flows.schedulers import Status, Submission
-from flows.threads import to_the_end
+from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from flows.environments import clean_environment
 from flows.errors import InvalidUpload, Unavailable
 from flows.local_commands import MARK, SHELL
 from flows.sessions import end_session, exit_of
-from flows.threads import to_the_end
+from flows.waiting.threads import to_the_end
 
 MAX_OUTPUT = 1 << 20
 """Bytes of each of the two outputs that are kept."""

@@ -34,8 +34,8 @@ from flows.pickers import PickerContext
 from flows.runtime import Runtime, current
 from flows.schedulers import Submission
 from flows.tags import tag_destination
-from flows.threads import to_the_end
 from flows.users import User
+from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from flows.staging.names import Names, token_of
 from flows.staging.plain import Plain
 from flows.staging.shell import Shell
 from flows.surroundings import Surroundings
-from flows.threads import to_the_end
+from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
 
