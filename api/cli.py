@@ -149,9 +149,9 @@ def ssh_keyscan(
 
     Compare its fingerprint with what the machine's operators say: only then is it known to be the right one.
     """
-    from flows import ssh_keyscan
+    from flows.ssh import keyscan
 
-    print(asyncio.run(ssh_keyscan.scan(host, port)))
+    print(asyncio.run(keyscan.scan(host, port)))
 
 
 @app.command()

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from flows import config, filesystems, schedulers
-from flows.connections import Connections
 from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.filesystems import Filesystem
 from flows.schedulers import Scheduler
+from flows.ssh.connections import Connections
 from flows.surroundings import Surroundings
 
 

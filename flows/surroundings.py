@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from flows.connections import Connections
 from flows.disk.places import Place
+from flows.ssh.connections import Connections
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from flows.archives.contents import shown
 from flows.errors import StagingFailed, Unavailable
 from flows.filesystems import Stored
-from flows.ssh_config import SshConfig
+from flows.ssh.config import SshConfig
 from flows.staging import failures, sending
 from flows.staging.far import FarSide, Found
 from flows.staging.landing import Landing

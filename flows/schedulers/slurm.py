@@ -5,7 +5,7 @@ from typing import Literal
 from flows.slurm.commands import CommandCluster
 from flows.slurm.options import SlurmOptions
 from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
-from flows.ssh_config import SshConfig
+from flows.ssh.config import SshConfig
 from flows.surroundings import Surroundings
 
 

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from flows.errors import Unavailable
-from flows.ssh import Process, SshHost
-from flows.ssh_errors import LOST
+from flows.ssh.errors import LOST
+from flows.ssh.host import Process, SshHost
 from flows.staging import failures
 from flows.staging.bridge import BLOCK, IDLE_SECONDS
 

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 from asyncssh import SFTPAttrs, SFTPClient, SFTPClientFile, SFTPFailure, SFTPNoSuchFile, SFTPPermissionDenied
 
 from flows.errors import Unavailable
-from flows.ssh import SshHost
+from flows.ssh.host import SshHost
 from flows.staging import failures, listing, sending
 from flows.staging.bridge import BLOCK, Bridge
 from flows.staging.far import Found

@@ -12,7 +12,7 @@ import asyncssh
 from flows.archives import tars
 from flows.archives.contents import Member
 from flows.errors import InvalidUpload, Unavailable
-from flows.ssh import Process, SshHost
+from flows.ssh.host import Process, SshHost
 from flows.staging import failures, listing, sending
 from flows.staging.bridge import BLOCK, Bridge
 from flows.staging.commands import PRELUDE, started

@@ -11,9 +11,9 @@ from typing import Protocol
 import asyncssh
 
 from flows import filesystems
-from flows.connections import Connections
 from flows.disk.places import Place
 from flows.filesystems import Filesystem
+from flows.ssh.connections import Connections
 from flows.surroundings import Surroundings
 from tests.services.sshd import SshServer
 

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from flows import filesystems
-from flows.connections import Connections
 from flows.disk.places import Place
 from flows.filesystems import Filesystem, guard
+from flows.ssh.connections import Connections
 from flows.surroundings import Surroundings
 from tests.services.sshd import SshServer
 

@@ -13,11 +13,12 @@ import pytest
 import pytest_asyncio
 from pydantic import ValidationError
 
-from flows import config, ssh_keyscan
-from flows.connections import Connections
+from flows import config
 from flows.errors import ConfigurationError, Unavailable
-from flows.ssh import SshHost
-from flows.ssh_config import SshConfig
+from flows.ssh import keyscan
+from flows.ssh.config import SshConfig
+from flows.ssh.connections import Connections
+from flows.ssh.host import SshHost
 from tests.services.processes import send
 from tests.services.sshd import Sshd, SshServer
 from tests.waiting import until, until_it_works
@@ -268,7 +269,7 @@ def test_secrets_are_not_shown(ssh_server: SshServer) -> None:
 
 
 async def test_keyscan_prints_what_can_be_pinned(ssh_server: SshServer, connections: Connections) -> None:
-    comment, key = (await ssh_keyscan.scan(ssh_server.host, ssh_server.roomy.port)).splitlines()
+    comment, key = (await keyscan.scan(ssh_server.host, ssh_server.roomy.port)).splitlines()
     assert comment.startswith("# ")
     assert "SHA256:" in comment
     host = connections.ssh_host(ssh_config(ssh_server, ssh_server.roomy, known_hosts=None, host_key=key))
@@ -277,4 +278,4 @@ async def test_keyscan_prints_what_can_be_pinned(ssh_server: SshServer, connecti
 
 async def test_keyscan_of_a_machine_that_is_away() -> None:
     with pytest.raises(ConfigurationError, match="does not answer"):
-        await ssh_keyscan.scan("127.0.0.1", 1)
+        await keyscan.scan("127.0.0.1", 1)

@@ -8,9 +8,9 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 
 from blocks import SshCredentials
-from flows.connections import Connections
 from flows.errors import Unavailable
-from flows.ssh_config import SshConfig
+from flows.ssh.config import SshConfig
+from flows.ssh.connections import Connections
 from tests.services.sshd import SshServer
 
 

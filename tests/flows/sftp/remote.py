@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flows import filesystems
-from flows.connections import Connections
 from flows.disk.places import Place
 from flows.filesystems import Filesystem
+from flows.ssh.connections import Connections
 from flows.surroundings import Surroundings
 from tests.services.sshd import SshServer
 

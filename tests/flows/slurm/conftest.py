@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from flows import schedulers
-from flows.connections import Connections
 from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.hosts import Completed, Host, ThisMachine
 from flows.schedulers import Scheduler, Submission
+from flows.ssh.connections import Connections
 from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import Job
 from tests.services.slurm import SlurmCluster

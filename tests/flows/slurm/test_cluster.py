@@ -12,7 +12,6 @@ import pytest_asyncio
 
 from blocks import CommandEnvironment
 from flows import schedulers
-from flows.connections import Connections
 from flows.disk.places import Place
 from flows.errors import (
     CommandFailed,
@@ -26,6 +25,7 @@ from flows.errors import (
 from flows.filesystems import guard
 from flows.schedulers import Scheduler, Status
 from flows.slurm import queries
+from flows.ssh.connections import Connections
 from flows.surroundings import Surroundings
 from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, slurm_id, started

@@ -17,11 +17,11 @@ from pydantic import SecretStr, ValidationError
 
 from blocks import SlurmRestCredentials
 from flows import schedulers
-from flows.connections import Connections
 from flows.disk.places import Place
 from flows.errors import DestinationRefused, JobCancelled, Unavailable
 from flows.filesystems import guard
 from flows.schedulers import Scheduler, Shared
+from flows.ssh.connections import Connections
 from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import WAIT, Job, slurm_id, started
 from tests.flows.test_schedulers import statuses

@@ -3,8 +3,8 @@
 import asyncio
 
 from flows.hosts import Host, ThisMachine
-from flows.ssh import SshHost
-from flows.ssh_config import SshConfig
+from flows.ssh.config import SshConfig
+from flows.ssh.host import SshHost
 
 
 class Connections:

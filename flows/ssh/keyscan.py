@@ -4,7 +4,7 @@ import asyncssh
 
 from blocks.ssh import CONNECT_SECONDS
 from flows.errors import ConfigurationError
-from flows.ssh_errors import LOST, described
+from flows.ssh.errors import LOST, described
 
 
 async def scan(host: str, port: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from flows.errors import Unavailable
-from flows.ssh_errors import LOST, described
+from flows.ssh.errors import LOST, described
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import asyncssh
 
 from flows.errors import Unavailable
 from flows.hosts import Completed
-from flows.ssh_config import SshConfig
-from flows.ssh_link import HostHealth, Link, Process, SessionRefused
+from flows.ssh.config import SshConfig
+from flows.ssh.link import HostHealth, Link, Process, SessionRefused
 
 __all__ = ["HostHealth", "Process", "SshHost"]
 
