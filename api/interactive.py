@@ -16,13 +16,13 @@ from api.scratch import scratch
 from api.turns import NoDirectory, Turns
 from api.uploads import storage_error
 from deployments.settings import Settings
-from flows import quick_commands
 from flows.config import Config, InteractiveApplication
 from flows.disk import private_files
 from flows.disk.places import Place
 from flows.errors import InvalidUpload, JobNotFound, Unavailable, UnknownApplication, VisitorError
 from flows.jobs import Job
-from flows.quick_commands import Result
+from flows.local import quick_commands
+from flows.local.quick_commands import Result
 from flows.waiting.threads import to_the_end
 
 _STOPPING = "The server is stopping; try again in a few seconds."

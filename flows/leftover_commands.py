@@ -5,11 +5,11 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from flows.destinations.scheduler import Listing
 from flows.disk.ownership import is_ours
 from flows.errors import JobCancelled, unavailable_for_now
-from flows.local_commands import LocalCommands
+from flows.local.commands import LocalCommands
 from flows.runtime import Runtime
-from flows.schedulers import Listing
 from flows.upkeep import UpkeepStore
 
 _LEFT = JobCancelled("The job of the command has ended.")

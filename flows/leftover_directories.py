@@ -8,8 +8,8 @@ import time
 import uuid
 from datetime import timedelta
 
+from flows.destinations.filesystem import Stored, Storing
 from flows.errors import StagingFailed, Unavailable
-from flows.filesystems import Stored, Storing
 from flows.runtime import Runtime
 from flows.upkeep import UpkeepStore
 from flows.upkeep_report import Report

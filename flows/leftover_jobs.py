@@ -8,9 +8,9 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+from flows.destinations.scheduler import Listed, Shared
 from flows.errors import Unavailable
 from flows.runtime import Runtime
-from flows.schedulers import Listed, Shared
 from flows.upkeep import UpkeepStore
 from flows.upkeep_report import Report
 

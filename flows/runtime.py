@@ -1,17 +1,66 @@
 """What the tasks of all flow runs in this process share: they take plain values and find the rest here."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
-from flows import pickers
-from flows.config import Config
-from flows.destinations import Destinations
+from flows import config as configuration
+from flows import filesystems, pickers, schedulers
+from flows.destinations.filesystem import Filesystem
+from flows.destinations.scheduler import Scheduler
+from flows.destinations.surroundings import Surroundings
 from flows.disk.durability import DurableDisk
 from flows.disk.places import Place
-from flows.local_scheduler import LocalConfig
+from flows.errors import Unavailable
+from flows.local.scheduling import LocalConfig
 from flows.owned_jobs import OwnedJobs
+from flows.ssh.connections import Connections
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a job's command runs and how its files get there."""
+
+    scheduler: Scheduler
+    filesystem: Filesystem
+
+
+class Destinations:
+    """All configured destinations, closed together."""
+
+    def __init__(self, configured: Mapping[str, configuration.Destination], place: Place) -> None:
+        self._connections = Connections()
+        self._destinations = {
+            name: Destination(
+                schedulers.create(destination.scheduler, surroundings),
+                filesystems.create(destination.filesystem, surroundings),
+            )
+            for name, destination in configured.items()
+            for surroundings in [Surroundings(place, name, self._connections)]
+        }
+
+    def __getitem__(self, name: str) -> Destination:
+        """Raise Unavailable when no destination of that name is configured any more: it may be again."""
+        try:
+            return self._destinations[name]
+        except KeyError:
+            text = f"The destination {name} is not configured any more; tell the operator."
+            raise Unavailable(text) from None
+
+    async def check(self, name: str) -> None:
+        """Raise Unavailable with what is wrong with a destination."""
+        destination = self[name]
+        await asyncio.gather(destination.scheduler.check(), destination.filesystem.check())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        parts = [part for d in self._destinations.values() for part in (d.scheduler, d.filesystem)]
+        await asyncio.gather(*(part.close() for part in parts))
+        await self._connections.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +74,7 @@ class Runtime:
     """
 
     jobs: OwnedJobs
-    config: Config
+    config: configuration.Config
     place: Place
     picker: pickers.Picker
     destinations: Destinations
@@ -53,7 +102,7 @@ def current() -> Runtime:
 
 @asynccontextmanager
 async def open_runtime(
-    jobs: OwnedJobs, config: Config, place: Place, picker: pickers.Picker
+    jobs: OwnedJobs, config: configuration.Config, place: Place, picker: pickers.Picker
 ) -> AsyncIterator[Runtime]:
     """Open the process's one runtime and close what it holds."""
     global _current

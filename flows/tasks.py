@@ -17,6 +17,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import Task
 
 from flows import archives
+from flows.destinations.scheduler import Submission
 from flows.ending import leave_destination
 from flows.errors import (
     ArchiveRefused,
@@ -32,7 +33,6 @@ from flows.errors import (
 from flows.jobs import Job, State
 from flows.pickers import PickerContext
 from flows.runtime import Runtime, current
-from flows.schedulers import Submission
 from flows.tags import tag_destination
 from flows.users import User
 from flows.waiting.threads import to_the_end

@@ -7,71 +7,12 @@ A filesystem is one module here, named as its ``type`` in the configuration file
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from pydantic import BaseModel
 
-from flows.surroundings import Surroundings
-
-
-def guard(directory: Path, token: str) -> Path:
-    """Return where a job's script notes, beside the job's directory at the destination, that it has begun.
-
-    Schedulers that may run a script twice make it there; filesystems remove it with the job's files.
-    """
-    return directory.with_name(f".{token}.started")
-
-
-class Filesystem(Protocol):
-    """Moves directories of jobs. Each method may be repeated after any failure.
-
-    All methods raise Unavailable when the far side cannot be reached now.
-    """
-
-    async def stage_in(self, job_dir: Path, token: str) -> Path:
-        """Bring the files to the destination; return the directory they have there."""
-        ...
-
-    async def stage_out(self, job_dir: Path, token: str) -> None:
-        """Bring the outputs back into ``job_dir``."""
-        ...
-
-    async def remove(self, job_dir: Path, token: str) -> None:
-        """Remove what was brought to the destination, and the guard; never ``job_dir`` itself."""
-        ...
-
-    async def check(self) -> None:
-        """Reach the far side; raise Unavailable with what is wrong, for operators."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What a destination keeps of one job. ``changed`` is in s since 1970, by the clock there."""
-
-    token: str
-    changed: float
-
-
-@runtime_checkable
-class Storing(Filesystem, Protocol):
-    """A filesystem whose directory of jobs is elsewhere, perhaps with those of other databases of ours.
-
-    Of a job that is not known here, its ``remove`` takes any name in the directory of jobs here.
-    """
-
-    async def stored(self) -> list[Stored]:
-        """Return what is kept there, of whatever job, in no order.
-
-        Raises Unavailable and StagingFailed.
-        """
-        ...
+from flows.destinations.filesystem import Filesystem
+from flows.destinations.surroundings import Surroundings
 
 
 def names() -> list[str]:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.filesystems import guard
-from flows.surroundings import Surroundings
+from flows.destinations.filesystem import guard
+from flows.destinations.surroundings import Surroundings
 
 
 class Config(BaseModel):

@@ -13,9 +13,11 @@ from asyncssh import SFTPNoSuchFile
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from flows.archives.contents import shown
+from flows.destinations.filesystem import Stored
+from flows.destinations.surroundings import Surroundings
 from flows.errors import StagingFailed, Unavailable
-from flows.filesystems import Stored
 from flows.ssh.config import SshConfig
+from flows.ssh.host import SshHost
 from flows.staging import failures, sending
 from flows.staging.far import FarSide, Found
 from flows.staging.landing import Landing
@@ -23,7 +25,6 @@ from flows.staging.listing import Listing
 from flows.staging.names import Names, token_of
 from flows.staging.plain import Plain
 from flows.staging.shell import Shell
-from flows.surroundings import Surroundings
 from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Filesystem:
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         self._entry = config.entry
-        self._host = surroundings.connections.ssh_host(config.ssh_config)
+        self._host: SshHost = surroundings.connections.ssh_host(config.ssh_config)
         self._executor = concurrent.futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="sftp")
 
     async def stage_in(self, job_dir: Path, token: str) -> Path:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from flows.local_scheduler import LocalConfig, LocalScheduler
-from flows.surroundings import Surroundings
+from flows.destinations.surroundings import Surroundings
+from flows.local.scheduling import LocalConfig, LocalScheduler
 
 LOAD_CHECK_INTERVAL = 0.5
 

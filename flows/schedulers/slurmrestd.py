@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from flows.destinations.surroundings import Surroundings
 from flows.slurm import rest
 from flows.slurm.options import SlurmRequest
 from flows.slurm.rest_cluster import RestCluster
 from flows.slurm.rest_connection import RestConnection
 from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
-from flows.surroundings import Surroundings
 
 
 def _check_properties(properties: dict[str, JsonValue]) -> dict[str, JsonValue]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from flows.schedulers import Submission
+from flows.destinations.scheduler import Submission
 from flows.slurm.queries import Evidence, Row
 from flows.slurm.references import Reference
 

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from flows.destinations.host import Completed, Host
+from flows.destinations.scheduler import Submission
 from flows.errors import Unavailable
-from flows.hosts import Completed, Host
-from flows.schedulers import Submission
 from flows.slurm import complaints, queries, script
 from flows.slurm.options import SlurmOptions, arguments
 from flows.slurm.queries import Evidence, Row

@@ -2,8 +2,8 @@
 
 import re
 
+from flows.destinations.host import Completed
 from flows.errors import DestinationRefused, JobFailure, Unavailable
-from flows.hosts import Completed
 
 _REFUSALS = (
     "submission failed",  # the controller's answer, or that of a site's own rules

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from flows.filesystems import guard
-from flows.schedulers import Submission
+from flows.destinations.filesystem import guard
+from flows.destinations.scheduler import Submission
 
 _MAX_APPLICATION = 40
 

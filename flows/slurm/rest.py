@@ -6,8 +6,8 @@ from typing import Any
 
 import jwt
 
+from flows.destinations.scheduler import Submission
 from flows.errors import JobFailure, Unavailable
-from flows.schedulers import Submission
 from flows.slurm import complaints
 from flows.slurm.options import SlurmRequest, account
 from flows.slurm.queries import Row

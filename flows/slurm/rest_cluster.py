@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flows.environments import clean_environment
+from flows.destinations.scheduler import Submission
 from flows.errors import Unavailable
-from flows.schedulers import Submission
+from flows.local.environment import clean_environment
 from flows.slurm import guards, rest, script, states
 from flows.slurm.options import SlurmRequest
 from flows.slurm.queries import Evidence, Row

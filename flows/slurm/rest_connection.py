@@ -118,7 +118,7 @@ class RestConnection:
             return old
         # They import Prefect, which takes a second.
         from blocks import SlurmRestCredentials
-        from flows.saved_blocks import saved
+        from flows.destinations.blocks import saved
 
         credentials = await saved(SlurmRestCredentials, self._block)
         self._doubted = False

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, Field
 
-from flows.block_variables import BlockVariables
+from flows.destinations.polling import Batcher, Pace
+from flows.destinations.scheduler import Listed, Status, Submission
+from flows.destinations.variables import BlockVariables
 from flows.errors import JobCancelled, Unavailable
-from flows.polling import Batcher, Pace
-from flows.schedulers import Listed, Status, Submission
 from flows.slurm import states
 from flows.slurm.clusters import Cluster
 from flows.slurm.doubts import Doubts

@@ -6,6 +6,7 @@ Every word of Slurm is in one of the tables; a word that is in none says nothing
 from dataclasses import dataclass
 from typing import Literal
 
+from flows.destinations.scheduler import Status
 from flows.errors import (
     CommandFailed,
     DestinationFailed,
@@ -15,7 +16,6 @@ from flows.errors import (
     OutOfMemory,
     TimeLimitExceeded,
 )
-from flows.schedulers import Status
 
 ACTIVE: dict[str, Literal["queued", "running"]] = {
     "PENDING": "queued",

@@ -70,7 +70,7 @@ class SshConfig(BaseModel):
     async def credentials(self) -> "SshCredentials":
         """Return what to connect with, as it is now; Unavailable when it cannot be read."""
         from blocks import SshCredentials
-        from flows.saved_blocks import saved
+        from flows.destinations.blocks import saved
 
         if self.block is not None:
             return await saved(SshCredentials, self.block)

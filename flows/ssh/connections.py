@@ -2,7 +2,8 @@
 
 import asyncio
 
-from flows.hosts import Host, ThisMachine
+from flows.destinations.host import Host
+from flows.local.host import ThisMachine
 from flows.ssh.config import SshConfig
 from flows.ssh.host import SshHost
 

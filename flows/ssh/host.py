@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import asyncssh
 
+from flows.destinations.host import Completed
 from flows.errors import Unavailable
-from flows.hosts import Completed
 from flows.ssh.config import SshConfig
 from flows.ssh.link import HostHealth, Link, Process, SessionRefused
 
@@ -47,7 +47,7 @@ class SshHost:
             yield connection
 
     async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
-        """Run a command line of ``/bin/sh`` in the home directory; see ``flows.hosts.Host``.
+        """Run a command line of ``/bin/sh`` in the home directory; see ``flows.destinations.host.Host``.
 
         Its time begins when it has a channel to run in.
         """

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from flows.destinations.filesystem import guard
 from flows.disk.places import UUID_PATTERN
-from flows.filesystems import guard
 
 _OF_A_JOB = re.compile(
     rf"{UUID_PATTERN}|\.{UUID_PATTERN}\.(?:inputs|started|draft\.[0-9a-f]{{8}}(?:\.inputs)?)"

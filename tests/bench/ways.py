@@ -11,10 +11,10 @@ from typing import Protocol
 import asyncssh
 
 from flows import filesystems
+from flows.destinations.filesystem import Filesystem
+from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
-from flows.filesystems import Filesystem
 from flows.ssh.connections import Connections
-from flows.surroundings import Surroundings
 from tests.services.sshd import SshServer
 
 CIPHER = "aes128-gcm@openssh.com"

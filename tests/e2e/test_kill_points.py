@@ -29,10 +29,10 @@ destinations:
 # Of the steps of a job, those that its flow run leaves to others or to threads, ...
 KILLED = [
     "flows.owned_jobs:OwnedJobs.claim",
-    "flows.local_commands:LocalCommands.add",
-    "flows.local_commands:LocalCommands.launch",
-    "flows.local_commands:LocalCommands.wait",
-    "flows.local_commands:LocalCommands.forget",
+    "flows.local.commands:LocalCommands.add",
+    "flows.local.commands:LocalCommands.launch",
+    "flows.local.commands:LocalCommands.wait",
+    "flows.local.commands:LocalCommands.forget",
     "deployments.runs:_remove_results",
 ]
 # ... and the others, each in the order in which a job meets them.
@@ -43,19 +43,19 @@ HELD = [
     "flows.owned_jobs:OwnedJobs.set_destination",
     "flows.tags:tag_destination",
     "flows.filesystems.local:Filesystem.stage_in",
-    "flows.local_scheduler:LocalScheduler.submit",
+    "flows.local.scheduling:LocalScheduler.submit",
     "flows.owned_jobs:OwnedJobs.submitted",
     "flows.owned_jobs:OwnedJobs.advance",
     "flows.filesystems.local:Filesystem.stage_out",
     "flows.owned_jobs:OwnedJobs.complete",
     "flows.filesystems.local:Filesystem.remove",
-    "flows.local_scheduler:LocalScheduler.forget",
+    "flows.local.scheduling:LocalScheduler.forget",
     "flows.ending:final_state",
     "flows.owned_jobs:OwnedJobs.release",
 ]
 CANCEL = [
-    "flows.sessions:end_session",
-    "flows.local_commands:LocalCommands.end",
+    "flows.local.processes:end_session",
+    "flows.local.commands:LocalCommands.end",
     "flows.owned_jobs:OwnedJobs.fail",
     "flows.ending:leave_destination",
 ]

@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 
 from flows import filesystems
+from flows.destinations.filesystem import Filesystem, guard
+from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
-from flows.filesystems import Filesystem, guard
 from flows.ssh.connections import Connections
-from flows.surroundings import Surroundings
 from tests.services.sshd import SshServer
 
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"

@@ -14,7 +14,7 @@ from prefect.testing.utilities import prefect_test_harness
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import config
-from flows.destinations import Destination
+from flows.destinations.scheduler import Status, Submission
 from flows.disk.places import Place
 from flows.ending import end_of_job
 from flows.errors import DestinationRefused, Unavailable
@@ -22,8 +22,7 @@ from flows.job import run_job
 from flows.jobs import Job
 from flows.owned_jobs import OwnedJobs
 from flows.pickers import PickerContext, pick_first
-from flows.runtime import Runtime, open_runtime
-from flows.schedulers import Status, Submission
+from flows.runtime import Destination, Runtime, open_runtime
 from flows.users import User
 
 

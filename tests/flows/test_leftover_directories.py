@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
 from flows.config import Config
+from flows.destinations.filesystem import guard
 from flows.disk.places import Place
 from flows.errors import CommandFailed
-from flows.filesystems import guard
 from flows.jobs import Job
 from flows.leftover_directories import WHAT, remove_leftover_directories
 from flows.owned_jobs import OwnedJobs

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from flows import sessions
+from flows.destinations.scheduler import Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed, JobCancelled, TimeLimitExceeded, Unavailable
-from flows.local_commands import MARK, LocalCommands
-from flows.local_scheduler import LocalScheduler
-from flows.schedulers import Submission
-from flows.sessions import end_session
+from flows.local import processes
+from flows.local.commands import MARK, LocalCommands
+from flows.local.processes import end_session
+from flows.local.scheduling import LocalScheduler
 from tests.flows.test_schedulers import has_ended, statuses, submission
 from tests.waiting import until
 
@@ -104,7 +104,7 @@ async def started(scheduler: LocalScheduler, place: Place, command: str) -> tupl
 async def test_all_of_a_command_have_time_to_clean_up(
     make: Callable[..., LocalScheduler], place: Place, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 600.0)
+    monkeypatch.setattr(processes, "TERMINATION_GRACE", 600.0)
     scheduler = make()
     job, scheduler_id = await started(scheduler, place, command)
     watching = asyncio.create_task(statuses(scheduler, scheduler_id))
@@ -139,7 +139,7 @@ async def test_who_watches_a_command_that_is_forgotten_hears_of_it(
 async def test_a_time_limit_leaves_time_to_clean_up(
     make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 600.0)
+    monkeypatch.setattr(processes, "TERMINATION_GRACE", 600.0)
     first = make(time_limit=1000)
     job, scheduler_id = await started(first, place, CLEANS_UP)
     await first.close()
@@ -153,7 +153,7 @@ async def test_a_time_limit_leaves_time_to_clean_up(
 async def test_who_takes_longer_is_killed(
     make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 0.2)
+    monkeypatch.setattr(processes, "TERMINATION_GRACE", 0.2)
     scheduler = make()
     job, scheduler_id = await started(scheduler, place, GOES_ON)
     await scheduler.cancel(scheduler_id)
@@ -164,7 +164,7 @@ async def test_who_takes_longer_is_killed(
 async def test_the_next_ends_what_was_interrupted(
     make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 600.0)
+    monkeypatch.setattr(processes, "TERMINATION_GRACE", 600.0)
     first = make()
     job, scheduler_id = await started(first, place, GOES_ON)
     ending = asyncio.create_task(first.cancel(scheduler_id))
@@ -173,7 +173,7 @@ async def test_the_next_ends_what_was_interrupted(
     await asyncio.gather(ending, return_exceptions=True)
     await first.close()
     assert running(job)
-    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 0.2)
+    monkeypatch.setattr(processes, "TERMINATION_GRACE", 0.2)
     second = make()
     await second.cancel(scheduler_id)
     assert not running(job)
@@ -186,7 +186,7 @@ async def test_nothing_outlives_a_killed_wrapper(
     bystander: subprocess.Popen[bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 0.2)
+    monkeypatch.setattr(processes, "TERMINATION_GRACE", 0.2)
     scheduler = make()
     job, scheduler_id = await started(scheduler, place, f"setsid {GOES_ON} & {GOES_ON}")
     watching = asyncio.create_task(statuses(scheduler, scheduler_id))
@@ -204,7 +204,7 @@ async def test_nothing_outlives_a_killed_wrapper(
 async def test_what_an_interrupted_end_left_is_ended_before_the_end_is_told(
     make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 600.0)
+    monkeypatch.setattr(processes, "TERMINATION_GRACE", 600.0)
     first = make(time_limit=1000)
     job, scheduler_id = await started(first, place, f"{GOES_ON} & wait")
     await first.close()
@@ -215,7 +215,7 @@ async def test_what_an_interrupted_end_left_is_ended_before_the_end_is_told(
     watching.cancel()
     await second.close()
     kill_wrapper(place, job)  # which would wait a minute for its end
-    monkeypatch.setattr(sessions, "TERMINATION_GRACE", 0.2)
+    monkeypatch.setattr(processes, "TERMINATION_GRACE", 0.2)
     end = (await statuses(make(), scheduler_id))[-1]
     assert not running(job)
     assert isinstance(end.failure, TimeLimitExceeded)

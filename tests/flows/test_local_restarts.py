@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import local_commands
+from flows.destinations.scheduler import Status, Submission
 from flows.disk import durability
 from flows.disk.places import Place
 from flows.errors import DestinationFailed
-from flows.local_commands import LocalCommands
-from flows.local_scheduler import LocalScheduler
-from flows.schedulers import Status, Submission
+from flows.local.commands import LocalCommands
+from flows.local.scheduling import LocalScheduler
 from tests.flows import test_local_endings
 from tests.flows.test_local_endings import WAITS
 from tests.flows.test_schedulers import statuses, submission
@@ -162,7 +161,7 @@ async def test_what_has_to_be_on_the_disk_before_what(place: Place, monkeypatch:
         events.append((path.name, sorted(path.name for path in directory.glob("*"))))
         durability.fsync(path)
 
-    monkeypatch.setattr(local_commands, "fsync", fsync)
+    monkeypatch.setattr(commands, "fsync", fsync)
     commands.add(job)
     await commands.launch(job.token, {})
     await commands.wait(job.token)

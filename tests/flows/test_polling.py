@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 import pytest
 
+from flows.destinations.polling import Batcher, Pace
 from flows.errors import Unavailable
-from flows.polling import Batcher, Pace
 
 
 class Oracle:

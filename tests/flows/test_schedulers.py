@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from blocks import CommandEnvironment, SlurmRestCredentials
 from flows import schedulers
+from flows.destinations.scheduler import Scheduler, Status, Submission
+from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
 from flows.errors import JobCancelled, TimeLimitExceeded
-from flows.schedulers import Scheduler, Status, Submission
 from flows.ssh.connections import Connections
-from flows.surroundings import Surroundings
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from flows.filesystems import Filesystem
+from flows.destinations.filesystem import Filesystem
 from tests.flows.sftp.remote import Proxy, opened
 from tests.services.processes import send
 from tests.services.sshd import Sshd, SshServer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.filesystems import Filesystem
+from flows.destinations.filesystem import Filesystem
 from tests.flows.sftp.remote import MIB, TOKEN, Proxy, big, digest
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.destinations.filesystem import Filesystem
 from flows.errors import StagingFailed, Unavailable
-from flows.filesystems import Filesystem
 from tests.flows.sftp.remote import TOKEN, big, opened
 from tests.services.sshd import Sshd, SshServer
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.destinations.filesystem import Filesystem
 from flows.errors import StagingFailed, Unavailable
-from flows.filesystems import Filesystem
 from tests.flows.sftp.remote import MIB, TOKEN, hand_over, opened
 from tests.services.sshd import SshServer
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from flows import schedulers
+from flows.destinations.host import Completed, Host
+from flows.destinations.scheduler import Scheduler, Submission
+from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
 from flows.errors import Unavailable
-from flows.hosts import Completed, Host, ThisMachine
-from flows.schedulers import Scheduler, Submission
+from flows.local.host import ThisMachine
 from flows.ssh.connections import Connections
-from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import Job
 from tests.services.slurm import SlurmCluster
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flows.schedulers import Scheduler, Status, Submission
+from flows.destinations.scheduler import Scheduler, Status, Submission
 from flows.slurm.references import Reference
 from tests.waiting import until
 

@@ -12,6 +12,9 @@ import pytest_asyncio
 
 from blocks import CommandEnvironment
 from flows import schedulers
+from flows.destinations.filesystem import guard
+from flows.destinations.scheduler import Scheduler, Status
+from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
 from flows.errors import (
     CommandFailed,
@@ -22,11 +25,8 @@ from flows.errors import (
     TimeLimitExceeded,
     Unavailable,
 )
-from flows.filesystems import guard
-from flows.schedulers import Scheduler, Status
 from flows.slurm import queries
 from flows.ssh.connections import Connections
-from flows.surroundings import Surroundings
 from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, slurm_id, started
 from tests.flows.test_schedulers import run, statuses, submission

@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
 from flows.config import Config
+from flows.destinations.scheduler import Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed
 from flows.leftover_jobs import WHAT, end_leftover_jobs
 from flows.owned_jobs import OwnedJobs
 from flows.runtime import Runtime, open_runtime
-from flows.schedulers import Submission
 from flows.upkeep_report import Report
 from tests.flows.slurm.jobs import WAIT, slurm_id
 from tests.services.slurm import SlurmCluster

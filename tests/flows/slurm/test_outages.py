@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from flows.destinations.scheduler import Scheduler, Status
 from flows.disk.places import Place
 from flows.errors import DestinationFailed, Unavailable
-from flows.schedulers import Scheduler, Status
 from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, started
 from tests.flows.test_schedulers import statuses, submission

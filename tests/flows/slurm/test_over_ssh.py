@@ -12,11 +12,11 @@ import pytest
 
 from blocks import CommandEnvironment
 from flows import schedulers
+from flows.destinations.scheduler import Scheduler
+from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
 from flows.errors import JobCancelled, Unavailable
-from flows.schedulers import Scheduler
 from flows.ssh.connections import Connections
-from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import WAIT, Job, started
 from tests.flows.test_schedulers import statuses
 from tests.services.sshd import SshServer

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from flows.destinations.filesystem import guard
+from flows.destinations.scheduler import Scheduler
 from flows.disk.places import Place
-from flows.filesystems import guard
-from flows.schedulers import Scheduler
 from tests.flows.slurm.jobs import WAIT, slurm_id, started
 from tests.flows.slurm.test_cluster import state, states
 from tests.flows.test_schedulers import statuses, submission

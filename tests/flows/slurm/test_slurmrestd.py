@@ -17,12 +17,12 @@ from pydantic import SecretStr, ValidationError
 
 from blocks import SlurmRestCredentials
 from flows import schedulers
+from flows.destinations.filesystem import guard
+from flows.destinations.scheduler import Scheduler, Shared
+from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
 from flows.errors import DestinationRefused, JobCancelled, Unavailable
-from flows.filesystems import guard
-from flows.schedulers import Scheduler, Shared
 from flows.ssh.connections import Connections
-from flows.surroundings import Surroundings
 from tests.flows.slurm.jobs import WAIT, Job, slurm_id, started
 from tests.flows.test_schedulers import statuses
 from tests.services.slurm import SlurmCluster

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.destinations.host import Completed
+from flows.destinations.scheduler import Status, Submission
 from flows.errors import (
     CommandFailed,
     DestinationFailed,
@@ -14,8 +16,6 @@ from flows.errors import (
     TimeLimitExceeded,
     Unavailable,
 )
-from flows.hosts import Completed
-from flows.schedulers import Status, Submission
 from flows.slurm import complaints, queries, script, states
 from flows.slurm.queries import Row
 from flows.slurm.references import Reference, installation_of, job_name, job_names, token_of

@@ -1,38 +1,13 @@
-"""Machines that commands of ours are run on: this one, and others by SSH."""
+"""This machine, as one that short commands of ours are run on."""
 
 import asyncio
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
 
-from flows.environments import clean_environment
+from flows.destinations.host import Completed
 from flows.errors import Unavailable
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """What a command that ended by itself left. The texts are whole; bytes that are no UTF-8 are replaced."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-class Host(Protocol):
-    """Runs short commands of ours, such as ``squeue``; never those of applications."""
-
-    async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
-        """Run a command line of the host's shell and return how it ended, whatever its status.
-
-        It reads ``input``, which nobody there sees in a list of processes. A connection that breaks may give
-        the command a part of it only.
-
-        Raises Unavailable when that cannot be known: the host is away, the connection was lost, or
-        ``seconds`` are over. The command may have run, or may run still.
-        """
-        ...
+from flows.local.environment import clean_environment
 
 
 class ThisMachine:

@@ -27,11 +27,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flows.destinations.scheduler import Submission
 from flows.disk.durability import fsync
-from flows.environments import clean_environment
 from flows.errors import CommandFailed, DestinationFailed, InternalError, JobFailure
-from flows.schedulers import Submission
-from flows.sessions import boot_id, end_session, exit_of, is_alive, is_shortage
+from flows.local.environment import clean_environment
+from flows.local.processes import boot_id, end_session, exit_of, is_alive, is_shortage
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 
-from flows.environments import clean_environment
 from flows.errors import InvalidUpload, Unavailable
-from flows.local_commands import MARK, SHELL
-from flows.sessions import end_session, exit_of
+from flows.local.commands import MARK, SHELL
+from flows.local.environment import clean_environment
+from flows.local.processes import end_session, exit_of
 from flows.waiting.threads import to_the_end
 
 MAX_OUTPUT = 1 << 20

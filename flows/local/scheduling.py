@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.block_variables import BlockVariables
+from flows.destinations.scheduler import Status, Submission
+from flows.destinations.variables import BlockVariables
 from flows.errors import (
     CommandFailed,
     InternalError,
@@ -19,8 +20,7 @@ from flows.errors import (
     TimeLimitExceeded,
     unavailable_for_now,
 )
-from flows.local_commands import End, LocalCommands
-from flows.schedulers import Status, Submission
+from flows.local.commands import End, LocalCommands
 from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
