@@ -11,11 +11,14 @@ from alembic import context
 from deployments.migrations import explained
 from deployments.settings import Settings
 from flows.errors import ConfigurationError
-from flows.reports import metadata
+from flows.jobs import destination_reports, job, leases
+
+TABLES = (job.job_table, leases.worker_table, destination_reports.report_table)
+"""Their modules are what makes them known."""
 
 
 def migrate(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+    context.configure(connection=connection, target_metadata=job.metadata, compare_server_default=True)
     with context.begin_transaction():
         context.run_migrations()
 

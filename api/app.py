@@ -28,7 +28,7 @@ from flows import config as configuration
 from flows.config import Config
 from flows.database import close
 from flows.errors import ConfigurationError
-from flows.store import JobStore
+from flows.jobs.store import JobStore
 
 _DISK_THREADS = 16
 _REFUSALS: dict[int | str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from api.services import Services, get_services
 from flows.errors import VisitorError
-from flows.users import User
+from flows.jobs.users import User
 
 QUERY = "token"
 COOKIE = "bartenderToken"

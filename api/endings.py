@@ -3,9 +3,9 @@
 import asyncio
 
 from api.services import Services
-from flows.deletion import purge, remove_files
 from flows.errors import JobCancelled, JobEnded, JobNotFound, Unavailable
-from flows.jobs import Job
+from flows.jobs.deletion import purge, remove_files
+from flows.jobs.job import Job
 
 PATIENCE = 10.0
 """Seconds for which a visitor waits for the worker to end the command; it is ended all the same."""

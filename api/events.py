@@ -12,7 +12,7 @@ from api.schemas import JobModelDTO, Problem
 from api.services import Services
 from api.streams import Stream
 from api.watching import Watched
-from flows.jobs import Job
+from flows.jobs.job import Job
 
 FILES = {"stdout.txt": "stdout", "stderr.txt": "stderr"}
 """Output files and the names of their events."""

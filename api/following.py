@@ -9,7 +9,7 @@ from api.growing import Piece, Position, read_on, tail_start
 from api.services import Services
 from api.watching import INTERVAL, Watched
 from flows.config import Config
-from flows.jobs import Job, State
+from flows.jobs.job import Job, State
 
 MOST = 1 << 15
 """Bytes of a piece."""

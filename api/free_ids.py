@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 from flows.disk.places import Place
-from flows.store import JobStore
+from flows.jobs.store import JobStore
 
 InThread = Callable[..., Awaitable[int]]
 

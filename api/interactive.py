@@ -20,7 +20,7 @@ from flows.config import Config, InteractiveApplication
 from flows.disk import private_files
 from flows.disk.places import Place
 from flows.errors import InvalidUpload, JobNotFound, Unavailable, UnknownApplication, VisitorError
-from flows.jobs import Job
+from flows.jobs.job import Job
 from flows.local import quick_commands
 from flows.local.quick_commands import Result
 from flows.waiting.threads import to_the_end

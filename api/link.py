@@ -14,7 +14,7 @@ from deployments.settings import Settings
 from flows import config as configuration
 from flows.disk.places import Place
 from flows.errors import ConfigurationError, Unavailable
-from flows.store import JobStore
+from flows.jobs.store import JobStore
 
 _LONGEST_NAME = 200
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.jobs import State
+from flows.jobs.job import State
 
 
 def without_defaults(schema: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from api.watching import JobWatcher
 from deployments.settings import Settings
 from flows.config import Config
 from flows.disk.places import Place
-from flows.store import JobStore
+from flows.jobs.store import JobStore
 
 T = TypeVar("T")
 

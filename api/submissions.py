@@ -16,8 +16,8 @@ from api.uploads import Archive, receive_body, storage_error
 from flows import archives
 from flows.config import UploadLimits
 from flows.errors import InvalidUpload, NotAllowed, Unavailable, UnknownApplication, VisitorError
-from flows.jobs import Job
-from flows.users import User
+from flows.jobs.job import Job
+from flows.jobs.users import User
 
 ARCHIVE_TYPES = (
     "application/zip",

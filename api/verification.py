@@ -12,7 +12,7 @@ from api.jwks import Jwks
 from api.token_keys import KINDS, KeySource, PemKey, TokenKey, load_public_key
 from deployments.settings import PREFIX, Settings
 from flows.errors import ConfigurationError, VisitorError
-from flows.users import User
+from flows.jobs.users import User
 
 MAX_TOKEN = 16 * 1024
 _LEEWAY = 10.0  # seconds that the clock of who signs tokens may differ from ours

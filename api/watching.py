@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 from api.schemas import JobModelDTO
 from flows.errors import Unavailable, VisitorError, with_cause
-from flows.jobs import Job
-from flows.store import JobStore
+from flows.jobs.job import Job
+from flows.jobs.store import JobStore
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from deployments.names import flow_run_name, idempotency_key
 from deployments.register import deployment_id
 from flows.config import Config
 from flows.errors import Unavailable, with_cause
-from flows.jobs import Job
-from flows.store import JobStore
+from flows.jobs.job import Job
+from flows.jobs.store import JobStore
 from flows.tags import flow_run_tags
 from flows.waiting.cancelling import cancel
 

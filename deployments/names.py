@@ -2,7 +2,7 @@
 
 import socket
 
-from flows.jobs import Job
+from flows.jobs.job import Job
 
 WORK_POOL = "bartender"
 WORK_POOL_TYPE = "bartender"

@@ -17,7 +17,7 @@ from deployments.runs import JobRuns
 from deployments.upkeep import UpkeepRuns
 from flows.again import run_again
 from flows.ending import describe
-from flows.jobs import Job
+from flows.jobs.job import Job
 from flows.runtime import Runtime
 
 

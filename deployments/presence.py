@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from deployments.advisory_locks import SIGN_INTERVAL, end_holder, try_lock, until_lost
 from flows.database import close, open_engine, unavailable_when_away
 from flows.errors import ConfigurationError, Unavailable, with_cause
+from flows.jobs.leases import Leases
 from flows.waiting.patience import patiently
-from flows.workers import Leases
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Presence:
     """
 
     number: int
-    """What fences the jobs of this process: see ``flows.workers``."""
+    """What fences the jobs of this process: see ``flows.jobs.leases``."""
 
     def __init__(self, database: URL, name: str, host: str) -> None:
         # Connections of its own: jobs that wait for theirs must not keep the lease waiting.

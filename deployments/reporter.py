@@ -4,14 +4,14 @@ import asyncio
 import time
 
 from flows.errors import Unavailable
-from flows.reports import Reports
+from flows.jobs.destination_reports import Reports
 from flows.runtime import Runtime
 
 REPORT_INTERVAL = 30.0
 
 
 class Reporter:
-    """Looks at all destinations of a worker. ``flows.reports`` has where that is read."""
+    """Looks at all destinations of a worker. ``flows.jobs.destination_reports`` has where that is read."""
 
     def __init__(self, runtime: Runtime, worker: str) -> None:
         self._runtime = runtime

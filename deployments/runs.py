@@ -15,10 +15,10 @@ from prefect.states import AwaitingRetry, Pending, Scheduled
 
 from deployments.engine import LeanClient, run_in_loop
 from deployments.names import flow_run_name
-from flows.deletion import purge
 from flows.ending import cancel_job, clean_up, describe
 from flows.errors import JobNotFound, Superseded
-from flows.jobs import Job
+from flows.jobs.deletion import purge
+from flows.jobs.job import Job
 from flows.runtime import Runtime
 from flows.tags import flow_run_tags
 from flows.waiting.cancelling import cancel

@@ -36,18 +36,18 @@ from deployments.upkeep import UpkeepRuns
 from flows import pickers
 from flows.config import Config
 from flows.database import close, open_engine
-from flows.deletion import purge
 from flows.disk.places import Place
 from flows.errors import ConfigurationError
 from flows.job import run_job
+from flows.jobs.deletion import purge
+from flows.jobs.leases import RENEWAL_INTERVAL
+from flows.jobs.owned import OwnedJobs
+from flows.jobs.store import CANCEL_CHANNEL, CHANNEL
 from flows.leftover_commands import end_leftover_commands, forget_what_must_not_start
-from flows.owned_jobs import OwnedJobs
 from flows.runtime import Runtime, open_runtime
-from flows.store import CANCEL_CHANNEL, CHANNEL
 from flows.stranded import see_to_stranded_jobs
 from flows.waiting.cancelling import cancel
 from flows.waiting.patience import patiently
-from flows.workers import RENEWAL_INTERVAL
 
 logger = logging.getLogger(__name__)
 

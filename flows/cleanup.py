@@ -6,8 +6,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.deletion import purge
-from flows.expiry import KeptJobs
+from flows.jobs.deletion import purge
+from flows.jobs.kept import KeptJobs
 from flows.leftover_directories import remove_leftover_directories
 from flows.leftover_jobs import end_leftover_jobs
 from flows.leftovers import remove_leftovers
@@ -77,10 +77,10 @@ async def _expired_jobs(
 ) -> None:
     jobs = KeptJobs(runtime.jobs.engine)
     if dry_run:
-        for job in await jobs.expired(runtime.config, notice, limit=at_most):
+        for job in await jobs.expired(runtime.config.retention, notice, limit=at_most):
             report.add("expired job", job.id, "would be removed")
         return
-    await jobs.announce(runtime.config, notice)
+    await jobs.announce(runtime.config.retention, notice)
     for job in await jobs.delete_expired(limit=at_most):
         report.add("expired job", job.id, "removed")
     for job in await jobs.to_purge():  # those, and where whoever should have done it was interrupted

@@ -20,6 +20,7 @@ from pydantic import (
 
 from flows import filesystems, json_schemas, schedulers, templates
 from flows.errors import ConfigurationError
+from flows.jobs.kept import Retention
 
 MAX_INTERACTIVE_TIMEOUT = 60.0
 
@@ -131,6 +132,16 @@ class Config(_Model):
     uploads: UploadLimits = UploadLimits()
     retention_days: Days | None = None
     max_pins: int = Field(default=10, ge=0)
+
+    @property
+    def retention(self) -> Retention:
+        """For how long the jobs of each application are kept."""
+        own = {
+            name: None if application.retention_days == "never" else application.retention_days
+            for name, application in self.applications.items()
+            if application.retention_days is not None
+        }
+        return Retention(self.retention_days, own)
 
     @field_validator("applications", "interactive_applications", "destinations")
     @classmethod

@@ -18,9 +18,9 @@ from flows.errors import (
     Superseded,
     Unavailable,
 )
-from flows.jobs import Job, State
+from flows.jobs.job import Job, State
+from flows.jobs.store import CANCELLED_BY_VISITOR
 from flows.runtime import Runtime, current
-from flows.store import CANCELLED_BY_VISITOR
 from flows.waiting.patience import patiently
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from prefect.states import Cancelled, Cancelling, Failed, Running
 
 from flows.ending import describe
 from flows.job import run_job
-from flows.jobs import Job
+from flows.jobs.job import Job
 from flows.runtime import Runtime
 from flows.upkeep import UpkeepStore
 from flows.upkeep_report import Report

@@ -20,7 +20,7 @@ from pathlib import Path
 from flows.disk.ownership import OWNER, is_ours
 from flows.disk.places import UUID_PATTERN, Place
 from flows.disk.trees import remove_tree
-from flows.jobs import Job
+from flows.jobs.job import Job
 from flows.runtime import Runtime
 from flows.upkeep import UpkeepStore
 from flows.upkeep_report import Report

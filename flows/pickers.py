@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flows.config import Application, Config, Destination, import_object
 from flows.errors import ConfigurationError
-from flows.users import User
+from flows.jobs.users import User
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from flows.destinations.surroundings import Surroundings
 from flows.disk.durability import DurableDisk
 from flows.disk.places import Place
 from flows.errors import Unavailable
+from flows.jobs.owned import OwnedJobs
 from flows.local.scheduling import LocalConfig
-from flows.owned_jobs import OwnedJobs
 from flows.ssh.connections import Connections
 
 

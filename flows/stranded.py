@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from flows.ending import CANCELLED_BY_OPERATOR
 from flows.errors import JobCancelled
-from flows.jobs import Job, State, job_table
-from flows.owned_jobs import OwnedJobs
+from flows.jobs.job import Job, State, job_table
+from flows.jobs.leases import worker_table
+from flows.jobs.owned import OwnedJobs
+from flows.jobs.store import ACTIVE, CANCELLED_BY_VISITOR, ENDED
 from flows.runtime import Runtime
-from flows.store import ACTIVE, CANCELLED_BY_VISITOR, ENDED
-from flows.workers import worker_table
 
 PATIENCE = timedelta(seconds=10)
 """How long after the end of its lease a worker may come back before its jobs count as stranded."""

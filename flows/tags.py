@@ -6,7 +6,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import get_client
 
-from flows.jobs import Job
+from flows.jobs.job import Job
 
 logger = logging.getLogger(__name__)
 

@@ -30,11 +30,11 @@ from flows.errors import (
     StagingFailed,
     with_cause,
 )
-from flows.jobs import Job, State
+from flows.jobs.job import Job, State
+from flows.jobs.users import User
 from flows.pickers import PickerContext
 from flows.runtime import Runtime, current
 from flows.tags import tag_destination
-from flows.users import User
 from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from flows.jobs import Job, job_table
-from flows.store import ACTIVE, JobStore
+from flows.jobs.job import Job, job_table
+from flows.jobs.store import ACTIVE, JobStore
 
 _job = job_table.c
 _CHUNK = 1000

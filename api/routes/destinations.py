@@ -10,8 +10,8 @@ from api.schemas import DestinationDTO, Problem
 from api.services import ServicesDep
 from flows.config import Destination
 from flows.errors import NotAllowed
-from flows.jobs import State
-from flows.reports import Report, Reports
+from flows.jobs.destination_reports import Report, Reports
+from flows.jobs.job import State
 
 router = APIRouter(tags=["destination"])
 

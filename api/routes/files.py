@@ -15,7 +15,7 @@ from api.routes.jobs import OwnJob
 from api.schemas import Problem
 from api.services import Services, ServicesDep
 from flows.errors import JobNotCompleted, JobNotFound
-from flows.jobs import Job
+from flows.jobs.job import Job
 
 router = APIRouter(prefix="/api/job", tags=["job"])
 

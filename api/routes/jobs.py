@@ -10,8 +10,8 @@ from api.auth import CurrentUser
 from api.schemas import JobModelDTO, Problem
 from api.services import ServicesDep
 from flows.errors import JobNotFound
-from flows.expiry import KeptJobs
-from flows.jobs import Job, JobFilter, Order, State
+from flows.jobs.job import Job, JobFilter, Order, State
+from flows.jobs.kept import KeptJobs
 
 router = APIRouter(prefix="/api/job", tags=["job"])
 

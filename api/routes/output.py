@@ -16,7 +16,7 @@ from api.services import Services, ServicesDep
 from api.streams import Stream
 from api.watching import Watched
 from flows.errors import JobNotCompleted, JobNotFound
-from flows.jobs import Job
+from flows.jobs.job import Job
 
 router = APIRouter(prefix="/api/job", tags=["job"])
 

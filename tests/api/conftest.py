@@ -26,9 +26,9 @@ from api.tokens import generate_key_pair, generate_token
 from deployments import asgi
 from deployments.postgres import EmbeddedPostgres
 from flows.config import Config
-from flows.jobs import Job, State
-from flows.owned_jobs import OwnedJobs
-from flows.store import JobStore
+from flows.jobs.job import Job, State
+from flows.jobs.owned import OwnedJobs
+from flows.jobs.store import JobStore
 from tests.conftest import TEMPLATE, execute
 
 MAX_UPLOAD_SIZE = 8_000_000

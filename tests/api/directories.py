@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.jobs import Job
+from flows.jobs.job import Job
 from tests.api.conftest import Site
 
 

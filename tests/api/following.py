@@ -12,8 +12,8 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.app import create_app
-from flows.jobs import Job, State
-from flows.owned_jobs import OwnedJobs
+from flows.jobs.job import Job, State
+from flows.jobs.owned import OwnedJobs
 from tests.api.conftest import Keys, Site, Wakings, serving
 from tests.api.test_service import no_dispatcher
 

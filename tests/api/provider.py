@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from api.app import create_app
 from api.token_keys import PrivateKey, algorithm_of
 from flows.config import Config
-from flows.store import JobStore
+from flows.jobs.store import JobStore
 from tests.api.conftest import Wakings, serving
 
 WHOAMI = "/api/whoami"

@@ -14,7 +14,7 @@ import pytest
 
 from api import archives, browse
 from api.packing import ArchiveFormat
-from flows.jobs import Job
+from flows.jobs.job import Job
 from tests.api.conftest import Site
 from tests.api.directories import make_links
 from tests.api.opened import open_files, soon

@@ -1,8 +1,8 @@
 import httpx
 import pytest
 
-from flows.jobs import State
-from flows.reports import Reports
+from flows.jobs.destination_reports import Reports
+from flows.jobs.job import State
 from tests.api.conftest import Site
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.listings import DEEPEST, DirectoryItem
-from flows.jobs import Job
+from flows.jobs.job import Job
 from tests.api.conftest import Site
 from tests.api.directories import make_links
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from api import endings
 from flows.errors import CommandFailed
-from flows.jobs import Job, State, job_table
-from flows.owned_jobs import OwnedJobs
+from flows.jobs.job import Job, State, job_table
+from flows.jobs.owned import OwnedJobs
 from tests.api.conftest import README_ZIP, Site
 
 

@@ -10,7 +10,7 @@ import pytest
 from api import events, files
 from api.watching import INTERVAL
 from flows.errors import CommandFailed
-from flows.jobs import State
+from flows.jobs.job import State
 from tests.api.conftest import Site
 from tests.api.following import Events, append, end, events_of, running_job
 from tests.api.opened import open_files, soon

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api import browse, downloads
-from flows.jobs import State
+from flows.jobs.job import State
 from tests.api.conftest import Site
 from tests.api.directories import job_with, make_links
 from tests.api.opened import open_files, soon

@@ -19,8 +19,8 @@ from api import files
 from api.watching import INTERVAL, JobWatcher, TooManyOfUser, TooManyStreams
 from deployments import migrations
 from deployments.postgres import EmbeddedPostgres
-from flows.jobs import Job
-from flows.store import JobStore
+from flows.jobs.job import Job
+from flows.jobs.store import JobStore
 from tests.api.conftest import Keys, Site
 from tests.api.following import Events, append, end, events_of, own_site, running_job
 

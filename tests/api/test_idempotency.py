@@ -7,7 +7,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from flows.store import JobStore
+from flows.jobs.store import JobStore
 from tests.api.conftest import README_ZIP, Site, zip_of
 
 BARE = "/api/application/wc/job"

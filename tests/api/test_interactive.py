@@ -11,7 +11,7 @@ import pytest
 
 from api import json_body, turns
 from flows.errors import CommandFailed
-from flows.jobs import Job, State
+from flows.jobs.job import Job, State
 from flows.local.quick_commands import MAX_OUTPUT
 from tests.api.conftest import Site
 from tests.e2e.service import until

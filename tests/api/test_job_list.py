@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flows.errors import CommandFailed
-from flows.jobs import Job, State
+from flows.jobs.job import Job, State
 from tests.api.conftest import CONFIG, Site
 
 

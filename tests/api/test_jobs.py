@@ -10,7 +10,7 @@ import pytest
 
 from api import files
 from flows.errors import CommandFailed
-from flows.jobs import State
+from flows.jobs.job import State
 from tests.api.conftest import Site
 
 OTHERS = ["", "/stdout", "/stderr"]

@@ -13,7 +13,7 @@ from sqlalchemy import URL
 
 from api import growing
 from flows.errors import CommandFailed
-from flows.jobs import Job, State
+from flows.jobs.job import Job, State
 from tests.api.conftest import Keys, Site
 from tests.api.following import append, end, own_site, running_job
 from tests.api.opened import open_files, soon

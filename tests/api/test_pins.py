@@ -6,10 +6,10 @@ from datetime import timedelta
 import httpx
 
 from flows.config import Config
-from flows.expiry import KeptJobs
+from flows.jobs.kept import KeptJobs
 from tests.api.conftest import CONFIG, Site
 
-EXPIRING = Config.model_validate(CONFIG | {"retention_days": 0.5})
+EXPIRING = Config.model_validate(CONFIG | {"retention_days": 0.5}).retention
 NOTICE = timedelta(hours=1)
 MAX_PINS = 10  # of the configuration file, when it says nothing
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.jobs import State
+from flows.jobs.job import State
 from tests.api.conftest import MAX_UPLOAD_SIZE, README_ZIP, Site, zip_of
 
 ZIP = {"Content-Type": "application/zip"}

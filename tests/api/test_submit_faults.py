@@ -14,8 +14,8 @@ from api import uploads
 from flows import archives
 from flows.disk.durability import fsync
 from flows.errors import Unavailable
-from flows.jobs import Job
-from flows.store import JobStore
+from flows.jobs.job import Job
+from flows.jobs.store import JobStore
 from tests.api.conftest import README_ZIP, Site
 
 ZIP = {"Content-Type": "application/zip"}

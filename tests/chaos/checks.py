@@ -13,8 +13,8 @@ import sqlalchemy.exc
 from prefect.client.schemas.objects import FlowRun
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from flows.jobs import job_table
-from flows.workers import IS_LIVE, worker_table
+from flows.jobs.job import job_table
+from flows.jobs.leases import IS_LIVE, worker_table
 from tests.chaos.load import Visit
 from tests.e2e.conftest import prefect_client
 from tests.e2e.service import Service

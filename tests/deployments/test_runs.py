@@ -6,7 +6,7 @@ from typing import Any, cast
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deployments.runs import JobRuns
-from flows.owned_jobs import OwnedJobs
+from flows.jobs.owned import OwnedJobs
 
 
 async def test_nothing_begins_once_all_were_let_go(engine: AsyncEngine) -> None:

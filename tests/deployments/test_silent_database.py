@@ -15,7 +15,7 @@ from deployments import advisory_locks, leadership, migrations, presence
 from deployments.presence import Presence
 from flows.database import Database, close, open_engine
 from flows.errors import ConfigurationError, Unavailable
-from flows.workers import Leases
+from flows.jobs.leases import Leases
 from tests.postgres_proxy import PostgresProxy
 from tests.waiting import until_it_works
 

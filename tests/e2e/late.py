@@ -11,7 +11,7 @@ from typing import Any
 
 from api.cli import main
 from deployments.engine import LeanClient
-from flows.owned_jobs import OwnedJobs
+from flows.jobs.owned import OwnedJobs
 
 LATE = Path(os.environ["LATE"])
 JOBS = 2

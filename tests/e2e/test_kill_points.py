@@ -28,7 +28,7 @@ destinations:
 
 # Of the steps of a job, those that its flow run leaves to others or to threads, ...
 KILLED = [
-    "flows.owned_jobs:OwnedJobs.claim",
+    "flows.jobs.owned:OwnedJobs.claim",
     "flows.local.commands:LocalCommands.add",
     "flows.local.commands:LocalCommands.launch",
     "flows.local.commands:LocalCommands.wait",
@@ -40,26 +40,26 @@ HELD = [
     "deployments.engine:LeanClient.set_flow_run_state",
     "flows.disk.durability:DurableDisk.sync",
     "flows.tasks:_unpack",
-    "flows.owned_jobs:OwnedJobs.set_destination",
+    "flows.jobs.owned:OwnedJobs.set_destination",
     "flows.tags:tag_destination",
     "flows.filesystems.local:Filesystem.stage_in",
     "flows.local.scheduling:LocalScheduler.submit",
-    "flows.owned_jobs:OwnedJobs.submitted",
-    "flows.owned_jobs:OwnedJobs.advance",
+    "flows.jobs.owned:OwnedJobs.submitted",
+    "flows.jobs.owned:OwnedJobs.advance",
     "flows.filesystems.local:Filesystem.stage_out",
-    "flows.owned_jobs:OwnedJobs.complete",
+    "flows.jobs.owned:OwnedJobs.complete",
     "flows.filesystems.local:Filesystem.remove",
     "flows.local.scheduling:LocalScheduler.forget",
     "flows.ending:final_state",
-    "flows.owned_jobs:OwnedJobs.release",
+    "flows.jobs.owned:OwnedJobs.release",
 ]
 CANCEL = [
     "flows.local.processes:end_session",
     "flows.local.commands:LocalCommands.end",
-    "flows.owned_jobs:OwnedJobs.fail",
+    "flows.jobs.owned:OwnedJobs.fail",
     "flows.ending:leave_destination",
 ]
-DELETE = ["flows.deletion:remove_files", "flows.store:JobStore.purge"]
+DELETE = ["flows.jobs.deletion:remove_files", "flows.jobs.store:JobStore.purge"]
 
 LEDGER = "echo ran >>ledger; echo $$ >pid; "
 
@@ -179,7 +179,7 @@ async def assert_ran(service: Service, job_id: int, point: str) -> None:
 
 @pytest.mark.parametrize(
     "point",
-    ["flows.store:JobStore.create", "deployments.dispatcher:Dispatcher._create", *DELETE],
+    ["flows.jobs.store:JobStore.create", "deployments.dispatcher:Dispatcher._create", *DELETE],
 )
 async def test_the_api(place: Place, service: Service, point: str) -> None:
     """Beside the server's own API, which is there to look at what became of it."""

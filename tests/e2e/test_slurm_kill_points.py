@@ -45,11 +45,11 @@ SIDES = {"shell": "flows.staging.shell:Shell", "plain": "flows.staging.plain:Pla
 RUN = [
     "flows.filesystems.sftp:Filesystem.stage_in",
     "flows.slurm.commands:CommandCluster.submit",
-    "flows.owned_jobs:OwnedJobs.submitted",
-    "flows.owned_jobs:OwnedJobs.advance",
+    "flows.jobs.owned:OwnedJobs.submitted",
+    "flows.jobs.owned:OwnedJobs.advance",
     "flows.tasks:_watch",
     "flows.filesystems.sftp:Filesystem.stage_out",
-    "flows.owned_jobs:OwnedJobs.complete",
+    "flows.jobs.owned:OwnedJobs.complete",
     "flows.filesystems.sftp:Filesystem.remove",
     "flows.slurm.scheduling:SlurmScheduler.forget",
     "flows.ending:final_state",
@@ -58,7 +58,7 @@ CANCEL = [
     "flows.slurm.commands:CommandCluster.mark_cancelled",
     "flows.slurm.commands:CommandCluster.cancel",
     "flows.slurm.scheduling:SlurmScheduler.cancel",
-    "flows.owned_jobs:OwnedJobs.fail",
+    "flows.jobs.owned:OwnedJobs.fail",
     "flows.filesystems.sftp:Filesystem.remove",
     "flows.ending:leave_destination",
 ]
@@ -66,8 +66,8 @@ CANCEL = [
 CANCELLED_MEANWHILE = [
     "flows.filesystems.sftp:Filesystem.stage_in",
     "flows.slurm.commands:CommandCluster.submit",
-    "flows.owned_jobs:OwnedJobs.submitted",
-    "flows.owned_jobs:OwnedJobs.advance",
+    "flows.jobs.owned:OwnedJobs.submitted",
+    "flows.jobs.owned:OwnedJobs.advance",
 ]
 
 

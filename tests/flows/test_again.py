@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.errors import DestinationRefused, InternalError, JobFailure, StagingFailed
-from flows.jobs import Job, State, job_table
-from flows.owned_jobs import OwnedJobs
+from flows.jobs.job import Job, State, job_table
+from flows.jobs.owned import OwnedJobs
 
 FLOW_RUN = uuid.uuid4()
 

@@ -5,8 +5,8 @@ import yaml
 
 from flows import config, pickers
 from flows.errors import ConfigurationError
+from flows.jobs.users import User
 from flows.schedulers import memory
-from flows.users import User
 
 MINIMAL = "applications: {wc: {command_template: wc README.md}}\n"
 

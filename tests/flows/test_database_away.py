@@ -18,7 +18,7 @@ from deployments import migrations
 from deployments.postgres import EmbeddedPostgres
 from flows.database import Database, open_engine, unavailable_when_away
 from flows.errors import Unavailable, with_cause
-from flows.store import JobStore
+from flows.jobs.store import JobStore
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])

@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from flows import expiry
 from flows.config import Config
 from flows.errors import CommandFailed
-from flows.expiry import KeptJobs
-from flows.jobs import Job, job_table
-from flows.owned_jobs import OwnedJobs
+from flows.jobs import kept
+from flows.jobs.job import Job, job_table
+from flows.jobs.kept import KeptJobs, Retention
+from flows.jobs.owned import OwnedJobs
 
 NOTICE = timedelta(days=1)
 LONG_AGO = timedelta(days=10)
@@ -28,7 +28,7 @@ def jobs(engine: AsyncEngine) -> Jobs:
     return Jobs(engine)
 
 
-def config(days: float | None, **applications: Any) -> Config:
+def retention(days: float | None, **applications: Any) -> Retention:
     """Applications with their retention, and one without."""
     return Config.model_validate(
         {
@@ -38,7 +38,7 @@ def config(days: float | None, **applications: Any) -> Config:
             },
             "retention_days": days,
         }
-    )
+    ).retention
 
 
 async def ended_ago(jobs: Jobs, ago: timedelta, application: str = "other") -> Job:
@@ -76,8 +76,8 @@ async def deleted(jobs: Jobs) -> set[int]:
 
 async def test_without_retention_nothing_expires(jobs: Jobs) -> None:
     job = await ended_ago(jobs, timedelta(days=10_000))
-    assert await jobs.announce(config(None), NOTICE) == 0
-    assert await jobs.expired(config(None), NOTICE, limit=10) == []
+    assert await jobs.announce(retention(None), NOTICE) == 0
+    assert await jobs.expired(retention(None), NOTICE, limit=10) == []
     assert await deleted(jobs) == set()
     assert await expires_in(jobs, job) is None
 
@@ -86,8 +86,8 @@ async def test_without_retention_nothing_expires(jobs: Jobs) -> None:
 async def test_each_application_has_its_own(
     jobs: Jobs, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry, "_AT_ONCE", at_once)
-    settings = config(30, quick=3, kept="never")
+    monkeypatch.setattr(kept, "_AT_ONCE", at_once)
+    settings = retention(30, quick=3, kept="never")
     ended = {
         name: await ended_ago(jobs, timedelta(days=1), name) for name in ("other", "quick", "kept", "gone")
     }
@@ -100,15 +100,15 @@ async def test_each_application_has_its_own(
 async def test_a_visitor_is_told_before(jobs: Jobs) -> None:
     """Also when jobs should have been removed long before the operator said so."""
     job = await ended_ago(jobs, LONG_AGO)
-    await jobs.announce(config(2), NOTICE)
+    await jobs.announce(retention(2), NOTICE)
     assert await expires_in(jobs, job) == 1
     assert await deleted(jobs) == set()
     await time_passes(jobs, job, timedelta(hours=23))
-    await jobs.announce(config(2), NOTICE)
+    await jobs.announce(retention(2), NOTICE)
     assert await deleted(jobs) == set()
     await time_passes(jobs, job, timedelta(hours=2))
-    await jobs.announce(config(2), NOTICE)
-    assert [found.id for found in await jobs.expired(config(2), NOTICE, limit=10)] == [job.id]
+    await jobs.announce(retention(2), NOTICE)
+    assert [found.id for found in await jobs.expired(retention(2), NOTICE, limit=10)] == [job.id]
     assert await deleted(jobs) == {job.id}
     assert [found.id for found in await jobs.to_purge()] == [job.id]
     assert await deleted(jobs) == set()
@@ -117,7 +117,7 @@ async def test_a_visitor_is_told_before(jobs: Jobs) -> None:
 async def test_a_retention_that_is_changed(jobs: Jobs) -> None:
     job = await ended_ago(jobs, LONG_AGO)
     for days, expected in ((30, 20), (12, 2), (2, 1), (40, 30), (None, None)):
-        await jobs.announce(config(days), NOTICE)
+        await jobs.announce(retention(days), NOTICE)
         assert await expires_in(jobs, job) == expected
 
 
@@ -127,18 +127,18 @@ async def test_what_does_not_expire(jobs: Jobs) -> None:
     active = await jobs.create(
         application="other", submitter="me", roles=[], command="true", token=uuid.uuid4()
     )
-    await jobs.announce(config(2), NOTICE)
+    await jobs.announce(retention(2), NOTICE)
     await _change(jobs, busy, owner=1)
     for job in (pinned, busy, gone):
         await time_passes(jobs, job, LONG_AGO)
     await jobs.pin(pinned, max_pins=1)
     await jobs.request_deletion(gone.id)
-    await jobs.announce(config(2), NOTICE)
-    assert await jobs.expired(config(2), NOTICE, limit=10) == []
+    await jobs.announce(retention(2), NOTICE)
+    assert await jobs.expired(retention(2), NOTICE, limit=10) == []
     assert await deleted(jobs) == set()
     assert await expires_in(jobs, active) is None
     await jobs.unpin(pinned)  # it is told anew
-    await jobs.announce(config(2), NOTICE)
+    await jobs.announce(retention(2), NOTICE)
     assert await expires_in(jobs, pinned) == 1
     await jobs.release(busy.id)
     assert await deleted(jobs) == {busy.id}
@@ -146,7 +146,7 @@ async def test_what_does_not_expire(jobs: Jobs) -> None:
 
 async def test_pinned_after_it_was_announced_and_was_due(jobs: Jobs) -> None:
     job = await ended_ago(jobs, LONG_AGO)
-    await jobs.announce(config(2), NOTICE)
+    await jobs.announce(retention(2), NOTICE)
     await time_passes(jobs, job, LONG_AGO)
     await jobs.pin(job, max_pins=1)
     assert await deleted(jobs) == set()
@@ -154,7 +154,7 @@ async def test_pinned_after_it_was_announced_and_was_due(jobs: Jobs) -> None:
 
 async def test_no_more_than_asked_for_at_once(jobs: Jobs) -> None:
     ended = [await ended_ago(jobs, LONG_AGO) for _ in range(3)]
-    await jobs.announce(config(2), NOTICE)
+    await jobs.announce(retention(2), NOTICE)
     for job in ended:
         await time_passes(jobs, job, LONG_AGO)
     assert len(await jobs.delete_expired(limit=2)) == 2
@@ -163,9 +163,9 @@ async def test_no_more_than_asked_for_at_once(jobs: Jobs) -> None:
 
 async def test_a_rename_does_not_prolong(jobs: Jobs) -> None:
     job = await ended_ago(jobs, LONG_AGO)
-    await jobs.announce(config(30), NOTICE)
+    await jobs.announce(retention(30), NOTICE)
     await jobs.rename(job.id, "other name")
-    await jobs.announce(config(30), NOTICE)
+    await jobs.announce(retention(30), NOTICE)
     assert await expires_in(jobs, job) == 20
 
 

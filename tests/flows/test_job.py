@@ -19,11 +19,11 @@ from flows.disk.places import Place
 from flows.ending import end_of_job
 from flows.errors import DestinationRefused, Unavailable
 from flows.job import run_job
-from flows.jobs import Job
-from flows.owned_jobs import OwnedJobs
+from flows.jobs.job import Job
+from flows.jobs.owned import OwnedJobs
+from flows.jobs.users import User
 from flows.pickers import PickerContext, pick_first
 from flows.runtime import Destination, Runtime, open_runtime
-from flows.users import User
 
 
 @pytest.fixture(scope="module", autouse=True)

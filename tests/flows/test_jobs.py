@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.errors import CommandFailed, JobNotFound, Superseded
-from flows.jobs import TRANSITIONS, Job, State, job_table
-from flows.owned_jobs import OwnedJobs
-from flows.workers import Leases
+from flows.jobs.job import TRANSITIONS, Job, State, job_table
+from flows.jobs.leases import Leases
+from flows.jobs.owned import OwnedJobs
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from flows.config import Config
 from flows.destinations.scheduler import Listing, Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed, JobCancelled
-from flows.jobs import Job
+from flows.jobs.job import Job
+from flows.jobs.owned import OwnedJobs
 from flows.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from flows.local.commands import LocalCommands
-from flows.owned_jobs import OwnedJobs
 from flows.runtime import Runtime, open_runtime
 from tests.flows.test_schedulers import has_ended
 

@@ -17,9 +17,9 @@ from flows.config import Config
 from flows.destinations.filesystem import guard
 from flows.disk.places import Place
 from flows.errors import CommandFailed
-from flows.jobs import Job
+from flows.jobs.job import Job
+from flows.jobs.owned import OwnedJobs
 from flows.leftover_directories import WHAT, remove_leftover_directories
-from flows.owned_jobs import OwnedJobs
 from flows.runtime import Runtime, open_runtime
 from flows.upkeep_report import Report
 from tests.services.sshd import Sshd, SshServer

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
 from flows.config import Config
-from flows.deletion import remove_files
 from flows.disk.ownership import OWNER, is_ours
 from flows.disk.places import Place
 from flows.errors import CommandFailed, StagingFailed
-from flows.jobs import Job, job_table
+from flows.jobs.deletion import remove_files
+from flows.jobs.job import Job, job_table
+from flows.jobs.owned import OwnedJobs
 from flows.leftovers import remove_leftovers
-from flows.owned_jobs import OwnedJobs
 from flows.runtime import Runtime, open_runtime
 from flows.upkeep_report import Report
 

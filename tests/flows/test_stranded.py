@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.errors import CommandFailed, JobCancelled, Superseded
-from flows.jobs import Job, State, job_table
-from flows.owned_jobs import OwnedJobs
+from flows.jobs.job import Job, State, job_table
+from flows.jobs.leases import Leases, worker_table
+from flows.jobs.owned import OwnedJobs
 from flows.stranded import PATIENCE, StrandedJobs
-from flows.workers import Leases, worker_table
 from tests.flows.test_jobs import claimed_by
 
 FAR = "far pid:[1] /data"

@@ -14,8 +14,8 @@ from flows.config import Config
 from flows.destinations.scheduler import Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed
+from flows.jobs.owned import OwnedJobs
 from flows.leftover_jobs import WHAT, end_leftover_jobs
-from flows.owned_jobs import OwnedJobs
 from flows.runtime import Runtime, open_runtime
 from flows.upkeep_report import Report
 from tests.flows.slurm.jobs import WAIT, slurm_id

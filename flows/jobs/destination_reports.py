@@ -8,9 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from flows.database import Database
-from flows.jobs import State, job_table
-from flows.store import ACTIVE
-from flows.workers import metadata as metadata
+from flows.jobs.job import State, job_table, metadata
+from flows.jobs.store import ACTIVE
 
 MAX_AGE = 120.0
 """Seconds after which a report says nothing any more: its worker is gone."""

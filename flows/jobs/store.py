@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from flows.database import Database
 from flows.errors import JobCancelled, JobNotFound, Unavailable
-from flows.jobs import Job, JobFilter, Order, State, installation_table, job_table
+from flows.jobs.job import Job, JobFilter, Order, State, installation_table, job_table
 
 CHANNEL = "bartender_job"
 """PostgreSQL channel on which workers are told that flow runs wait for them."""
@@ -54,7 +54,7 @@ def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:
 
 
 class JobStore(Database):
-    """What everybody may do with jobs; ``flows.owned_jobs`` has what only the worker that runs them may."""
+    """What everybody may do with jobs; ``flows.jobs.owned`` has what only the worker that runs them may."""
 
     _installation: uuid.UUID | None = None
 

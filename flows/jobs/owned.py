@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.errors import JobFailure, Superseded
-from flows.jobs import NOT_THEIR_FAULT, TRANSITIONS, Job, State, job_table
-from flows.store import ACTIVE, ENDED, JobStore
-from flows.workers import IS_LIVE, worker_table
+from flows.jobs.job import NOT_THEIR_FAULT, TRANSITIONS, Job, State, job_table
+from flows.jobs.leases import IS_LIVE, worker_table
+from flows.jobs.store import ACTIVE, ENDED, JobStore
 
 _job = job_table.c
 _worker = worker_table.c
@@ -19,7 +19,7 @@ _owners_lease = _worker.id == _job.owner
 class OwnedJobs(JobStore):
     """The jobs of one worker process.
 
-    ``owner`` is its number (``flows.workers``). Changes of jobs of others raise Superseded: somebody took
+    ``owner`` is its number (``flows.jobs.leases``). Changes of jobs of others raise Superseded: somebody took
     them over, because this process was not heard of for long. With None, jobs are changed whoever owns them.
     """
 

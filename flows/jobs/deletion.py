@@ -5,8 +5,8 @@ import logging
 
 from flows.disk.places import Place
 from flows.disk.trees import remove_tree
-from flows.jobs import Job
-from flows.store import JobStore
+from flows.jobs.job import Job
+from flows.jobs.store import JobStore
 
 logger = logging.getLogger(__name__)
 

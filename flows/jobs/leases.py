@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from flows.database import Database
-from flows.jobs import metadata as metadata
+from flows.jobs.job import metadata
 
 LEASE_SECONDS = 20.0
 """How long a worker that is not heard of keeps its jobs."""

@@ -1,14 +1,15 @@
 """When jobs expire, and which their submitters keep: all SQL about both."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from flows.config import Config
 from flows.errors import JobNotFound, TooManyPins
-from flows.jobs import Job, job_table
-from flows.store import ENDED, SETTLED, JobStore
+from flows.jobs.job import Job, job_table
+from flows.jobs.store import ENDED, SETTLED, JobStore
 
 _AT_ONCE = 10_000
 """Jobs changed by one statement, so that none takes longer than the database may be silent."""
@@ -17,43 +18,46 @@ _job = job_table.c
 _ENDED = sa.and_(ENDED, _job.deleted_on.is_(None))
 
 
-def _interval(days: float | str | None) -> sa.ColumnElement[Any]:
-    return sa.literal(None if days is None or days == "never" else timedelta(days=float(days)), sa.Interval())
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """For how many days jobs are kept after their end; None is for ever.
 
-
-def _retention(config: Config) -> sa.ColumnElement[Any]:
-    """Return how long a job is kept after its end; NULL for ever."""
-    own = {
-        name: application.retention_days
-        for name, application in config.applications.items()
-        if application.retention_days is not None
-    }
-    default = _interval(config.retention_days)
-    if not own:
-        return default
-    return sa.case(
-        *((_job.application == name, _interval(days)) for name, days in own.items()), else_=default
-    )
-
-
-def _expiry(config: Config, notice: timedelta) -> sa.ColumnElement[Any]:
-    """Return when a job that has ended expires; NULL for never.
-
-    What its submitter was told holds, and it is told ``notice`` before, also when the configuration changes.
+    ``own`` has the applications that are told apart by their names.
     """
-    wanted = _job.ended_on + _retention(config)
-    told = sa.func.least(_job.expires_on, sa.func.now() + notice)  # of NULL and a moment, the moment
-    return sa.case((sa.or_(_job.pinned, wanted.is_(None)), None), else_=sa.func.greatest(wanted, told))
+
+    default: float | None
+    own: Mapping[str, float | None]
+
+    def expiry(self, notice: timedelta) -> sa.ColumnElement[Any]:
+        """Return when a job that has ended expires; NULL for never.
+
+        What its submitter was told holds, and it is told ``notice`` before, also when the retention changes.
+        """
+        wanted = _job.ended_on + self._interval()
+        told = sa.func.least(_job.expires_on, sa.func.now() + notice)  # of NULL and a moment, the moment
+        return sa.case((sa.or_(_job.pinned, wanted.is_(None)), None), else_=sa.func.greatest(wanted, told))
+
+    def _interval(self) -> sa.ColumnElement[Any]:
+        default = _days(self.default)
+        if not self.own:
+            return default
+        return sa.case(
+            *((_job.application == name, _days(days)) for name, days in self.own.items()), else_=default
+        )
+
+
+def _days(days: float | None) -> sa.ColumnElement[Any]:
+    return sa.literal(None if days is None else timedelta(days=days), sa.Interval())
 
 
 class KeptJobs(JobStore):
     """The store of those who let jobs expire, or keep them."""
 
-    async def announce(self, config: Config, notice: timedelta) -> int:
+    async def announce(self, retention: Retention, notice: timedelta) -> int:
         """Write down for each job that has ended when it expires; return for how many that changed."""
         count, after = 0, 0
         while True:
-            changed, last = await self._announce(_expiry(config, notice), after)
+            changed, last = await self._announce(retention.expiry(notice), after)
             count += changed
             if last is None:
                 return count
@@ -78,9 +82,9 @@ class KeptJobs(JobStore):
             row = (await connection.execute(sa.select(number, last))).one()
             return row[0], row[1]
 
-    async def expired(self, config: Config, notice: timedelta, *, limit: int) -> list[Job]:
+    async def expired(self, retention: Retention, notice: timedelta, *, limit: int) -> list[Job]:
         """Return jobs that ``delete_expired`` would delete after ``announce``."""
-        expiry = _expiry(config, notice)
+        expiry = retention.expiry(notice)
         statement = sa.select(job_table).where(_ENDED, SETTLED, expiry <= sa.func.now())
         return await self._all(statement.order_by(_job.expires_on).limit(limit))
 
