@@ -24,8 +24,8 @@ from api.verification import Verifier
 from api.watching import JobWatcher
 from deployments.dispatcher import Dispatcher
 from deployments.settings import Settings
-from flows import config as configuration
-from flows.config import Config
+from flows.configuration import config as configuration
+from flows.configuration.config import Config
 from flows.database import close
 from flows.errors import ConfigurationError
 from flows.jobs.store import JobStore

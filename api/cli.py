@@ -14,7 +14,7 @@ from flows.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from deployments.settings import Settings
-    from flows.config import Config
+    from flows.configuration.config import Config
 
 app = typer.Typer(
     help="Runs command-line applications as jobs for the visitors of web applications.",
@@ -170,8 +170,8 @@ def load_checked(
     """Read what the operator wrote and check all that can be checked before anything is started."""
     from api.verification import Verifier
     from deployments.settings import Settings
-    from flows import config as configuration
     from flows import pickers
+    from flows.configuration import config as configuration
 
     settings = settings or Settings.load()
     config = configuration.load(settings.config_filename)

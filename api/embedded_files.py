@@ -15,8 +15,8 @@ from typing import Any
 
 from api.input_schema import InputSchema, place
 from api.scratch import remove_directory
+from flows.configuration.json_schemas import pointed
 from flows.errors import InvalidUpload
-from flows.json_schemas import pointed
 
 _Schema = dict[str, Any]
 _Trail = list[str | int]

@@ -8,7 +8,7 @@ from api.files import NotThere
 from api.growing import Piece, Position, read_on, tail_start
 from api.services import Services
 from api.watching import INTERVAL, Watched
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.jobs.job import Job, State
 
 MOST = 1 << 15

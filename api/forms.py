@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from api.input_schema import InputSchema, rendered, shortened
-from flows.config import Application
+from flows.configuration.config import Application
+from flows.configuration.json_schemas import about_the_same
 from flows.errors import InvalidUpload
-from flows.json_schemas import about_the_same
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,400}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 from referencing import Registry
 
-from flows import templates
+from flows.configuration import command_templates
 from flows.errors import InvalidUpload
 
 _ERRORS_LOOKED_AT = 100  # there may be one for each value
@@ -49,7 +49,7 @@ def _fill_in(schema: Mapping[str, Any], values: dict[str, Any]) -> None:
 
 def rendered(template: str, values: Mapping[str, Any]) -> str:
     """Return the command; raise InvalidUpload for what no command can carry."""
-    command = templates.render(template, values)
+    command = command_templates.render(template, values)
     try:
         command.encode()
     except UnicodeEncodeError as error:  # JSON in a field can hold half of a surrogate pair

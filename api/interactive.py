@@ -16,7 +16,7 @@ from api.scratch import scratch
 from api.turns import NoDirectory, Turns
 from api.uploads import storage_error
 from deployments.settings import Settings
-from flows.config import Config, InteractiveApplication
+from flows.configuration.config import Config, InteractiveApplication
 from flows.disk import private_files
 from flows.disk.places import Place
 from flows.errors import InvalidUpload, JobNotFound, Unavailable, UnknownApplication, VisitorError

@@ -11,7 +11,7 @@ from api.free_ids import free_id
 from api.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings
-from flows import config as configuration
+from flows.configuration import config as configuration
 from flows.disk.places import Place
 from flows.errors import ConfigurationError, Unavailable
 from flows.jobs.store import JobStore

@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.auth import COOKIE, QUERY
 from api.unrolled import unrolled
-from flows.config import Config
+from flows.configuration.config import Config
 
 _PUBLIC = frozenset({"/api/health"})
 _SECURITY_SCHEMES = {

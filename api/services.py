@@ -13,7 +13,7 @@ from api.interactive import Interactive
 from api.verification import Verifier
 from api.watching import JobWatcher
 from deployments.settings import Settings
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.disk.places import Place
 from flows.jobs.store import JobStore
 

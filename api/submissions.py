@@ -14,7 +14,7 @@ from api.multipart import MAX_PARTS, MAX_TEXT, FormReader
 from api.services import Services
 from api.uploads import Archive, receive_body, storage_error
 from flows import archives
-from flows.config import UploadLimits
+from flows.archives.limits import UploadLimits
 from flows.errors import InvalidUpload, NotAllowed, Unavailable, UnknownApplication, VisitorError
 from flows.jobs.job import Job
 from flows.jobs.users import User

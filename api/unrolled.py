@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from api.submissions import ARCHIVE_TYPES, FORM_TYPE
 from flows.archives import FORMATS
-from flows.config import Application, Config, InteractiveApplication
-from flows.json_schemas import parts
+from flows.configuration.config import Application, Config, InteractiveApplication
+from flows.configuration.json_schemas import parts
 
 _SUBMIT = "/api/application/{application}"
 _INTERACTIVE = "/api/job/{jobid}/interactive/{application}"

@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 
 from deployments.names import flow_run_name, idempotency_key
 from deployments.register import deployment_id
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.errors import Unavailable, with_cause
 from flows.jobs.job import Job
 from flows.jobs.store import JobStore

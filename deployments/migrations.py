@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import flows
 from alembic import command
 from flows.database import unavailable_when_away
-from flows.errors import ConfigurationError
+from flows.errors import ConfigurationError, one_line
 
 CONNECT_SECONDS = 10.0
 
@@ -104,4 +104,4 @@ def _cause(error: Exception) -> str:
         return "it does not answer"
     if isinstance(original, socket.gaierror):
         return "there is no host of that name"
-    return " ".join(str(original).split()) or type(original).__name__
+    return one_line(original) or type(original).__name__

@@ -26,7 +26,7 @@ from deployments import launcher
 from deployments.processes import Child
 from flows.database import Refused, unavailable_when_away
 from flows.disk import locks, private_files
-from flows.errors import ConfigurationError, Unavailable
+from flows.errors import ConfigurationError, Unavailable, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class EmbeddedPostgres:
                 process.kill()
                 await process.wait()
         if process.returncode != 0:
-            said = " ".join(output.decode(errors="replace").split())
+            said = one_line(output.decode(errors="replace"))
             raise ConfigurationError(
                 f"{self._directory}: PostgreSQL cannot be set up there ({said[-500:]}); "
                 f"correct that, or set BARTENDER_DB_HOST to a database of your own"

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from flows.config import Config, describe
+from flows.configuration.config import Config, describe
 from flows.disk.places import Place
 from flows.errors import ConfigurationError
 

@@ -34,7 +34,7 @@ from deployments.settings import Settings
 from deployments.upkeep import INTERVAL as UPKEEP_INTERVAL
 from deployments.upkeep import UpkeepRuns
 from flows import pickers
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.database import close, open_engine
 from flows.disk.places import Place
 from flows.errors import ConfigurationError

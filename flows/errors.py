@@ -177,4 +177,9 @@ def with_cause(error: BaseException) -> str:
             name = " ".join([type(cause).__name__, getattr(cause, "sqlstate", None) or ""]).rstrip()
             bottom = f"{name}: {said}" if said else name
         cause = cause.__cause__
-    return " ".join(f"{text} ({bottom})".split()) if bottom else " ".join(text.split())
+    return one_line(f"{text} ({bottom})" if bottom else text)
+
+
+def one_line(said: object) -> str:
+    """Return what something says of itself, without its line breaks."""
+    return " ".join(str(said).split())

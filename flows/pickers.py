@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.config import Application, Config, Destination, import_object
+from flows.configuration.config import Application, Config, Destination
 from flows.errors import ConfigurationError
 from flows.jobs.users import User
+from flows.plugins import import_object
 
 
 @dataclass(frozen=True, slots=True)

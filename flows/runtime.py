@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
-from flows import config as configuration
 from flows import filesystems, pickers, schedulers
+from flows.configuration import config as configuration
 from flows.destinations.filesystem import Filesystem
 from flows.destinations.scheduler import Scheduler
 from flows.destinations.surroundings import Surroundings

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from api.auth import CurrentUser
 from api.schemas import DestinationDTO, Problem
 from api.services import ServicesDep
-from flows.config import Destination
+from flows.configuration.config import Destination
 from flows.errors import NotAllowed
 from flows.jobs.destination_reports import Report, Reports
 from flows.jobs.job import State

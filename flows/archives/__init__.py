@@ -13,8 +13,8 @@ from typing import BinaryIO
 from flows.archives import compression, tars, zip_directory, zips
 from flows.archives.compression import Decompressed, Decompressor, OutOfTime, Plain
 from flows.archives.contents import Contents, Member
+from flows.archives.limits import UploadLimits
 from flows.archives.writing import Room, Tree
-from flows.config import UploadLimits
 from flows.disk.places import OUTPUTS
 from flows.errors import InvalidUpload
 

@@ -3,7 +3,7 @@
 import unicodedata
 from dataclasses import dataclass
 
-from flows.config import UploadLimits
+from flows.archives.limits import UploadLimits
 from flows.errors import InvalidUpload
 
 MAX_PART = 255

@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 
 from flows.destinations.scheduler import Submission
-from flows.errors import JobFailure, Unavailable
+from flows.errors import JobFailure, Unavailable, one_line
 from flows.slurm import complaints
 from flows.slurm.options import SlurmRequest, account
 from flows.slurm.queries import Row
@@ -70,7 +70,7 @@ class Answer:
     def sentence(self) -> str:
         """What it complains of, on one line."""
         said = "; ".join(dict.fromkeys(complaint.text for complaint in self.complaints))
-        said = " ".join(said.split())[:400] or f"HTTP status {self.status}"
+        said = one_line(said)[:400] or f"HTTP status {self.status}"
         if any(complaint.number in _AWAY_OR_REFUSED for complaint in self.complaints):
             said += "; its controller is away, or refuses the token"
         return said

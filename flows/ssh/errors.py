@@ -2,6 +2,8 @@
 
 import asyncssh
 
+from flows.errors import one_line
+
 LOST = (OSError, EOFError, asyncssh.Error)
 """What asyncssh raises once something is wrong with a connection, OSError of the network included."""
 
@@ -32,4 +34,4 @@ def described(name: str, error: BaseException) -> str:
 
 def _reason(error: BaseException) -> str:
     text = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-    return " ".join(str(text).split()) or type(error).__name__
+    return one_line(text) or type(error).__name__

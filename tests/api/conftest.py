@@ -25,7 +25,7 @@ from api.app import create_app
 from api.tokens import generate_key_pair, generate_token
 from deployments import asgi
 from deployments.postgres import EmbeddedPostgres
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.jobs.job import Job, State
 from flows.jobs.owned import OwnedJobs
 from flows.jobs.store import JobStore

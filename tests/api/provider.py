@@ -16,7 +16,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from api.app import create_app
 from api.token_keys import PrivateKey, algorithm_of
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.jobs.store import JobStore
 from tests.api.conftest import Wakings, serving
 

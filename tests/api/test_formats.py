@@ -12,7 +12,7 @@ import yaml
 from api.app import create_app
 from api.submissions import ARCHIVE_TYPES
 from flows import archives
-from flows.config import UploadLimits
+from flows.archives.limits import UploadLimits
 from tests.api.conftest import CONFIG, Keys, Site
 from tests.api.test_service import no_dispatcher
 from tests.flows.making import FORMATS, make_zip

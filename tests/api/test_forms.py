@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api.forms import Form, from_text
-from flows.config import Application
+from flows.configuration.config import Application
 from flows.errors import InvalidUpload
 
 MAYBE_INTEGER = {"anyOf": [{"type": "integer"}, {"type": "null"}]}

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import httpx
 
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.jobs.kept import KeptJobs
 from tests.api.conftest import CONFIG, Site
 

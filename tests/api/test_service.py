@@ -15,7 +15,7 @@ from referencing.jsonschema import DRAFT202012
 
 from api.app import create_app
 from api.submissions import ARCHIVE_TYPES
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.errors import ConfigurationError
 from flows.jobs.store import JobStore
 from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, Wakings, serving

@@ -15,7 +15,7 @@ import pytest
 
 from flows import archives
 from flows.archives import compression, contents
-from flows.config import UploadLimits
+from flows.archives.limits import UploadLimits
 from flows.errors import InvalidUpload
 from tests.flows.making import COMPRESSORS, FORMATS, make_tar, make_zip, tree
 

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import config, pickers
+from flows import pickers
+from flows.archives.limits import UploadLimits
+from flows.configuration import config
 from flows.errors import ConfigurationError
 from flows.jobs.users import User
 from flows.schedulers import memory
@@ -36,7 +38,7 @@ def test_job_root_dir_is_relative_to_the_file(tmp_path: Path) -> None:
 
 
 def test_limits_of_uploads(tmp_path: Path) -> None:
-    assert load(tmp_path, MINIMAL + "uploads: {max_depth: 3}").uploads == config.UploadLimits(max_depth=3)
+    assert load(tmp_path, MINIMAL + "uploads: {max_depth: 3}").uploads == UploadLimits(max_depth=3)
 
 
 def test_the_example_shows_the_default_limits(checkout: Path) -> None:
@@ -44,7 +46,7 @@ def test_the_example_shows_the_default_limits(checkout: Path) -> None:
     commented = (
         example[example.index("# uploads:") :].partition("\n\n")[0].replace("\n# ", "\n").removeprefix("# ")
     )
-    assert yaml.safe_load(commented) == {"uploads": config.UploadLimits().model_dump()}
+    assert yaml.safe_load(commented) == {"uploads": UploadLimits().model_dump()}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.errors import CommandFailed
 from flows.jobs import kept
 from flows.jobs.job import Job, job_table

@@ -13,7 +13,7 @@ from prefect.filesystems import LocalFileSystem
 from prefect.testing.utilities import prefect_test_harness
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from flows import config
+from flows.configuration import config
 from flows.destinations.scheduler import Status, Submission
 from flows.disk.places import Place
 from flows.ending import end_of_job

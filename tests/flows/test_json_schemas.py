@@ -11,7 +11,7 @@ import pytest
 import yaml
 from referencing import Registry
 
-from flows.json_schemas import about_the_same, pointed, settled
+from flows.configuration.json_schemas import about_the_same, pointed, settled
 
 
 @pytest.mark.parametrize(

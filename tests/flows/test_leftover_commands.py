@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.destinations.scheduler import Listing, Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed, JobCancelled

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.destinations.filesystem import guard
 from flows.disk.places import Place
 from flows.errors import CommandFailed

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
-from flows.config import Config
+from flows.configuration.config import Config
 from flows.disk.ownership import OWNER, is_ours
 from flows.disk.places import Place
 from flows.errors import CommandFailed, StagingFailed

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from pydantic import ValidationError
 
-from flows import config
+from flows.configuration import config
 from flows.errors import ConfigurationError, Unavailable
 from flows.ssh import keyscan
 from flows.ssh.config import SshConfig

@@ -1,7 +1,5 @@
 """The configuration file: applications, destinations and how a destination is picked."""
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,8 +16,10 @@ from pydantic import (
     model_validator,
 )
 
-from flows import filesystems, json_schemas, schedulers, templates
-from flows.errors import ConfigurationError
+from flows import filesystems, schedulers
+from flows.archives.limits import UploadLimits
+from flows.configuration import command_templates, json_schemas
+from flows.errors import ConfigurationError, one_line
 from flows.jobs.kept import Retention
 
 MAX_INTERACTIVE_TIMEOUT = 60.0
@@ -31,7 +31,7 @@ class _Model(BaseModel):
 
 def _check_template(template: str) -> str:
     try:
-        templates.parse(template)
+        command_templates.parse(template)
     except ConfigurationError as error:
         raise ValueError(f"is not a template: {error}") from error
     return template
@@ -108,19 +108,6 @@ def _default_destinations() -> dict[str, Destination]:
     }
 
 
-class UploadLimits(_Model):
-    """What an archive may hold; how large it may be itself is a setting. Sizes in bytes.
-
-    ``max_ratio`` is of the unpacked to the packed size.
-    """
-
-    max_unpacked_bytes: int = Field(default=10_000_000_000, gt=0)
-    max_entries: int = Field(default=100_000, gt=0)
-    max_depth: int = Field(default=64, gt=0)
-    max_ratio: int = Field(default=200, gt=0)
-    min_free_bytes: int = Field(default=1 << 30, ge=0)
-
-
 class Config(_Model):
     """The whole file. Paths are absolute once it is loaded."""
 
@@ -178,7 +165,7 @@ def load(path: Path) -> Config:
             f"{path}: cannot be read ({error}); check the path and its permissions"
         ) from error
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: is not YAML: {_one_line(str(error))}") from error
+        raise ConfigurationError(f"{path}: is not YAML: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path}: must hold keys such as applications; see config-example.yaml")
     try:
@@ -203,37 +190,4 @@ def _describe(details: Any) -> str:
         case "extra_forbidden":
             return f"{key} is not a known key: remove it or correct its spelling"
         case _:
-            return f"{key} {_one_line(details['msg'].removeprefix('Value error, '))}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def import_object(reference: str, directory: Path) -> Any:
-    """Return what ``module:name`` or ``path/to/file.py:name``, relative to ``directory``, refers to.
-
-    Raises ConfigurationError when it cannot be imported.
-    """
-    module_name, separator, name = reference.rpartition(":")
-    if not separator:
-        raise ConfigurationError(f"{reference!r} must be module:function or path/to/file.py:function")
-    try:
-        if module_name.endswith(".py"):
-            module = _load_file(directory / module_name)
-        else:
-            module = importlib.import_module(module_name)
-        return getattr(module, name)
-    except Exception as error:  # whatever the operator's module raises while it is imported
-        raise ConfigurationError(
-            f"{reference!r} cannot be imported ({_one_line(str(error))}); correct it"
-        ) from error
-
-
-def _load_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+            return f"{key} {one_line(details['msg'].removeprefix('Value error, '))}"

@@ -1,0 +1,37 @@
+"""Code of the operator's own that the configuration file names."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from flows.errors import ConfigurationError, one_line
+
+
+def import_object(reference: str, directory: Path) -> Any:
+    """Return what ``module:name`` or ``path/to/file.py:name``, relative to ``directory``, refers to.
+
+    Raises ConfigurationError when it cannot be imported.
+    """
+    module_name, separator, name = reference.rpartition(":")
+    if not separator:
+        raise ConfigurationError(f"{reference!r} must be module:function or path/to/file.py:function")
+    try:
+        if module_name.endswith(".py"):
+            module = _load_file(directory / module_name)
+        else:
+            module = importlib.import_module(module_name)
+        return getattr(module, name)
+    except Exception as error:  # whatever the operator's module raises while it is imported
+        raise ConfigurationError(
+            f"{reference!r} cannot be imported ({one_line(error)}); correct it"
+        ) from error
+
+
+def _load_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
