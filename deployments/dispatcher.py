@@ -10,13 +10,12 @@ import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 
-from deployments.names import flow_run_name, idempotency_key
 from deployments.register import deployment_id
 from flows.configuration.config import Config
 from flows.errors import Unavailable, with_cause
 from flows.jobs.job import Job
 from flows.jobs.store import JobStore
-from flows.tags import flow_run_tags
+from flows.lifecycle.flow_run import flow_run_name, flow_run_tags, idempotency_key
 from flows.waiting.cancelling import cancel
 
 logger = logging.getLogger(__name__)

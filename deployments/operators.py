@@ -15,10 +15,10 @@ from deployments.engine import LeanClient
 from deployments.names import WORK_POOL
 from deployments.runs import JobRuns
 from deployments.upkeep import UpkeepRuns
-from flows.again import run_again
-from flows.ending import describe
 from flows.jobs.job import Job
-from flows.runtime import Runtime
+from flows.lifecycle.flow_run import describe
+from flows.lifecycle.retry import run_again
+from flows.lifecycle.runtime import Runtime
 
 
 class Operators:

@@ -26,7 +26,7 @@ TUNING = {
     "PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW": "10",
     "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P7D",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-    # Flow runs are removed by flows/cleanup.py; what it leaves of them, by the server itself.
+    # Flow runs are removed by flows/clean_up.py; what it leaves of them, by the server itself.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",

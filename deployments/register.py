@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.filesystems import LocalFileSystem
@@ -15,14 +15,15 @@ import blocks
 from deployments.names import (
     DEPLOYMENT,
     ENTRYPOINT,
-    FLOW,
+    FORMER_ENTRYPOINTS,
     RESULTS_BLOCK,
     UPKEEP_DEPLOYMENT,
     WORK_POOL,
     WORK_POOL_TYPE,
 )
 from deployments.upkeep_flows import Upkeep
-from flows.job import run_job
+from flows.lifecycle.flow_run import FLOW
+from flows.run_job import run_job
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 async def deployment_id(client: PrefectClient) -> UUID:
     """Return the id of our deployment, after making it where ``prefect deploy`` has not."""
     try:
-        return (await client.read_deployment_by_name(f"{FLOW}/{DEPLOYMENT}")).id
+        return await _made_before(client, f"{FLOW}/{DEPLOYMENT}", ENTRYPOINT)
     except ObjectNotFound:
         await ensure_work_pool(client)
         flow_id = await client.create_flow(run_job)
@@ -51,7 +52,7 @@ async def upkeep_deployment_id(client: PrefectClient, upkeep: Upkeep) -> UUID:
     One that is there is left as its operator has set it: schedule, parameters and all.
     """
     try:
-        return (await client.read_deployment_by_name(f"{upkeep.flow.name}/{UPKEEP_DEPLOYMENT}")).id
+        return await _made_before(client, f"{upkeep.flow.name}/{UPKEEP_DEPLOYMENT}", upkeep.entrypoint)
     except ObjectNotFound:
         await ensure_work_pool(client)
         flow_id = await client.create_flow(upkeep.flow)
@@ -66,6 +67,17 @@ async def upkeep_deployment_id(client: PrefectClient, upkeep: Upkeep) -> UUID:
             parameter_openapi_schema=parameter_schema(upkeep.flow.fn).model_dump(),
             enforce_parameter_schema=True,
         )
+
+
+async def _made_before(client: PrefectClient, name: str, entrypoint: str) -> UUID:
+    """Return the id of a deployment that is there; ObjectNotFound for none.
+
+    Where an earlier version of ours made it, its entrypoint is put right: `prefect` loads the flow by that.
+    """
+    deployment = await client.read_deployment_by_name(name)
+    if deployment.entrypoint in FORMER_ENTRYPOINTS:
+        await client.update_deployment(deployment.id, DeploymentUpdate(entrypoint=entrypoint))
+    return deployment.id
 
 
 async def ensure_work_pool(client: PrefectClient) -> None:

@@ -5,7 +5,7 @@ import time
 
 from flows.errors import Unavailable
 from flows.jobs.destination_reports import Reports
-from flows.runtime import Runtime
+from flows.lifecycle.runtime import Runtime
 
 REPORT_INTERVAL = 30.0
 

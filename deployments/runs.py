@@ -14,13 +14,12 @@ from prefect.flows import Flow
 from prefect.states import AwaitingRetry, Pending, Scheduled
 
 from deployments.engine import LeanClient, run_in_loop
-from deployments.names import flow_run_name
-from flows.ending import cancel_job, clean_up, describe
 from flows.errors import JobNotFound, Superseded
 from flows.jobs.deletion import purge
 from flows.jobs.job import Job
-from flows.runtime import Runtime
-from flows.tags import flow_run_tags
+from flows.lifecycle.ending import cancel_job, tidy_up
+from flows.lifecycle.flow_run import describe, flow_run_name, flow_run_tags
+from flows.lifecycle.runtime import Runtime
 from flows.waiting.cancelling import cancel
 from flows.waiting.patience import patiently
 
@@ -150,7 +149,7 @@ class JobRuns:
         if flow_run is None:
             now = await patiently(lambda: self._runtime.jobs.get(job.id))
             if now.state.is_final:
-                await clean_up(now)
+                await tidy_up(now)
                 return await self._settle(job, None)
             if job.id in self._runtime.cancelled:
                 await cancel_job(job.id)

@@ -5,8 +5,8 @@ from typing import Any
 
 from prefect.flows import Flow
 
-from flows.cleanup import clean_up
-from flows.reconciliation import reconcile
+from flows.clean_up import clean_up
+from flows.reconcile import reconcile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +22,13 @@ class Upkeep:
 UPKEEP = (
     Upkeep(
         flow=reconcile,
-        entrypoint="flows/reconciliation.py:reconcile",
+        entrypoint="flows/reconcile.py:reconcile",
         cron="*/5 * * * *",
         description="Mends what jobs, flow runs, commands and clusters say of each other.",
     ),
     Upkeep(
         flow=clean_up,
-        entrypoint="flows/cleanup.py:clean_up",
+        entrypoint="flows/clean_up.py:clean_up",
         cron="17 * * * *",
         description="Removes expired jobs, what was left of jobs, and old flow runs. Has a dry run.",
     ),

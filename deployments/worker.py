@@ -38,14 +38,14 @@ from flows.configuration.config import Config
 from flows.database import close, open_engine
 from flows.disk.places import Place
 from flows.errors import ConfigurationError
-from flows.job import run_job
 from flows.jobs.deletion import purge
 from flows.jobs.leases import RENEWAL_INTERVAL
 from flows.jobs.owned import OwnedJobs
 from flows.jobs.store import CANCEL_CHANNEL, CHANNEL
-from flows.leftover_commands import end_leftover_commands, forget_what_must_not_start
-from flows.runtime import Runtime, open_runtime
-from flows.stranded import see_to_stranded_jobs
+from flows.lifecycle.runtime import Runtime, open_runtime
+from flows.lifecycle.stranded import see_to_stranded_jobs
+from flows.run_job import run_job
+from flows.upkeep.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from flows.waiting.cancelling import cancel
 from flows.waiting.patience import patiently
 
@@ -193,7 +193,7 @@ class Worker:
         await patiently(lambda: forget_what_must_not_start(self._runtime))
         self._events = LeanEvents()
         # They log each failed step with a traceback, also where the visitor's archive is to blame; what is a
-        # mistake of ours is logged by flows.ending.
+        # mistake of ours is logged by flows.lifecycle.ending.
         for runs in ("flow_runs", "task_runs"):
             logging.getLogger(f"prefect.{runs}").setLevel(logging.CRITICAL)
         # Prefect's result storage opens a client of its own in every run unless this one is there.

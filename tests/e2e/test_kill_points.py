@@ -39,9 +39,9 @@ KILLED = [
 HELD = [
     "deployments.engine:LeanClient.set_flow_run_state",
     "flows.disk.durability:DurableDisk.sync",
-    "flows.tasks:_unpack",
+    "flows.lifecycle.steps:_unpack",
     "flows.jobs.owned:OwnedJobs.set_destination",
-    "flows.tags:tag_destination",
+    "flows.lifecycle.flow_run:tag_destination",
     "flows.filesystems.local:Filesystem.stage_in",
     "flows.local.scheduling:LocalScheduler.submit",
     "flows.jobs.owned:OwnedJobs.submitted",
@@ -50,14 +50,14 @@ HELD = [
     "flows.jobs.owned:OwnedJobs.complete",
     "flows.filesystems.local:Filesystem.remove",
     "flows.local.scheduling:LocalScheduler.forget",
-    "flows.ending:final_state",
+    "flows.lifecycle.ending:final_state",
     "flows.jobs.owned:OwnedJobs.release",
 ]
 CANCEL = [
     "flows.local.processes:end_session",
     "flows.local.commands:LocalCommands.end",
     "flows.jobs.owned:OwnedJobs.fail",
-    "flows.ending:leave_destination",
+    "flows.lifecycle.ending:leave_destination",
 ]
 DELETE = ["flows.jobs.deletion:remove_files", "flows.jobs.store:JobStore.purge"]
 

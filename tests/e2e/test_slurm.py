@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from flows import leftover_directories
-from flows.leftover_jobs import WHAT
 from flows.slurm.references import installation_of, token_of
+from flows.upkeep import leftover_directories
+from flows.upkeep.leftover_jobs import WHAT
 from tests.e2e.conftest import database, prefect_client
 from tests.e2e.service import Service, until
 from tests.e2e.test_upkeep import ended as finished

@@ -47,12 +47,12 @@ RUN = [
     "flows.slurm.commands:CommandCluster.submit",
     "flows.jobs.owned:OwnedJobs.submitted",
     "flows.jobs.owned:OwnedJobs.advance",
-    "flows.tasks:_watch",
+    "flows.lifecycle.steps:_watch",
     "flows.filesystems.sftp:Filesystem.stage_out",
     "flows.jobs.owned:OwnedJobs.complete",
     "flows.filesystems.sftp:Filesystem.remove",
     "flows.slurm.scheduling:SlurmScheduler.forget",
-    "flows.ending:final_state",
+    "flows.lifecycle.ending:final_state",
 ]
 CANCEL = [
     "flows.slurm.commands:CommandCluster.mark_cancelled",
@@ -60,7 +60,7 @@ CANCEL = [
     "flows.slurm.scheduling:SlurmScheduler.cancel",
     "flows.jobs.owned:OwnedJobs.fail",
     "flows.filesystems.sftp:Filesystem.remove",
-    "flows.ending:leave_destination",
+    "flows.lifecycle.ending:leave_destination",
 ]
 # Killed here, and cancelled while there is no worker.
 CANCELLED_MEANWHILE = [

@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from flows.configuration import config
 from flows.destinations.scheduler import Status, Submission
 from flows.disk.places import Place
-from flows.ending import end_of_job
 from flows.errors import DestinationRefused, Unavailable
-from flows.job import run_job
 from flows.jobs.job import Job
 from flows.jobs.owned import OwnedJobs
 from flows.jobs.users import User
+from flows.lifecycle.ending import end_of_job
+from flows.lifecycle.runtime import Destination, Runtime, open_runtime
 from flows.pickers import PickerContext, pick_first
-from flows.runtime import Destination, Runtime, open_runtime
+from flows.run_job import run_job
 
 
 @pytest.fixture(scope="module", autouse=True)

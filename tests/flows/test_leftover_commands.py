@@ -16,9 +16,9 @@ from flows.disk.places import Place
 from flows.errors import CommandFailed, JobCancelled
 from flows.jobs.job import Job
 from flows.jobs.owned import OwnedJobs
-from flows.leftover_commands import end_leftover_commands, forget_what_must_not_start
+from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.local.commands import LocalCommands
-from flows.runtime import Runtime, open_runtime
+from flows.upkeep.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from tests.flows.test_schedulers import has_ended
 
 

@@ -19,9 +19,9 @@ from flows.disk.places import Place
 from flows.errors import CommandFailed
 from flows.jobs.job import Job
 from flows.jobs.owned import OwnedJobs
-from flows.leftover_directories import WHAT, remove_leftover_directories
-from flows.runtime import Runtime, open_runtime
-from flows.upkeep_report import Report
+from flows.lifecycle.runtime import Runtime, open_runtime
+from flows.upkeep.findings import Findings
+from flows.upkeep.leftover_directories import WHAT, remove_leftover_directories
 from tests.services.sshd import Sshd, SshServer
 
 DAY = 86400.0
@@ -98,11 +98,11 @@ def of(entry: Path, job: Job) -> list[Path]:
 
 
 async def cleaned(runtime: Runtime, *, dry_run: bool = False, without_job: bool = False) -> str:
-    report = Report()
+    findings = Findings()
     await remove_leftover_directories(
-        runtime, report, dry_run=dry_run, age=timedelta(days=1), directories_without_job=without_job
+        runtime, findings, dry_run=dry_run, age=timedelta(days=1), directories_without_job=without_job
     )
-    return report.summary("nothing")
+    return findings.summary("nothing")
 
 
 async def test_of_jobs_that_have_ended(runtime: Runtime, entry: Path) -> None:

@@ -18,9 +18,9 @@ from flows.errors import CommandFailed, StagingFailed
 from flows.jobs.deletion import remove_files
 from flows.jobs.job import Job, job_table
 from flows.jobs.owned import OwnedJobs
-from flows.leftovers import remove_leftovers
-from flows.runtime import Runtime, open_runtime
-from flows.upkeep_report import Report
+from flows.lifecycle.runtime import Runtime, open_runtime
+from flows.upkeep.findings import Findings
+from flows.upkeep.leftover_files import remove_leftovers
 
 
 @pytest.fixture
@@ -75,25 +75,25 @@ async def clean(
     uploads_days: float = 0,
     dry_run: bool = False,
     directories_without_job: bool = False,
-) -> Report:
-    report = Report()
+) -> Findings:
+    findings = Findings()
     await remove_leftovers(
         runtime,
-        report,
+        findings,
         dry_run=dry_run,
         age=timedelta(days=days),
         age_of_uploads=timedelta(days=uploads_days),
         directories_without_job=directories_without_job,
     )
-    return report
+    return findings
 
 
 async def test_of_jobs_under_way_nothing_is_removed(runtime: Runtime) -> None:
     waiting, claimed = await new_job(runtime), await new_job(runtime)
     await own(runtime, claimed)
-    report = await clean(runtime, directories_without_job=True)
+    findings = await clean(runtime, directories_without_job=True)
     assert present(runtime, waiting) == present(runtime, claimed) == [True] * 6
-    assert report.summary("nothing") == "nothing"
+    assert findings.summary("nothing") == "nothing"
 
 
 async def test_of_ended_jobs_only_their_directory_stays(runtime: Runtime) -> None:
@@ -101,8 +101,8 @@ async def test_of_ended_jobs_only_their_directory_stays(runtime: Runtime) -> Non
     await runtime.jobs.fail(job.id, CommandFailed("It failed."))
     await clean(runtime, days=1)
     assert present(runtime, job) == [True] * 6  # not yet
-    report = await clean(runtime, dry_run=True)
-    assert report.summary("").count("would be removed") == 3
+    findings = await clean(runtime, dry_run=True)
+    assert findings.summary("").count("would be removed") == 3
     assert present(runtime, job) == [True] * 6
     await clean(runtime)
     assert present(runtime, job) == [False, False, False, False, False, True]
@@ -143,10 +143,10 @@ async def test_what_has_no_job(runtime: Runtime) -> None:
     await runtime.jobs.purge(job.id)
     await clean(runtime, days=1)
     assert present(runtime, job) == [True] * 6
-    report = await clean(runtime)
+    findings = await clean(runtime)
     assert present(runtime, job) == [False, False, True, True, True, True]
-    assert report.count("hidden directory") == 3
-    assert report.count("directory without job") == 1
+    assert findings.count("hidden directory") == 3
+    assert findings.count("directory without job") == 1
     await clean(runtime, directories_without_job=True, days=1)
     assert present(runtime, job)[5]
     await clean(runtime, directories_without_job=True, dry_run=True)
@@ -161,8 +161,8 @@ async def test_a_directory_that_was_set_aside_is_only_reported(runtime: Runtime)
     aside = runtime.place.job_root / f".{job.id}.{uuid.uuid4().hex}"
     aside.mkdir()
     (runtime.place.job_root / "notes").mkdir()
-    report = await clean(runtime, directories_without_job=True)
-    assert report.count("directory set aside") == 1
+    findings = await clean(runtime, directories_without_job=True)
+    assert findings.count("directory set aside") == 1
     assert aside.exists()
     assert (runtime.place.job_root / "notes").exists()
 
@@ -174,8 +174,8 @@ async def test_a_data_directory_of_another_database(runtime: Runtime) -> None:
     async with runtime.jobs.engine.begin() as connection:
         await connection.execute(sa.text("UPDATE installation SET id = gen_random_uuid()"))
         await connection.execute(sa.text("DELETE FROM job"))
-    report = await clean(runtime)
-    assert report.count("data directory") == 1
+    findings = await clean(runtime)
+    assert findings.count("data directory") == 1
     assert present(runtime, job) == [True] * 6
     (runtime.place.data_dir / OWNER).unlink()  # as the message says
     await clean(runtime)

@@ -12,7 +12,7 @@ from flows.errors import CommandFailed, JobCancelled, Superseded
 from flows.jobs.job import Job, State, job_table
 from flows.jobs.leases import Leases, worker_table
 from flows.jobs.owned import OwnedJobs
-from flows.stranded import PATIENCE, StrandedJobs
+from flows.lifecycle.stranded import PATIENCE, StrandedJobs
 from tests.flows.test_jobs import claimed_by
 
 FAR = "far pid:[1] /data"

@@ -15,9 +15,9 @@ from flows.destinations.scheduler import Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed
 from flows.jobs.owned import OwnedJobs
-from flows.leftover_jobs import WHAT, end_leftover_jobs
-from flows.runtime import Runtime, open_runtime
-from flows.upkeep_report import Report
+from flows.lifecycle.runtime import Runtime, open_runtime
+from flows.upkeep.findings import Findings
+from flows.upkeep.leftover_jobs import WHAT, end_leftover_jobs
 from tests.flows.slurm.jobs import WAIT, slurm_id
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
@@ -80,9 +80,9 @@ async def remove_rows(runtime: Runtime) -> None:
 
 
 async def ended(runtime: Runtime, *, dry_run: bool = False) -> str:
-    report = Report()
-    await end_leftover_jobs(runtime, report, dry_run=dry_run)
-    return report.summary("nothing")
+    findings = Findings()
+    await end_leftover_jobs(runtime, findings, dry_run=dry_run)
+    return findings.summary("nothing")
 
 
 def under_way(cluster: SlurmCluster) -> set[str]:

@@ -10,15 +10,15 @@ from datetime import timedelta
 
 from flows.destinations.filesystem import Stored, Storing
 from flows.errors import StagingFailed, Unavailable
-from flows.runtime import Runtime
-from flows.upkeep import UpkeepStore
-from flows.upkeep_report import Report
+from flows.lifecycle.runtime import Runtime
+from flows.upkeep.findings import Findings
+from flows.upkeep.store import UpkeepStore
 
 WHAT = "directory at a destination"
 
 
 async def remove_leftover_directories(
-    runtime: Runtime, report: Report, *, dry_run: bool, age: timedelta, directories_without_job: bool
+    runtime: Runtime, findings: Findings, *, dry_run: bool, age: timedelta, directories_without_job: bool
 ) -> None:
     """Remove what was not touched for ``age``. A destination that is away is asked by the next run."""
     seen: set[str] = set()
@@ -32,32 +32,32 @@ async def remove_leftover_directories(
             # Destinations can have one directory: each then lists all of it.
             stored = [one for one in stored if one.token not in seen]
             seen |= {one.token for one in stored}
-            doomed = await _doomed(runtime, report, name, stored, without_job=directories_without_job)
+            doomed = await _doomed(runtime, findings, name, stored, without_job=directories_without_job)
             if dry_run:
                 for token in doomed:
-                    report.add(WHAT, f"{token} at {name}", "would be removed")
+                    findings.add(WHAT, f"{token} at {name}", "would be removed")
             elif doomed:
-                await _remove(runtime, report, name, filesystem, doomed)
+                await _remove(runtime, findings, name, filesystem, doomed)
         except (Unavailable, StagingFailed) as error:
-            report.add("destination", name, f"cannot be asked for its directories now: {error}")
+            findings.add("destination", name, f"cannot be asked for its directories now: {error}")
 
 
 async def _doomed(
-    runtime: Runtime, report: Report, name: str, stored: list[Stored], *, without_job: bool
+    runtime: Runtime, findings: Findings, name: str, stored: list[Stored], *, without_job: bool
 ) -> list[str]:
     jobs = await UpkeepStore(runtime.jobs.engine).by_tokens([uuid.UUID(one.token) for one in stored])
     doomed = []
     for one in stored:
         job = jobs.get(uuid.UUID(one.token))
         if job is None and not without_job:
-            report.add(WHAT, f"{one.token} at {name}", "kept: of no job in this database")
+            findings.add(WHAT, f"{one.token} at {name}", "kept: of no job in this database")
         elif job is None or job.is_settled:
             doomed.append(one.token)
     return doomed
 
 
 async def _remove(
-    runtime: Runtime, report: Report, name: str, filesystem: Storing, tokens: list[str]
+    runtime: Runtime, findings: Findings, name: str, filesystem: Storing, tokens: list[str]
 ) -> None:
     for token in tokens:
         await filesystem.remove(runtime.place.job_root / token, token)
@@ -65,4 +65,4 @@ async def _remove(
     left = {one.token for one in await filesystem.stored()}
     for token in tokens:
         action = "kept: cannot be removed, see the worker's log" if token in left else "removed"
-        report.add(WHAT, f"{token} at {name}", action)
+        findings.add(WHAT, f"{token} at {name}", action)

@@ -7,13 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from flows.ending import CANCELLED_BY_OPERATOR
 from flows.errors import JobCancelled
 from flows.jobs.job import Job, State, job_table
 from flows.jobs.leases import worker_table
 from flows.jobs.owned import OwnedJobs
 from flows.jobs.store import ACTIVE, CANCELLED_BY_VISITOR, ENDED
-from flows.runtime import Runtime
+from flows.lifecycle.ending import CANCELLED_BY_OPERATOR
+from flows.lifecycle.runtime import Runtime
 
 PATIENCE = timedelta(seconds=10)
 """How long after the end of its lease a worker may come back before its jobs count as stranded."""
@@ -90,7 +90,8 @@ async def see_to_stranded_jobs(runtime: Runtime, cancelled: Collection[uuid.UUID
     """End those that somebody wants to end, and let the others say what they wait for.
 
     The commands are left alone, as is what is written down of them: the worker of that machine ends and
-    forgets them when it is back, like all commands without a job under way (``flows.leftover_commands``).
+    forgets them when it is back, like all commands without a job under way
+    (``flows.upkeep.leftover_commands``).
     """
     local = runtime.local_destinations
     jobs = StrandedJobs(runtime.jobs.engine, runtime.jobs.owner)

@@ -16,7 +16,7 @@ MAX_ROWS = 500
 """Of a table; what is more is counted only."""
 
 
-class Report:
+class Findings:
     """The rows of the table, and how many there are of each kind."""
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from flows.destinations.scheduler import Listing
 from flows.disk.ownership import is_ours
 from flows.errors import JobCancelled, unavailable_for_now
+from flows.lifecycle.runtime import Runtime
 from flows.local.commands import LocalCommands
-from flows.runtime import Runtime
-from flows.upkeep import UpkeepStore
+from flows.upkeep.store import UpkeepStore
 
 _LEFT = JobCancelled("The job of the command has ended.")
 

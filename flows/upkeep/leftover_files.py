@@ -21,9 +21,9 @@ from flows.disk.ownership import OWNER, is_ours
 from flows.disk.places import UUID_PATTERN, Place
 from flows.disk.trees import remove_tree
 from flows.jobs.job import Job
-from flows.runtime import Runtime
-from flows.upkeep import UpkeepStore
-from flows.upkeep_report import Report
+from flows.lifecycle.runtime import Runtime
+from flows.upkeep.findings import Findings
+from flows.upkeep.store import UpkeepStore
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _RESULTS = re.compile(rf"{UUID_PATTERN}|([0-9a-f]{{32}})")
 _NUMBERED = re.compile(r"(\d{1,18})")
 # Half unpacked or half removed; half fetched; and the guards of flows.filesystems.
 _HIDDEN = re.compile(rf"\.(?:\d+\.{UUID_PATTERN}|{UUID_PATTERN}\.(?:draft|started))")
-# Set aside by flows.tasks because it was not ours to destroy, or of an earlier version.
+# Set aside by flows.lifecycle.steps because it was not ours to destroy, or of an earlier version.
 _ASIDE = re.compile(r"\.(\d+)(?:\.[0-9a-f]{32})?")
 
 
@@ -47,7 +47,7 @@ class _Entry:
 
 async def remove_leftovers(
     runtime: Runtime,
-    report: Report,
+    findings: Findings,
     *,
     dry_run: bool,
     age: timedelta,
@@ -56,10 +56,12 @@ async def remove_leftovers(
 ) -> None:
     """Remove what was not touched for ``age``. The uploads of jobs that can be run again have another age."""
     store = UpkeepStore(runtime.jobs.engine)
-    leftovers = _Leftovers(store, runtime.place, report, dry_run, age.total_seconds())
+    leftovers = _Leftovers(store, runtime.place, findings, dry_run, age.total_seconds())
     owned = await asyncio.to_thread(is_ours, runtime.place.data_dir, await store.installation())
     if not owned:
-        report.add("data directory", runtime.place.data_dir, f"kept: its file {OWNER} names another database")
+        findings.add(
+            "data directory", runtime.place.data_dir, f"kept: its file {OWNER} names another database"
+        )
     await leftovers.uploads(age_of_uploads.total_seconds(), owned=owned)
     await leftovers.results(owned=owned)
     await leftovers.hidden()
@@ -67,10 +69,12 @@ async def remove_leftovers(
 
 
 class _Leftovers:
-    def __init__(self, store: UpkeepStore, place: Place, report: Report, dry_run: bool, age: float) -> None:
+    def __init__(
+        self, store: UpkeepStore, place: Place, findings: Findings, dry_run: bool, age: float
+    ) -> None:
         self._store = store
         self._place = place
-        self._report = report
+        self._findings = findings
         self._dry_run = dry_run
         self._age = age
 
@@ -97,11 +101,11 @@ class _Leftovers:
         for entry in entries:
             job = jobs.get(uuid.UUID(entry.key))
             if job is None:
-                self._report.add("hidden directory", entry.path, "kept: of no job in this database")
+                self._findings.add("hidden directory", entry.path, "kept: of no job in this database")
             elif job.is_settled:
                 await self._remove("hidden directory", entry.path)
         for entry in await self._old(self._place.job_root, _ASIDE):
-            self._report.add("directory set aside", entry.path, "kept: look whether anybody needs it")
+            self._findings.add("directory set aside", entry.path, "kept: look whether anybody needs it")
 
     async def without_job(self, *, remove: bool) -> None:
         entries = await self._old(self._place.job_root, _NUMBERED)
@@ -112,7 +116,7 @@ class _Leftovers:
             if remove:
                 await self._remove("directory without job", entry.path)
             else:
-                self._report.add("directory without job", entry.path, "kept: perhaps of another database")
+                self._findings.add("directory without job", entry.path, "kept: perhaps of another database")
 
     async def _is_of_no_use(self, job: Job | None, owned: bool) -> bool:
         return owned if job is None else job.is_settled
@@ -123,15 +127,15 @@ class _Leftovers:
 
     async def _remove(self, what: str, path: Path) -> None:
         if self._dry_run:
-            self._report.add(what, path, "would be removed")
+            self._findings.add(what, path, "would be removed")
             return
         try:
             await asyncio.to_thread(_remove, path)
         except OSError as error:
             logger.exception("%s cannot be removed", path)
-            self._report.add(what, path, f"kept: cannot be removed ({error.strerror})")
+            self._findings.add(what, path, f"kept: cannot be removed ({error.strerror})")
         else:
-            self._report.add(what, path, "removed")
+            self._findings.add(what, path, "removed")
 
 
 def _entries(directory: Path, pattern: re.Pattern[str]) -> Iterator[_Entry]:

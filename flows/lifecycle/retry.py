@@ -6,7 +6,7 @@ import logging
 from flows.disk.trees import remove_tree
 from flows.errors import JobCancelled
 from flows.jobs.job import Job, State
-from flows.runtime import Runtime
+from flows.lifecycle.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from prefect.client.schemas.filters import (
 )
 from prefect.exceptions import ObjectNotFound
 
-from flows.job import run_job
-from flows.upkeep_report import Report
+from flows.lifecycle.flow_run import CLEAN_UP, FLOW, RECONCILE
+from flows.upkeep.findings import Findings
 
-UPKEEP_FLOWS = ("clean-up", "reconcile")
+UPKEEP_FLOWS = (CLEAN_UP, RECONCILE)
 _BATCH = 50
 """Prefect deletes no more in one call."""
 
@@ -26,11 +26,11 @@ _FINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 
 
 async def remove_old_runs(
-    report: Report, *, dry_run: bool, age_of_jobs: timedelta, age_of_upkeep: timedelta, at_most: int
+    findings: Findings, *, dry_run: bool, age_of_jobs: timedelta, age_of_upkeep: timedelta, at_most: int
 ) -> None:
     """Remove flow runs of ours that ended so long ago; nobody else's."""
     async with get_client() as client:
-        for names, age in (((run_job.name,), age_of_jobs), (UPKEEP_FLOWS, age_of_upkeep)):
+        for names, age in (((FLOW,), age_of_jobs), (UPKEEP_FLOWS, age_of_upkeep)):
             flows = FlowFilter(name=FlowFilterName(any_=list(names)))
             deployments = [deployment.id for deployment in await client.read_deployments(flow_filter=flows)]
             if not deployments:
@@ -42,7 +42,7 @@ async def remove_old_runs(
             else:
                 number, action = await _remove(client, old, at_most), "removed"
             if number:
-                report.add(what, number, action, number=number)
+                findings.add(what, number, action, number=number)
 
 
 def _ended_before(moment: datetime, deployments: Collection[UUID]) -> dict[str, Any]:

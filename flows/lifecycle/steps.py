@@ -18,7 +18,6 @@ from prefect.tasks import Task
 
 from flows import archives
 from flows.destinations.scheduler import Submission
-from flows.ending import leave_destination
 from flows.errors import (
     ArchiveRefused,
     BartenderError,
@@ -32,9 +31,10 @@ from flows.errors import (
 )
 from flows.jobs.job import Job, State
 from flows.jobs.users import User
+from flows.lifecycle.ending import leave_destination
+from flows.lifecycle.flow_run import tag_destination
+from flows.lifecycle.runtime import Runtime, current
 from flows.pickers import PickerContext
-from flows.runtime import Runtime, current
-from flows.tags import tag_destination
 from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)

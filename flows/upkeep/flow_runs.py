@@ -14,32 +14,31 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling, Failed, Running
 
-from flows.ending import describe
-from flows.job import run_job
 from flows.jobs.job import Job
-from flows.runtime import Runtime
-from flows.upkeep import UpkeepStore
-from flows.upkeep_report import Report
+from flows.lifecycle.flow_run import FLOW, describe
+from flows.lifecycle.runtime import Runtime
+from flows.upkeep.findings import Findings
+from flows.upkeep.store import UpkeepStore
 
 _PAGE = 200
 _BEGUN = {"PENDING", "RUNNING", "PAUSED", "CANCELLING"}
 _UNFINISHED = [*_BEGUN, "SCHEDULED"]
 
 
-async def mend_flow_runs(runtime: Runtime, report: Report) -> None:
+async def mend_flow_runs(runtime: Runtime, findings: Findings) -> None:
     """Read all flow runs of jobs that have not ended, a page at a time; act on those that should not be."""
     store = UpkeepStore(runtime.jobs.engine)
     async with get_client() as client:
         unfinished = {flow_run_id: kind async for flow_run_id, kind in _unfinished(client)}
         under_way = await store.under_way()
         begun = {flow_run_id for flow_run_id, kind in unfinished.items() if kind in _BEGUN}
-        await _of_no_job_under_way(client, store, report, begun - under_way.keys())
+        await _of_no_job_under_way(client, store, findings, begun - under_way.keys())
         # Those made since are among them: each is looked at again.
         without = {
             flow_run_id: job for flow_run_id, job in under_way.items() if flow_run_id not in unfinished
         }
         for flow_run_id, job in without.items():
-            await _of_job_under_way(client, store, report, flow_run_id, job)
+            await _of_job_under_way(client, store, findings, flow_run_id, job)
 
 
 async def _unfinished(client: PrefectClient) -> AsyncIterator[tuple[UUID, str]]:
@@ -55,7 +54,7 @@ async def _unfinished(client: PrefectClient) -> AsyncIterator[tuple[UUID, str]]:
 
 async def _page(client: PrefectClient, flow_runs: dict[str, Any], offset: int) -> list[dict[str, Any]]:
     body = {
-        "flows": {"name": {"any_": [run_job.name]}},
+        "flows": {"name": {"any_": [FLOW]}},
         "flow_runs": flow_runs,
         "sort": "ID_DESC",
         "limit": _PAGE,
@@ -66,7 +65,7 @@ async def _page(client: PrefectClient, flow_runs: dict[str, Any], offset: int) -
 
 
 async def _of_no_job_under_way(
-    client: PrefectClient, store: UpkeepStore, report: Report, flow_runs: Collection[UUID]
+    client: PrefectClient, store: UpkeepStore, findings: Findings, flow_runs: Collection[UUID]
 ) -> None:
     jobs = await store.by_flow_runs(flow_runs)
     for flow_run_id in flow_runs:
@@ -84,17 +83,17 @@ async def _of_no_job_under_way(
             state = Failed(message="There is no job of this flow run.")
         await _set(client, flow_run_id, state)
         what = "flow run without a job" if job is None else f"flow run of the ended job {job.id}"
-        report.add(what, flow_run_id, f"is {state.name} now")
+        findings.add(what, flow_run_id, f"is {state.name} now")
 
 
 async def _of_job_under_way(
-    client: PrefectClient, store: UpkeepStore, report: Report, flow_run_id: UUID, job: Job
+    client: PrefectClient, store: UpkeepStore, findings: Findings, flow_run_id: UUID, job: Job
 ) -> None:
     kind = await _kind(client, flow_run_id)
     if kind is None:
         # A worker that has the job sees to its end.
         if job.owner is None and await store.forget_flow_run(job):
-            report.add("job whose flow run was deleted", job.id, "gets a new one")
+            findings.add("job whose flow run was deleted", job.id, "gets a new one")
         return
     now = (await store.with_ids([job.id])).get(job.id)
     if now is None or now.state.is_final or now.flow_run_id != flow_run_id:
@@ -102,10 +101,10 @@ async def _of_job_under_way(
     if kind == "CANCELLED":
         # What the button "Cancel" does: the worker that has the job ends it, or the next one to have it.
         await _set(client, flow_run_id, Cancelling(message="It was Cancelled, but its job goes on."))
-        report.add("job whose flow run was set to Cancelled", job.id, "is being cancelled")
+        findings.add("job whose flow run was set to Cancelled", job.id, "is being cancelled")
     elif kind in {"COMPLETED", "FAILED", "CRASHED"} and now.owner is not None:
         await _set(client, flow_run_id, Running(message=f"It was {kind.title()}, but its job goes on."))
-        report.add(f"job whose flow run was {kind.title()}", job.id, "goes on")
+        findings.add(f"job whose flow run was {kind.title()}", job.id, "goes on")
 
 
 async def _kind(client: PrefectClient, flow_run_id: UUID) -> str | None:

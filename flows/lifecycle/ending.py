@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prefect.client.schemas.objects import State as PrefectState
-from prefect.states import Cancelled, Completed, Failed
 
 from flows.disk.places import Place
 from flows.disk.trees import remove_tree
@@ -18,9 +17,10 @@ from flows.errors import (
     Superseded,
     Unavailable,
 )
-from flows.jobs.job import Job, State
+from flows.jobs.job import Job
 from flows.jobs.store import CANCELLED_BY_VISITOR
-from flows.runtime import Runtime, current
+from flows.lifecycle.flow_run import describe
+from flows.lifecycle.runtime import Runtime, current
 from flows.waiting.patience import patiently
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ async def _ended(runtime: Runtime, job_id: int) -> AsyncIterator[None]:
         raise
 
 
-async def clean_up(job: Job) -> None:
+async def tidy_up(job: Job) -> None:
     """Remove what a job that has ended does not need any more, after an interruption in its last step."""
     runtime = current()
     if job.destination is not None and job.destination in runtime.config.destinations:
@@ -92,15 +92,6 @@ def _remove_useless(job: Job, place: Place) -> None:
     draft = place.hidden_dir(job.id, str(job.token))
     if draft.is_dir():  # the job was ended between two steps of unpacking
         remove_tree(draft)
-
-
-def describe(job: Job) -> PrefectState:
-    """Return the state of a flow run whose job has ended."""
-    if job.state is State.OK:
-        return Completed(message="The job ended well.")
-    if job.reason_kind == JobCancelled.kind:
-        return Cancelled(message=job.reason)
-    return Failed(message=job.reason)
 
 
 async def cancel_job(job_id: int) -> None:

@@ -3,12 +3,13 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ending import end_of_job, final_state
-from flows.tasks import collect, pick_destination, poll, submit, upload
+from flows.lifecycle.ending import end_of_job, final_state
+from flows.lifecycle.flow_run import FLOW
+from flows.lifecycle.steps import collect, pick_destination, poll, submit, upload
 
 
 # The deployment's schema checks an operator's parameters; checking them in each run again costs 4 ms.
-@flow(name="run-job", validate_parameters=False)
+@flow(name=FLOW, validate_parameters=False)
 async def run_job(job_id: int) -> State:
     """Run the job of this id: from the visitor's archive to the outputs in the job's directory."""
     async with end_of_job(job_id):

@@ -10,18 +10,18 @@ from contextlib import suppress
 
 from flows.destinations.scheduler import Listed, Shared
 from flows.errors import Unavailable
-from flows.runtime import Runtime
-from flows.upkeep import UpkeepStore
-from flows.upkeep_report import Report
+from flows.lifecycle.runtime import Runtime
+from flows.upkeep.findings import Findings
+from flows.upkeep.store import UpkeepStore
 
 WHAT = "cluster's job without a job under way"
 
 
-async def end_leftover_jobs(runtime: Runtime, report: Report, *, dry_run: bool = False) -> None:
+async def end_leftover_jobs(runtime: Runtime, findings: Findings, *, dry_run: bool = False) -> None:
     """Have clusters end them. A cluster that is away is asked by the next run."""
     store = UpkeepStore(runtime.jobs.engine)
     seen: set[str] = set()
-    async for name, scheduler, listed in _listings(runtime, report):
+    async for name, scheduler, listed in _listings(runtime, findings):
         # Destinations can be on one cluster: each then lists the jobs of all.
         left = [job for job in await _without_job(store, listed) if job.token not in seen]
         seen |= {job.token for job in left}
@@ -32,17 +32,17 @@ async def end_leftover_jobs(runtime: Runtime, report: Report, *, dry_run: bool =
         except Unavailable as error:
             action = f"kept, as it cannot be cancelled now: {error}"
         for job in left:
-            report.add(WHAT, f"{job.scheduler_id} at {name} ({job.token})", action)
+            findings.add(WHAT, f"{job.scheduler_id} at {name} ({job.token})", action)
 
 
-async def _listings(runtime: Runtime, report: Report) -> AsyncIterator[tuple[str, Shared, list[Listed]]]:
+async def _listings(runtime: Runtime, findings: Findings) -> AsyncIterator[tuple[str, Shared, list[Listed]]]:
     for name in runtime.config.destinations:
         scheduler = runtime.destinations[name].scheduler
         if isinstance(scheduler, Shared):
             try:
                 listed = await scheduler.under_way()
             except Unavailable as error:
-                report.add("destination", name, f"cannot be asked for its jobs now: {error}")
+                findings.add("destination", name, f"cannot be asked for its jobs now: {error}")
             else:
                 yield name, scheduler, listed
 

@@ -8,17 +8,18 @@ from prefect.states import Completed
 
 from flows.jobs.deletion import purge
 from flows.jobs.kept import KeptJobs
-from flows.leftover_directories import remove_leftover_directories
-from flows.leftover_jobs import end_leftover_jobs
-from flows.leftovers import remove_leftovers
-from flows.old_runs import remove_old_runs
-from flows.runtime import Runtime, current
-from flows.upkeep_report import Report
+from flows.lifecycle.flow_run import CLEAN_UP
+from flows.lifecycle.runtime import Runtime, current
+from flows.upkeep.findings import Findings
+from flows.upkeep.leftover_directories import remove_leftover_directories
+from flows.upkeep.leftover_files import remove_leftovers
+from flows.upkeep.leftover_jobs import end_leftover_jobs
+from flows.upkeep.old_runs import remove_old_runs
 
 NOTHING = "There was nothing to remove."
 
 
-@flow(name="clean-up")
+@flow(name=CLEAN_UP)
 async def clean_up(
     dry_run: bool = False,
     notice_days: float = 1.0,
@@ -43,12 +44,12 @@ async def clean_up(
         at_most: so many jobs, and so many flow runs, are removed by one run; the next one goes on
     """
     runtime = current()
-    report = Report()
-    await _expired_jobs(runtime, report, dry_run, timedelta(days=notice_days), at_most)
-    await end_leftover_jobs(runtime, report, dry_run=dry_run)
+    findings = Findings()
+    await _expired_jobs(runtime, findings, dry_run, timedelta(days=notice_days), at_most)
+    await end_leftover_jobs(runtime, findings, dry_run=dry_run)
     await remove_leftovers(
         runtime,
-        report,
+        findings,
         dry_run=dry_run,
         age=timedelta(days=leftovers_after_days),
         age_of_uploads=timedelta(days=uploads_after_days),
@@ -56,33 +57,33 @@ async def clean_up(
     )
     await remove_leftover_directories(
         runtime,
-        report,
+        findings,
         dry_run=dry_run,
         age=timedelta(days=leftovers_after_days),
         directories_without_job=directories_without_job,
     )
     await remove_old_runs(
-        report,
+        findings,
         dry_run=dry_run,
         age_of_jobs=timedelta(days=flow_runs_after_days),
         age_of_upkeep=timedelta(days=upkeep_runs_after_days),
         at_most=at_most,
     )
-    await report.publish("clean-up", NOTHING)
-    return Completed(message=report.summary(NOTHING))
+    await findings.publish("clean-up", NOTHING)
+    return Completed(message=findings.summary(NOTHING))
 
 
 async def _expired_jobs(
-    runtime: Runtime, report: Report, dry_run: bool, notice: timedelta, at_most: int
+    runtime: Runtime, findings: Findings, dry_run: bool, notice: timedelta, at_most: int
 ) -> None:
     jobs = KeptJobs(runtime.jobs.engine)
     if dry_run:
         for job in await jobs.expired(runtime.config.retention, notice, limit=at_most):
-            report.add("expired job", job.id, "would be removed")
+            findings.add("expired job", job.id, "would be removed")
         return
     await jobs.announce(runtime.config.retention, notice)
     for job in await jobs.delete_expired(limit=at_most):
-        report.add("expired job", job.id, "removed")
+        findings.add("expired job", job.id, "removed")
     for job in await jobs.to_purge():  # those, and where whoever should have done it was interrupted
         if not await purge(job, runtime.place, runtime.jobs):
-            report.add("deleted job", job.id, "kept: its files cannot be removed, see the worker's log")
+            findings.add("deleted job", job.id, "kept: its files cannot be removed, see the worker's log")
