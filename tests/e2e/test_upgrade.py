@@ -10,7 +10,7 @@ import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 
-from deployments.names import ENTRYPOINT
+from deployments.names import ENTRYPOINT, FORMER_ENTRYPOINTS
 from deployments.upkeep_flows import UPKEEP
 from tests.e2e.conftest import job_runs, prefect_client
 from tests.e2e.service import Service, until
@@ -85,7 +85,7 @@ async def test_everything_of_the_version_before_the_rooms_goes_on(
     await own_service.start(PYTHONPATH=str(former))
     job_id = await own_service.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.1; done")
     before = await _poll_is_under_way(own_service, job_id)
-    assert {"flows/job.py:run_job", "flows/cleanup.py:clean_up"} < await _entrypoints(own_service)
+    await until(lambda: _are_registered(own_service, set(FORMER_ENTRYPOINTS)))
     await own_service.stop(signal.SIGKILL)
     await own_service.start(PYTHONPATH=str(checkout))
     await _ends_well(own_service, job_id, before)
@@ -118,13 +118,9 @@ async def _some_are_cached(service: Service, number: int) -> bool:
     return len(cached) == number
 
 
-async def _entrypoints(service: Service) -> set[str | None]:
-    async with prefect_client(service) as prefect:
-        return {deployment.entrypoint for deployment in await prefect.read_deployments()}
-
-
 async def _are_registered(service: Service, entrypoints: set[str]) -> bool:
     async with prefect_client(service) as prefect:
         deployments = await prefect.read_deployments()
-    assert all(deployment.schedules for deployment in deployments if deployment.entrypoint != ENTRYPOINT)
+    upkeep = [deployment for deployment in deployments if not str(deployment.entrypoint).endswith(":run_job")]
+    assert all(deployment.schedules and deployment.description for deployment in upkeep)
     return {deployment.entrypoint for deployment in deployments} == entrypoints
