@@ -19,12 +19,12 @@ from flows.errors import StagingFailed, Unavailable
 from flows.ssh.config import SshConfig
 from flows.ssh.host import SshHost
 from flows.staging import failures, sending
-from flows.staging.far import FarSide, Found
+from flows.staging.by_sftp import Plain
+from flows.staging.by_shell import Shell
+from flows.staging.far_side import FarSide, Found
 from flows.staging.landing import Landing
 from flows.staging.listing import Listing
 from flows.staging.names import Names, token_of
-from flows.staging.plain import Plain
-from flows.staging.shell import Shell
 from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)

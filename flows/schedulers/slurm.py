@@ -3,7 +3,7 @@
 from typing import Literal
 
 from flows.destinations.surroundings import Surroundings
-from flows.slurm.commands import CommandCluster
+from flows.slurm.by_commands import CommandCluster
 from flows.slurm.options import SlurmOptions
 from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
 from flows.ssh.config import SshConfig

@@ -5,22 +5,22 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue
 
 from flows.destinations.surroundings import Surroundings
-from flows.slurm import rest
+from flows.slurm import rest_messages
+from flows.slurm.by_rest import RestCluster
 from flows.slurm.options import SlurmRequest
-from flows.slurm.rest_cluster import RestCluster
 from flows.slurm.rest_connection import RestConnection
 from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
 
 
 def _check_properties(properties: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    if ours := sorted(rest.OURS & properties.keys()):
+    if ours := sorted(rest_messages.OURS & properties.keys()):
         raise ValueError(f"has {', '.join(ours)}, which would keep jobs from being found again: remove that")
     return properties
 
 
 def _check_version(version: str) -> str:
-    if version not in rest.VERSIONS:
-        raise ValueError(f"is {version!r}: use {' or '.join(rest.VERSIONS)}, or leave it away")
+    if version not in rest_messages.VERSIONS:
+        raise ValueError(f"is {version!r}: use {' or '.join(rest_messages.VERSIONS)}, or leave it away")
     return version
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from flows.errors import Unavailable
-from flows.slurm import rest
-from flows.slurm.rest import Answer
+from flows.slurm import rest_messages
+from flows.slurm.rest_messages import Answer
 
 if TYPE_CHECKING:
     from blocks import SlurmRestCredentials
@@ -57,10 +57,10 @@ class RestConnection:
         """Ask ``plugin``, slurm or slurmdb. Raises Unavailable when there is no answer of slurmrestd."""
         async with self._client() as opened:
             if self._version is None:
-                self._version = rest.newest((await self._ask(opened, "GET", "/openapi/v3")).body)
+                self._version = rest_messages.newest((await self._ask(opened, "GET", "/openapi/v3")).body)
             address = f"/{plugin}/{self._version}/{path}"
             answer = await self._ask(opened, method, address, params=params, json=json)
-            if not answer.is_good and rest.has_expired(_token(opened.credentials), time.time()):
+            if not answer.is_good and rest_messages.has_expired(_token(opened.credentials), time.time()):
                 raise self._refused("has expired")
         return answer
 

@@ -13,7 +13,7 @@ from flows.destinations.scheduler import Listed, Status, Submission
 from flows.destinations.variables import BlockVariables
 from flows.errors import JobCancelled, Unavailable
 from flows.slurm import states
-from flows.slurm.clusters import Cluster
+from flows.slurm.cluster import Cluster
 from flows.slurm.doubts import Doubts
 from flows.slurm.queries import Row
 from flows.slurm.references import Reference

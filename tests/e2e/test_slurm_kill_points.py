@@ -39,12 +39,12 @@ def by_file(job_dir, application_name, submitter, context):
 """
 
 STEPS = ["put", "publish", "fetch", "remove"]
-SIDES = {"shell": "flows.staging.shell:Shell", "plain": "flows.staging.plain:Plain"}
+SIDES = {"shell": "flows.staging.by_shell:Shell", "plain": "flows.staging.by_sftp:Plain"}
 
 # In the order in which a job meets them.
 RUN = [
     "flows.filesystems.sftp:Filesystem.stage_in",
-    "flows.slurm.commands:CommandCluster.submit",
+    "flows.slurm.by_commands:CommandCluster.submit",
     "flows.jobs.owned:OwnedJobs.submitted",
     "flows.jobs.owned:OwnedJobs.advance",
     "flows.lifecycle.steps:_watch",
@@ -55,8 +55,8 @@ RUN = [
     "flows.lifecycle.ending:final_state",
 ]
 CANCEL = [
-    "flows.slurm.commands:CommandCluster.mark_cancelled",
-    "flows.slurm.commands:CommandCluster.cancel",
+    "flows.slurm.by_commands:CommandCluster.mark_cancelled",
+    "flows.slurm.by_commands:CommandCluster.cancel",
     "flows.slurm.scheduling:SlurmScheduler.cancel",
     "flows.jobs.owned:OwnedJobs.fail",
     "flows.filesystems.sftp:Filesystem.remove",
@@ -65,7 +65,7 @@ CANCEL = [
 # Killed here, and cancelled while there is no worker.
 CANCELLED_MEANWHILE = [
     "flows.filesystems.sftp:Filesystem.stage_in",
-    "flows.slurm.commands:CommandCluster.submit",
+    "flows.slurm.by_commands:CommandCluster.submit",
     "flows.jobs.owned:OwnedJobs.submitted",
     "flows.jobs.owned:OwnedJobs.advance",
 ]

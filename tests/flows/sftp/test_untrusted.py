@@ -129,7 +129,7 @@ async def test_a_hostile_tar(
         remote = await filesystem.stage_in(job_dir, TOKEN)
         (remote / "result").write_text("42")
         hostile(entry / "evil.tar", name, kind, size)
-        monkeypatch.setattr("flows.staging.shell._GROWTH", MIB)
+        monkeypatch.setattr("flows.staging.by_shell._GROWTH", MIB)
         false_tar.write_text(f"#!/bin/sh\nexec cat {entry / 'evil.tar'}\n")
         false_tar.chmod(0o755)
         with pytest.raises(Unavailable):

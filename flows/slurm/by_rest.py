@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from flows.destinations.scheduler import Submission
 from flows.errors import Unavailable
 from flows.local.environment import clean_environment
-from flows.slurm import guards, rest, script, states
+from flows.slurm import guards, rest_messages, script, states
 from flows.slurm.options import SlurmRequest
 from flows.slurm.queries import Evidence, Row
 from flows.slurm.references import Reference, job_names
@@ -53,10 +53,12 @@ class RestCluster:
                 return before
         await _on_disk(guards.write_command, guard, this, content)
         user = await self._connection.whom()
-        job = rest.job(
+        job = rest_messages.job(
             self._request, submission, script=text, environment=_environment(user), more=self._properties
         )
-        return rest.submitted(await self._connection.request("POST", "slurm", "job/submit", json=job))
+        return rest_messages.submitted(
+            await self._connection.request("POST", "slurm", "job/submit", json=job)
+        )
 
     async def _submitted_before(self, submission: Submission, guard: Path) -> str | None:
         """Return the job of a submission whose answer was lost; of several, all scripts but one give way."""
@@ -74,7 +76,7 @@ class RestCluster:
 
     async def queue(self) -> list[Row]:
         answer = await self._connection.request("GET", "slurm", "jobs")
-        return answer.rows(rest.queued, self._connection.user)
+        return answer.rows(rest_messages.queued, self._connection.user)
 
     async def check(self) -> None:
         answer = await self._connection.request("GET", "slurm", "partitions")
@@ -101,7 +103,7 @@ class RestCluster:
             answer = await self._connection.request("GET", "slurmdb", "jobs", params=params)
             if answer.status == 404:
                 return []  # this slurmrestd has no accounting
-            return answer.rows(rest.accounted, self._connection.user)
+            return answer.rows(rest_messages.accounted, self._connection.user)
         except Unavailable as error:
             logger.info("Slurm's accounting does not answer: %s", error)
             return None
@@ -115,7 +117,7 @@ class RestCluster:
     async def cancel(self, slurm_ids: Collection[str]) -> None:
         for slurm_id in slurm_ids:
             answer = await self._connection.request("DELETE", "slurm", f"job/{slurm_id}")
-            if not answer.is_good and not rest.is_over(answer):
+            if not answer.is_good and not rest_messages.is_over(answer):
                 raise Unavailable(f"Slurm does not answer ({answer.sentence}).")
 
     async def close(self) -> None:

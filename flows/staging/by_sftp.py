@@ -15,7 +15,7 @@ from flows.errors import Unavailable
 from flows.ssh.host import SshHost
 from flows.staging import failures, listing, sending
 from flows.staging.bridge import BLOCK, Bridge
-from flows.staging.far import Found
+from flows.staging.far_side import Found
 from flows.staging.landing import Landing
 from flows.staging.listing import DIRECTORY, FILE, LINK, Entry, Listing
 from flows.staging.names import Names

@@ -15,11 +15,11 @@ from flows.errors import InvalidUpload, Unavailable
 from flows.ssh.host import Process, SshHost
 from flows.staging import failures, listing, sending
 from flows.staging.bridge import BLOCK, Bridge
-from flows.staging.commands import PRELUDE, started
-from flows.staging.far import Found
+from flows.staging.far_side import Found
 from flows.staging.landing import Landing
 from flows.staging.listing import Listing
 from flows.staging.names import Names
+from flows.staging.scripts import PRELUDE, started
 
 logger = logging.getLogger(__name__)
 
