@@ -10,7 +10,7 @@ import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 
-from deployments.register import deployment_id
+from deployments.registration.deploy import deployment_id
 from flows.configuration.config import Config
 from flows.errors import Unavailable, with_cause
 from flows.jobs.job import Job

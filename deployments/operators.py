@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
 
 from deployments.engine import LeanClient
-from deployments.names import WORK_POOL
+from deployments.registration.names import WORK_POOL
 from deployments.runs import JobRuns
 from deployments.upkeep import UpkeepRuns
 from flows.jobs.job import Job

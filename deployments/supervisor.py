@@ -17,10 +17,10 @@ from pydantic import SecretStr
 
 from deployments import asgi, garbage, migrations
 from deployments.listening import answers, base_url, listen
-from deployments.names import default_worker_name
 from deployments.postgres import EmbeddedPostgres
 from deployments.prefect_server import EmbeddedPrefect
 from deployments.processes import Child
+from deployments.registration.names import default_worker_name
 from deployments.settings import PREFIX, Settings
 from flows.disk import locks, private_files
 

@@ -28,8 +28,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deployments.engine import LeanClient, run_in_loop
 from deployments.leadership import Leadership, leadership
-from deployments.register import upkeep_deployment_id
-from deployments.upkeep_flows import UPKEEP
+from deployments.registration.deploy import upkeep_deployment_id
+from deployments.registration.upkeep_flows import UPKEEP
 from flows.waiting.cancelling import cancel
 
 logger = logging.getLogger(__name__)

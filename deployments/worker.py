@@ -24,10 +24,10 @@ from prefect.settings import (
 from deployments import garbage
 from deployments.background import first, repeat, unless, when_woken
 from deployments.engine import LeanClient, LeanClientContext, LeanEvents
-from deployments.names import WORK_POOL, default_worker_name
 from deployments.operators import Operators
 from deployments.presence import Presence
-from deployments.register import deployment_id, ensure_work_pool, register_blocks, result_storage
+from deployments.registration.deploy import deployment_id, ensure_work_pool, register_blocks, result_storage
+from deployments.registration.names import WORK_POOL, default_worker_name
 from deployments.reporter import REPORT_INTERVAL, Reporter
 from deployments.runs import JobRuns
 from deployments.settings import Settings

@@ -10,8 +10,8 @@ import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 
-from deployments.names import ENTRYPOINT, FORMER_ENTRYPOINTS
-from deployments.upkeep_flows import UPKEEP
+from deployments.registration.names import ENTRYPOINT, FORMER_ENTRYPOINTS
+from deployments.registration.upkeep_flows import UPKEEP
 from tests.e2e.conftest import job_runs, prefect_client
 from tests.e2e.service import Service, until
 

@@ -21,7 +21,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
-from deployments.upkeep_flows import UPKEEP
+from deployments.registration.upkeep_flows import UPKEEP
 from tests.e2e.conftest import StartWorker, database, prefect_client
 from tests.e2e.service import Service, until
 

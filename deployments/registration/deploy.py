@@ -12,7 +12,7 @@ from prefect.filesystems import LocalFileSystem
 from prefect.utilities.callables import parameter_schema
 
 import blocks
-from deployments.names import (
+from deployments.registration.names import (
     DEPLOYMENT,
     ENTRYPOINT,
     FORMER_ENTRYPOINTS,
@@ -21,7 +21,7 @@ from deployments.names import (
     WORK_POOL,
     WORK_POOL_TYPE,
 )
-from deployments.upkeep_flows import Upkeep
+from deployments.registration.upkeep_flows import Upkeep
 from flows.lifecycle.flow_run import FLOW
 from flows.run_job import run_job
 
