@@ -81,7 +81,7 @@ def worker() -> None:
             settings, "BARTENDER_DB_HOST and PREFECT_API_URL are not both set"
         )
     log.to_terminal(settings.log_level)
-    from deployments import worker
+    from deployments.worker import worker
 
     worker.run(settings, config)
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deployments.runs import JobRuns
+from deployments.worker.job_runs import JobRuns
 from flows.jobs.owned import OwnedJobs
 
 

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deployments import advisory_locks, leadership, migrations, presence
-from deployments.presence import Presence
+from deployments import migrations
+from deployments.worker import advisory_locks, leadership, presence
+from deployments.worker.presence import Presence
 from flows.database import Database, close, open_engine
 from flows.errors import ConfigurationError, Unavailable
 from flows.jobs.leases import Leases

@@ -60,7 +60,7 @@ def install(point: str, trap: Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def import_all() -> None:
     """Import all that a worker or the API has, so that nothing is imported later, untrapped."""
-    for name in ("deployments.worker", "api.app"):
+    for name in ("deployments.worker.worker", "api.app"):
         importlib.import_module(name)
     for package in (filesystems, schedulers):
         for module in pkgutil.iter_modules(package.__path__):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from api.cli import main
-from deployments.engine import LeanClient
+from deployments.worker.engine import LeanClient
 from flows.jobs.owned import OwnedJobs
 
 LATE = Path(os.environ["LATE"])

@@ -33,11 +33,11 @@ KILLED = [
     "flows.local.commands:LocalCommands.launch",
     "flows.local.commands:LocalCommands.wait",
     "flows.local.commands:LocalCommands.forget",
-    "deployments.runs:_remove_results",
+    "deployments.worker.job_runs:_remove_results",
 ]
 # ... and the others, each in the order in which a job meets them.
 HELD = [
-    "deployments.engine:LeanClient.set_flow_run_state",
+    "deployments.worker.engine:LeanClient.set_flow_run_state",
     "flows.disk.durability:DurableDisk.sync",
     "flows.lifecycle.steps:_unpack",
     "flows.jobs.owned:OwnedJobs.set_destination",

@@ -11,10 +11,10 @@ from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
 
-from deployments.engine import LeanClient
 from deployments.registration.names import WORK_POOL
-from deployments.runs import JobRuns
-from deployments.upkeep import UpkeepRuns
+from deployments.worker.engine import LeanClient
+from deployments.worker.job_runs import JobRuns
+from deployments.worker.upkeep_runs import UpkeepRuns
 from flows.jobs.job import Job
 from flows.lifecycle.flow_run import describe
 from flows.lifecycle.retry import run_again

@@ -13,7 +13,7 @@ from prefect.exceptions import Abort, ObjectNotFound
 from prefect.flows import Flow
 from prefect.states import AwaitingRetry, Pending, Scheduled
 
-from deployments.engine import LeanClient, run_in_loop
+from deployments.worker.engine import LeanClient, run_in_loop
 from flows.errors import JobNotFound, Superseded
 from flows.jobs.deletion import purge
 from flows.jobs.job import Job

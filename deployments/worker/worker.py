@@ -22,17 +22,17 @@ from prefect.settings import (
 )
 
 from deployments import garbage
-from deployments.background import first, repeat, unless, when_woken
-from deployments.engine import LeanClient, LeanClientContext, LeanEvents
-from deployments.operators import Operators
-from deployments.presence import Presence
 from deployments.registration.deploy import deployment_id, ensure_work_pool, register_blocks, result_storage
 from deployments.registration.names import WORK_POOL, default_worker_name
-from deployments.reporter import REPORT_INTERVAL, Reporter
-from deployments.runs import JobRuns
 from deployments.settings import Settings
-from deployments.upkeep import INTERVAL as UPKEEP_INTERVAL
-from deployments.upkeep import UpkeepRuns
+from deployments.worker.background import first, repeat, unless, when_woken
+from deployments.worker.engine import LeanClient, LeanClientContext, LeanEvents
+from deployments.worker.job_runs import JobRuns
+from deployments.worker.operators import Operators
+from deployments.worker.presence import Presence
+from deployments.worker.reporter import REPORT_INTERVAL, Reporter
+from deployments.worker.upkeep_runs import INTERVAL as UPKEEP_INTERVAL
+from deployments.worker.upkeep_runs import UpkeepRuns
 from flows import pickers
 from flows.configuration.config import Config
 from flows.database import close, open_engine
@@ -65,7 +65,7 @@ PURGE_INTERVAL = 60.0
 LEFTOVERS_INTERVAL = 300.0
 
 ANSWER_SECONDS = 20.0
-"""How long the database may be silent to any question; the lease's are in ``deployments.presence``."""
+"""How long the database may be silent to any question; the lease's are in ``deployments.worker.presence``."""
 
 CLAIMS = 100
 """Jobs taken at once, so that several workers share a burst."""

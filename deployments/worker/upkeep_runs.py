@@ -26,10 +26,10 @@ from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Pending
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deployments.engine import LeanClient, run_in_loop
-from deployments.leadership import Leadership, leadership
 from deployments.registration.deploy import upkeep_deployment_id
 from deployments.registration.upkeep_flows import UPKEEP
+from deployments.worker.engine import LeanClient, run_in_loop
+from deployments.worker.leadership import Leadership, leadership
 from flows.waiting.cancelling import cancel
 
 logger = logging.getLogger(__name__)

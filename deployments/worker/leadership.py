@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from deployments.advisory_locks import end_holder, try_lock, until_lost
+from deployments.worker.advisory_locks import end_holder, try_lock, until_lost
 from flows.database import unavailable_when_away
 from flows.waiting.cancelling import cancel
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from deployments.advisory_locks import SIGN_INTERVAL, end_holder, try_lock, until_lost
+from deployments.worker.advisory_locks import SIGN_INTERVAL, end_holder, try_lock, until_lost
 from flows.database import close, open_engine, unavailable_when_away
 from flows.errors import ConfigurationError, Unavailable, with_cause
 from flows.jobs.leases import Leases
