@@ -60,7 +60,7 @@ def serve(
     """Serve the API, and whatever is not configured: PostgreSQL, a Prefect server."""
     settings, _ = load_checked()
     log.to_terminal(settings.log_level)
-    from deployments.supervisor import running, until_signal
+    from deployments.serving.supervisor import running, until_signal
 
     async def keep_serving() -> int:
         async with running(settings, with_worker=worker) as service:
@@ -183,8 +183,8 @@ def load_checked(
 
 
 def _settings_of_running_server(settings: "Settings", missing: str) -> "Settings":
+    from deployments.serving.supervisor import environment_of_running
     from deployments.settings import Settings
-    from deployments.supervisor import environment_of_running
 
     data_dir = settings.data_dir.resolve()
     environment = environment_of_running(data_dir)

@@ -11,9 +11,9 @@ import httpx
 
 from api import tokens
 from api.cli import load_checked
-from deployments.listening import listen
+from deployments.serving.listening import listen
+from deployments.serving.supervisor import Service, running, until_signal
 from deployments.settings import Settings
-from deployments.supervisor import Service, running, until_signal
 from flows.errors import ConfigurationError
 
 APPLICATION = "wc"

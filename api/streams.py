@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.services import Services
 from api.watching import Watched
-from deployments.asgi import STOPPING
+from deployments.serving.asgi import STOPPING
 
 _LAST_WORD = 0.3  # seconds to send the end to a visitor who may not read
 _HEADERS = {

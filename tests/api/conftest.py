@@ -23,8 +23,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.app import create_app
 from api.tokens import generate_key_pair, generate_token
-from deployments import asgi
-from deployments.postgres import EmbeddedPostgres
+from deployments.serving import asgi
+from deployments.serving.postgres import EmbeddedPostgres
 from flows.configuration.config import Config
 from flows.jobs.job import Job, State
 from flows.jobs.owned import OwnedJobs

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api import files
 from api.watching import INTERVAL, JobWatcher, TooManyOfUser, TooManyStreams
 from deployments import migrations
-from deployments.postgres import EmbeddedPostgres
+from deployments.serving.postgres import EmbeddedPostgres
 from flows.jobs.job import Job
 from flows.jobs.store import JobStore
 from tests.api.conftest import Keys, Site

@@ -15,7 +15,7 @@ import pytest
 
 from api import turns
 from api.scratch import scratch
-from deployments import asgi
+from deployments.serving import asgi
 from tests.api.conftest import Site, settings
 from tests.api.test_interactive import has_ended, is_running, run, until_exists, written
 from tests.e2e.service import until

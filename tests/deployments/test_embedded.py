@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 from sqlalchemy import URL
 
-from deployments import launcher, migrations
-from deployments.postgres import EmbeddedPostgres
+from deployments import migrations
+from deployments.serving import launcher
+from deployments.serving.postgres import EmbeddedPostgres
 from flows.errors import ConfigurationError
 
 
@@ -109,7 +110,7 @@ def has_ended(pid: int) -> bool:
 STARTER = """
 import asyncio, sys
 from pathlib import Path
-from deployments.postgres import EmbeddedPostgres
+from deployments.serving.postgres import EmbeddedPostgres
 
 async def main():
     server = EmbeddedPostgres(Path(sys.argv[1]))

@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deployments import migrations
-from deployments.postgres import EmbeddedPostgres
+from deployments.serving.postgres import EmbeddedPostgres
 from flows.errors import ConfigurationError
 from tests.conftest import execute
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from deployments.postgres import EmbeddedPostgres
+from deployments.serving.postgres import EmbeddedPostgres
 from tests.e2e.service import Service, free_port, until
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from api.cli import main
-from deployments import asgi
+from deployments.serving import asgi
 from flows import filesystems, schedulers
 
 

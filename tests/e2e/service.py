@@ -16,7 +16,7 @@ from typing import Any, Self
 import httpx
 
 from api.tokens import generate_key_pair, generate_token
-from deployments.supervisor import environment_of_running
+from deployments.serving.supervisor import environment_of_running
 
 CONFIG = """
 applications:

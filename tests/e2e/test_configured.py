@@ -6,7 +6,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from deployments.postgres import EmbeddedPostgres
+from deployments.serving.postgres import EmbeddedPostgres
 from tests.e2e.conftest import StartWorker
 from tests.e2e.service import Service
 

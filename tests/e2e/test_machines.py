@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from prefect.states import Cancelling
 
-from deployments.supervisor import environment_of_running
+from deployments.serving.supervisor import environment_of_running
 from tests.e2e.conftest import database, job_runs, prefect_client
 from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service, appears, until, written
 from tests.flows.test_schedulers import has_ended

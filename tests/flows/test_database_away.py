@@ -15,7 +15,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from deployments import migrations
-from deployments.postgres import EmbeddedPostgres
+from deployments.serving.postgres import EmbeddedPostgres
 from flows.database import Database, open_engine, unavailable_when_away
 from flows.errors import Unavailable, with_cause
 from flows.jobs.store import JobStore

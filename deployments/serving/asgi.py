@@ -1,4 +1,4 @@
-"""Serve a web application on a socket that our parent has opened: ``python -m deployments.asgi``."""
+"""Serve a web application on a socket that our parent has opened: ``python -m deployments.serving.asgi``."""
 
 import argparse
 import asyncio

@@ -22,8 +22,8 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy import URL
 
-from deployments import launcher
-from deployments.processes import Child
+from deployments.serving import launcher
+from deployments.serving.processes import Child
 from flows.database import Refused, unavailable_when_away
 from flows.disk import locks, private_files
 from flows.errors import ConfigurationError, Unavailable, one_line

@@ -15,12 +15,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from deployments import asgi, garbage, migrations
-from deployments.listening import answers, base_url, listen
-from deployments.postgres import EmbeddedPostgres
-from deployments.prefect_server import EmbeddedPrefect
-from deployments.processes import Child
+from deployments import garbage, migrations
 from deployments.registration.names import default_worker_name
+from deployments.serving import asgi
+from deployments.serving.listening import answers, base_url, listen
+from deployments.serving.postgres import EmbeddedPostgres
+from deployments.serving.prefect_server import EmbeddedPrefect
+from deployments.serving.processes import Child
 from deployments.settings import PREFIX, Settings
 from flows.disk import locks, private_files
 

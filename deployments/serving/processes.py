@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from deployments import launcher
+from deployments.serving import launcher
 from flows.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ import signal
 import socket
 from pathlib import Path
 
-from deployments import asgi
-from deployments.listening import answers, base_url
-from deployments.postgres import EmbeddedPostgres
-from deployments.processes import Child
+from deployments.serving import asgi
+from deployments.serving.listening import answers, base_url
+from deployments.serving.postgres import EmbeddedPostgres
+from deployments.serving.processes import Child
 from flows.disk import private_files
 
 DATABASE = "prefect"
