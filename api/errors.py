@@ -12,8 +12,8 @@ from starlette.routing import Match
 
 from api.auth import TokenMissing
 from api.interactive import CommandTooSlow, NotForThisJob
-from api.submissions import KeyReused
-from api.uploads import StorageFull, UploadStalled, UploadTooLarge
+from api.submission.archive_file import StorageFull, UploadStalled, UploadTooLarge
+from api.submission.submit import KeyReused
 from api.verification import TokenInvalid
 from api.watching import TooManyOfUser
 from flows.errors import (

@@ -13,8 +13,8 @@ from api.embedded_files import TemporaryFiles, extracted
 from api.input_schema import InputSchema, rendered
 from api.json_body import json_object, receive_json
 from api.scratch import scratch
+from api.submission.archive_file import storage_error
 from api.turns import NoDirectory, Turns
-from api.uploads import storage_error
 from deployments.settings import Settings
 from flows.configuration.config import Config, InteractiveApplication
 from flows.disk import private_files

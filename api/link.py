@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from api.free_ids import free_id
+from api.submission.free_ids import free_id
 from api.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
-from api.submissions import ARCHIVE_TYPES, FORM_TYPE
+from api.submission.submit import ARCHIVE_TYPES, FORM_TYPE
 from flows.archives import FORMATS
 from flows.configuration.config import Application, Config, InteractiveApplication
 from flows.configuration.json_schemas import parts

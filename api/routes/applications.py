@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from api.auth import CurrentUser
 from api.schemas import ApplicationDTO, Problem
 from api.services import ServicesDep
-from api.submissions import submit
+from api.submission.submit import submit
 
 router = APIRouter(tags=["application"])
 

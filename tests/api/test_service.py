@@ -14,7 +14,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from api.app import create_app
-from api.submissions import ARCHIVE_TYPES
+from api.submission.submit import ARCHIVE_TYPES
 from flows.configuration.config import Config
 from flows.errors import ConfigurationError
 from flows.jobs.store import JobStore

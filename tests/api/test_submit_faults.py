@@ -10,7 +10,7 @@ import httpx
 import pytest
 import sqlalchemy.exc
 
-from api import uploads
+from api.submission import archive_file
 from flows import archives
 from flows.disk.durability import fsync
 from flows.errors import Unavailable
@@ -67,14 +67,14 @@ async def test_disconnect_just_before_the_end_leaves_nothing(site: Site) -> None
 
 
 async def test_stalled_upload_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "STALLED_AFTER", 0.2)
+    monkeypatch.setattr(archive_file, "STALLED_AFTER", 0.2)
     writer = await send_half(site, "bare")
     await nothing_is_left_soon(site)
     writer.close()
 
 
 async def test_full_disk(site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = uploads.Archive._opened
+    opened = archive_file.Archive._opened
 
     class Full:
         def __init__(self, file: BinaryIO) -> None:
@@ -83,7 +83,7 @@ async def test_full_disk(site: Site, alice: httpx.AsyncClient, monkeypatch: pyte
         def write(self, _data: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(uploads.Archive, "_opened", lambda self: Full(opened(self)))
+    monkeypatch.setattr(archive_file.Archive, "_opened", lambda self: Full(opened(self)))
     response = await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)
     assert response.status_code == 507
     assert response.headers["Retry-After"]
@@ -91,7 +91,7 @@ async def test_full_disk(site: Site, alice: httpx.AsyncClient, monkeypatch: pyte
 
 
 def test_a_late_write_does_not_bring_a_discarded_archive_back(tmp_path: Path) -> None:
-    archive = uploads.Archive(tmp_path / "a.zip", limit=10)
+    archive = archive_file.Archive(tmp_path / "a.zip", limit=10)
     archive.write(b"abc")
     archive.discard()
     archive.write(b"def")
@@ -161,7 +161,7 @@ async def test_durable_before_the_row(
         events.append("row" if site.uploads() and not site.wakings.count else "too early")
         return await create(store, **values)
 
-    monkeypatch.setattr(uploads, "fsync", recording_fsync)
+    monkeypatch.setattr(archive_file, "fsync", recording_fsync)
     monkeypatch.setattr(JobStore, "create", recording_create)
     assert (await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)).status_code == 303
     assert events == ["archive", "directory", "row"]

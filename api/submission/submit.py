@@ -9,10 +9,10 @@ from fastapi import Request
 
 from api.database import may_be_written
 from api.forms import Form
-from api.free_ids import free_id
-from api.multipart import MAX_PARTS, MAX_TEXT, FormReader
 from api.services import Services
-from api.uploads import Archive, receive_body, storage_error
+from api.submission.archive_file import Archive, receive_body, storage_error
+from api.submission.free_ids import free_id
+from api.submission.multipart import MAX_PARTS, MAX_TEXT, FormReader
 from flows import archives
 from flows.archives.limits import UploadLimits
 from flows.errors import InvalidUpload, NotAllowed, Unavailable, UnknownApplication, VisitorError
