@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from api.files import NotThere
+from api.files.open_file import NotThere
 from api.growing import Piece, Position, read_on, tail_start
 from api.services import Services
 from api.watching import INTERVAL, Watched

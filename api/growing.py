@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.files import NotThere, OpenFile
+from api.files.open_file import NotThere, OpenFile
 
 MOST_LINES = 10_000
 MOST_TAIL = 1 << 20  # bytes

@@ -6,11 +6,11 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response
 
-from api.archives import ArchiveAnswer, Excluded, archive
-from api.downloads import FileAnswer, open_file
-from api.files import NotThere
-from api.listings import DEEPEST, DirectoryItem, listing
-from api.packing import ArchiveFormat
+from api.files.archives import ArchiveAnswer, Excluded, archive
+from api.files.downloads import FileAnswer, open_file
+from api.files.listings import DEEPEST, DirectoryItem, listing
+from api.files.open_file import NotThere
+from api.files.packing import ArchiveFormat
 from api.routes.jobs import OwnJob
 from api.schemas import Problem
 from api.services import Services, ServicesDep

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from api.files import NotThere, text_answer
+from api.files.open_file import NotThere, text_answer
 from api.following import Output, Written, beginning, follow, is_written_here, runs_here
 from api.growing import MOST_LINES, MOST_TAIL, Position, read_on, tail_start
 from api.routes.jobs import OwnJob

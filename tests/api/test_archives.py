@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api import archives, browse
-from api.packing import ArchiveFormat
+from api.files import archives, browse
+from api.files.packing import ArchiveFormat
 from flows.jobs.job import Job
 from tests.api.conftest import Site
 from tests.api.directories import make_links

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.listings import DEEPEST, DirectoryItem
+from api.files.listings import DEEPEST, DirectoryItem
 from flows.jobs.job import Job
 from tests.api.conftest import Site
 from tests.api.directories import make_links

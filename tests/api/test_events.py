@@ -7,7 +7,8 @@ import os
 import httpx
 import pytest
 
-from api import events, files
+from api import events
+from api.files import open_file
 from api.watching import INTERVAL
 from flows.errors import CommandFailed
 from flows.jobs.job import State
@@ -197,15 +198,15 @@ async def test_a_writer_that_never_stops_does_not_hold_the_end_up(
     site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, directory = await running_job(site, stdout=b"x" * 100_000)
-    read = files.OpenFile.read_at_most
+    read = open_file.OpenFile.read_at_most
 
-    def writing_read(file: files.OpenFile, position: int, length: int) -> bytes:
+    def writing_read(file: open_file.OpenFile, position: int, length: int) -> bytes:
         append(directory / "stdout.txt", b"y" * (length + 1))
         return read(file, position, length)
 
     async with events_of(alice, job) as stream:
         await stream.next()
-        monkeypatch.setattr(files.OpenFile, "read_at_most", writing_read)
+        monkeypatch.setattr(open_file.OpenFile, "read_at_most", writing_read)
         await end(site, job)
         async with asyncio.timeout(LONGEST):
             assert (await stream.all())[-1].data["state"] == "ok"
@@ -247,15 +248,15 @@ async def test_a_command_that_writes_without_pause_is_read_in_pieces(
 ) -> None:
     job, directory = await running_job(site, stdout=b"", stderr=b"")
     reads = 0
-    read = files.OpenFile.read_at_most
+    read = open_file.OpenFile.read_at_most
 
-    def writing_read(file: files.OpenFile, position: int, length: int) -> bytes:
+    def writing_read(file: open_file.OpenFile, position: int, length: int) -> bytes:
         nonlocal reads
         reads += 1
         append(directory / "stdout.txt", b"x")
         return read(file, position, length)
 
-    monkeypatch.setattr(files.OpenFile, "read_at_most", writing_read)
+    monkeypatch.setattr(open_file.OpenFile, "read_at_most", writing_read)
     loop = asyncio.get_running_loop()
     started = loop.time()
     async with events_of(alice, job) as stream:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from api import browse, downloads
+from api.files import browse, downloads
 from flows.jobs.job import State
 from tests.api.conftest import Site
 from tests.api.directories import job_with, make_links

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import files
+from api.files import open_file
 from api.watching import INTERVAL, JobWatcher, TooManyOfUser, TooManyStreams
 from deployments import migrations
 from deployments.serving.postgres import EmbeddedPostgres
@@ -136,15 +136,15 @@ async def test_a_stopped_reader_costs_little(
     size = 30_000_000
     job, _ = await running_job(site, stdout=b"x" * size)
     given = 0
-    read = files.OpenFile.read_at_most
+    read = open_file.OpenFile.read_at_most
 
-    def counting_read(file: files.OpenFile, position: int, length: int) -> bytes:
+    def counting_read(file: open_file.OpenFile, position: int, length: int) -> bytes:
         nonlocal given
         content = read(file, position, length)
         given += len(content)
         return content
 
-    monkeypatch.setattr(files.OpenFile, "read_at_most", counting_read)
+    monkeypatch.setattr(open_file.OpenFile, "read_at_most", counting_read)
     stopped = await stopped_reader(site, f"/api/job/{job.id}/events")
     assert (await alice.get(f"/api/job/{job.id}")).status_code == 200
     read_by_alice = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api import files
+from api.files import open_file
 from flows.errors import CommandFailed
 from flows.jobs.job import State
 from tests.api.conftest import Site
@@ -191,19 +191,19 @@ async def test_nothing_is_read_for_a_reader_who_went_away(
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
     position = 0
-    read, close = files.OpenFile.read, files.OpenFile.close
+    read, close = open_file.OpenFile.read, open_file.OpenFile.close
 
-    def recording_read(file: files.OpenFile, start: int, length: int) -> bytes:
+    def recording_read(file: open_file.OpenFile, start: int, length: int) -> bytes:
         nonlocal position
         position = start + length
         return read(file, start, length)
 
-    def recording_close(file: files.OpenFile) -> None:
+    def recording_close(file: open_file.OpenFile) -> None:
         close(file)
         loop.call_soon_threadsafe(closed.set)
 
-    monkeypatch.setattr(files.OpenFile, "read", recording_read)
-    monkeypatch.setattr(files.OpenFile, "close", recording_close)
+    monkeypatch.setattr(open_file.OpenFile, "read", recording_read)
+    monkeypatch.setattr(open_file.OpenFile, "close", recording_close)
     async with alice.stream("GET", f"/api/job/{job.id}/stdout"):
         pass
     await asyncio.wait_for(closed.wait(), 5)

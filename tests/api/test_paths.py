@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from api import browse
+from api.files import browse
 from tests.api.conftest import Site
 from tests.api.directories import job_with, make_links
 from tests.api.opened import open_files, soon

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.files import NotThere
-from api.paths import Names, meant, parts
+from api.files.open_file import NotThere
+from api.files.paths import Names, meant, parts
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a named pipe would otherwise wait for somebody to write to it.

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import SkipJsonSchema
 
-from api.browse import Entry, JobDirectory
-from api.files import NotThere
-from api.paths import Names, parts, shown
+from api.files.browse import Entry, JobDirectory
+from api.files.open_file import NotThere
+from api.files.paths import Names, parts, shown
 from api.schemas import without_defaults
 
 DEEPEST = 100

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from api.browse import JobDirectory, OpenedFile
-from api.paths import parts
+from api.files.browse import JobDirectory, OpenedFile
+from api.files.paths import parts
 from api.services import Services
 
 _CHUNK = 1 << 18

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from typing import Protocol
 
-from api.paths import shown
+from api.files.paths import shown
 
 # A visitor waits: levels that keep up with a network, and of xz one that takes 10 MB instead of 100.
 _ZLIB_LEVEL = 1

@@ -17,11 +17,11 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.browse import Entry, Found, JobDirectory, OpenedFile
-from api.downloads import disposition
-from api.files import NotThere
-from api.packing import ArchiveFormat, Packer, Sink, is_dense, packer
-from api.paths import Names, shown
+from api.files.browse import Entry, Found, JobDirectory, OpenedFile
+from api.files.downloads import disposition
+from api.files.open_file import NotThere
+from api.files.packing import ArchiveFormat, Packer, Sink, is_dense, packer
+from api.files.paths import Names, shown
 from api.services import Services
 
 logger = logging.getLogger(__name__)

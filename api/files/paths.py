@@ -3,7 +3,7 @@
 import os
 import re
 
-from api.files import NotThere
+from api.files.open_file import NotThere
 
 Names = tuple[str, ...]
 """A path from the job's directory, or from the top of an archive, name by name."""
