@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from fastapi.responses import Response
 
-from api import events
-from api.following import beginning
+from api.live import events
+from api.live.following import beginning
 from api.routes.jobs import OwnJob
 from api.routes.output import Tail
 from api.schemas import Problem

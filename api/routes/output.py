@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from api.files.open_file import NotThere, text_answer
-from api.following import Output, Written, beginning, follow, is_written_here, runs_here
-from api.growing import MOST_LINES, MOST_TAIL, Position, read_on, tail_start
+from api.live.following import Output, Written, beginning, follow, is_written_here, runs_here
+from api.live.growing import MOST_LINES, MOST_TAIL, Position, read_on, tail_start
+from api.live.streams import Stream
 from api.routes.jobs import OwnJob
 from api.schemas import Problem
 from api.services import Services, ServicesDep
-from api.streams import Stream
 from api.watching import Watched
 from flows.errors import JobNotCompleted, JobNotFound
 from flows.jobs.job import Job

@@ -7,8 +7,8 @@ import os
 import httpx
 import pytest
 
-from api import events
 from api.files import open_file
+from api.live import events
 from api.watching import INTERVAL
 from flows.errors import CommandFailed
 from flows.jobs.job import State

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import URL
 
-from api import growing
+from api.live import growing
 from flows.errors import CommandFailed
 from flows.jobs.job import Job, State
 from tests.api.conftest import Keys, Site

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-import api.events
+import api.live.events
 from tests.api.following import Event, Events
 from tests.e2e.service import Service
 
@@ -77,7 +77,7 @@ async def test_the_server_stops_while_a_job_is_followed(own_service: Service) ->
         await own_service.stop()
         assert await events.all() == []
     # The Prefect server has a file of that name too, and its streams may be cut short.
-    assert api.events.__file__ not in own_service.log()
+    assert api.live.events.__file__ not in own_service.log()
     (own_service.job_dir(job_id) / "go").touch()
     await own_service.start()
     headers = {"Last-Event-ID": str(last_id)}

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from api.files.open_file import NotThere
-from api.growing import Piece, Position, read_on, tail_start
+from api.live.growing import Piece, Position, read_on, tail_start
 from api.services import Services
 from api.watching import INTERVAL, Watched
 from flows.configuration.config import Config

@@ -6,11 +6,11 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
-from api.following import Output, Written, follow
-from api.growing import Position
+from api.live.following import Output, Written, follow
+from api.live.growing import Position
+from api.live.streams import Stream
 from api.schemas import JobModelDTO, Problem
 from api.services import Services
-from api.streams import Stream
 from api.watching import Watched
 from flows.jobs.job import Job
 
