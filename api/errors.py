@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from api.auth import TokenMissing
-from api.interactive import CommandTooSlow, NotForThisJob
+from api.interactive.commands import CommandTooSlow, NotForThisJob
 from api.submission.archive_file import StorageFull, UploadStalled, UploadTooLarge
 from api.submission.submit import KeyReused
 from api.verification import TokenInvalid

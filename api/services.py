@@ -9,7 +9,7 @@ from typing import Annotated, Protocol, TypeVar, cast
 from fastapi import Depends, Request
 
 from api.forms import Form
-from api.interactive import Interactive
+from api.interactive.commands import Interactive
 from api.verification import Verifier
 from api.watching import JobWatcher
 from deployments.settings import Settings

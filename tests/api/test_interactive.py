@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api import json_body, turns
+from api.interactive import json_body, turns
 from flows.errors import CommandFailed
 from flows.jobs.job import Job, State
 from flows.local.quick_commands import MAX_OUTPUT

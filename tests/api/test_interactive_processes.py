@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api import turns
-from api.scratch import scratch
+from api.interactive import turns
+from api.interactive.scratch import scratch
 from deployments.serving import asgi
 from tests.api.conftest import Site, settings
 from tests.api.test_interactive import has_ended, is_running, run, until_exists, written

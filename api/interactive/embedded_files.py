@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from api.input_schema import InputSchema, place
-from api.scratch import remove_directory
+from api.interactive.scratch import remove_directory
 from flows.configuration.json_schemas import pointed
 from flows.errors import InvalidUpload
 
