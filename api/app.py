@@ -13,13 +13,13 @@ from sqlalchemy import URL
 
 from api import access_log, errors, openapi
 from api.database import open_engine, turns
-from api.forms import Form
 from api.interactive.commands import Interactive
 from api.routes import applications, destinations, events, files, health, interactive, jobs, output, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
 from api.stopping import AnswerCancelled
 from api.unread import CloseUnread
+from api.values.forms import Form
 from api.verification import Verifier
 from api.watching import JobWatcher
 from deployments.dispatcher import Dispatcher

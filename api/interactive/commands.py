@@ -9,12 +9,12 @@ from functools import partial
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from api.input_schema import InputSchema, rendered
 from api.interactive.embedded_files import TemporaryFiles, extracted
 from api.interactive.json_body import json_object, receive_json
 from api.interactive.scratch import scratch
 from api.interactive.turns import NoDirectory, Turns
 from api.submission.archive_file import storage_error
+from api.values.schema import InputSchema, rendered
 from deployments.settings import Settings
 from flows.configuration.config import Config, InteractiveApplication
 from flows.disk import private_files

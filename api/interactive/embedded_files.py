@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from api.input_schema import InputSchema, place
 from api.interactive.scratch import remove_directory
+from api.values.schema import InputSchema, place
 from flows.configuration.json_schemas import pointed
 from flows.errors import InvalidUpload
 

@@ -8,11 +8,11 @@ from typing import Protocol
 from fastapi import Request
 
 from api.database import may_be_written
-from api.forms import Form
 from api.services import Services
 from api.submission.archive_file import Archive, receive_body, storage_error
 from api.submission.free_ids import free_id
 from api.submission.multipart import MAX_PARTS, MAX_TEXT, FormReader
+from api.values.forms import Form
 from flows import archives
 from flows.archives.limits import UploadLimits
 from flows.errors import InvalidUpload, NotAllowed, Unavailable, UnknownApplication, VisitorError

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.input_schema import InputSchema
 from api.interactive.embedded_files import TemporaryFiles, extracted
+from api.values.schema import InputSchema
 from flows.errors import InvalidUpload
 from tests.api.conftest import Site
 

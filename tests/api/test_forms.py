@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.forms import Form, from_text
+from api.values.forms import Form, from_text
 from flows.configuration.config import Application
 from flows.errors import InvalidUpload
 
