@@ -18,9 +18,9 @@ from api.routes import applications, destinations, events, files, health, intera
 from api.schemas import Problem
 from api.services import Services, Wakeable
 from api.stopping import AnswerCancelled
+from api.tokens.verification import Verifier
 from api.unread import CloseUnread
 from api.values.forms import Form
-from api.verification import Verifier
 from api.watching import JobWatcher
 from deployments.dispatcher import Dispatcher
 from deployments.settings import Settings

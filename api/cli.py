@@ -99,13 +99,13 @@ def generate_token(
     more_roles: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> None:
     """Print a token for the API."""
-    from api import tokens
+    from api.tokens import signing
 
     # `--roles a b` is how the original took them.
     if more_roles and not roles:
         raise typer.BadParameter(f"what is {more_roles[0]!r}? Roles come after --roles.")
     roles = [*(roles or []), *(more_roles or [])]
-    token = tokens.generate_token(private_key, username, roles, lifetime, issuer)
+    token = signing.generate_token(private_key, username, roles, lifetime, issuer)
     print(f"Authorization: Bearer {token}" if oformat == "header" else token)
 
 
@@ -115,9 +115,9 @@ def generate_keys(
     public_key: Annotated[Path, typer.Option(help="PEM file for the server.")] = PUBLIC_KEY,
 ) -> None:
     """Make the key pair for tokens."""
-    from api import tokens
+    from api.tokens import signing
 
-    tokens.generate_key_pair(private_key, public_key)
+    signing.generate_key_pair(private_key, public_key)
 
 
 @app.command()
@@ -168,7 +168,7 @@ def load_checked(
     settings: "Settings | None" = None, *, with_public_key: bool = True
 ) -> "tuple[Settings, Config]":
     """Read what the operator wrote and check all that can be checked before anything is started."""
-    from api.verification import Verifier
+    from api.tokens.verification import Verifier
     from deployments.settings import Settings
     from flows import pickers
     from flows.configuration import config as configuration

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from api import tokens
 from api.cli import load_checked
+from api.tokens import signing
 from deployments.serving.listening import listen
 from deployments.serving.supervisor import Service, running, until_signal
 from deployments.settings import Settings
@@ -50,7 +50,7 @@ def _settings(*, any_port: bool) -> Settings:
     private_key, public_key = settings.data_dir / PRIVATE_KEY, settings.data_dir / "public_key.pem"
     if not private_key.exists():
         public_key.unlink(missing_ok=True)
-        tokens.generate_key_pair(private_key, public_key)
+        signing.generate_key_pair(private_key, public_key)
     update: dict[str, object] = {"public_key": public_key, "jwks_url": "", "token_algorithms": "RS256"}
     update |= {"token_issuers": "", "token_audience": ""}
     if any_port:
@@ -82,7 +82,7 @@ async def _count_words(settings: Settings) -> int:
     log.unlink(missing_ok=True)
     print("Starting PostgreSQL, a Prefect server, a worker and the API ...", flush=True)
     async with running(settings, with_worker=True, log=log) as service:
-        token = tokens.generate_token(settings.data_dir / PRIVATE_KEY, "demo", [], 60, "bartender")
+        token = signing.generate_token(settings.data_dir / PRIVATE_KEY, "demo", [], 60, "bartender")
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(base_url=service.url, headers=headers, trust_env=False) as client:
             return await _run_job(client, service)

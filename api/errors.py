@@ -14,7 +14,7 @@ from api.auth import TokenMissing
 from api.interactive.commands import CommandTooSlow, NotForThisJob
 from api.submission.archive_file import StorageFull, UploadStalled, UploadTooLarge
 from api.submission.submit import KeyReused
-from api.verification import TokenInvalid
+from api.tokens.verification import TokenInvalid
 from api.watching import TooManyOfUser
 from flows.errors import (
     BartenderError,

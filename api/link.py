@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from api.submission.free_ids import free_id
-from api.verification import is_name
+from api.tokens.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings
 from flows.configuration import config as configuration

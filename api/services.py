@@ -9,8 +9,8 @@ from typing import Annotated, Protocol, TypeVar, cast
 from fastapi import Depends, Request
 
 from api.interactive.commands import Interactive
+from api.tokens.verification import Verifier
 from api.values.forms import Form
-from api.verification import Verifier
 from api.watching import JobWatcher
 from deployments.settings import Settings
 from flows.configuration.config import Config

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from api.tokens import generate_key_pair
+from api.tokens.signing import generate_key_pair
 from deployments.settings import Settings
 
 CONFIG = "applications: {wc: {command_template: wc README.md}}\n"

@@ -22,7 +22,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.app import create_app
-from api.tokens import generate_key_pair, generate_token
+from api.tokens.signing import generate_key_pair, generate_token
 from deployments.serving import asgi
 from deployments.serving.postgres import EmbeddedPostgres
 from flows.configuration.config import Config

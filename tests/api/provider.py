@@ -15,7 +15,7 @@ from fastapi import FastAPI, Response
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from api.app import create_app
-from api.token_keys import PrivateKey, algorithm_of
+from api.tokens.keys import PrivateKey, algorithm_of
 from flows.configuration.config import Config
 from flows.jobs.store import JobStore
 from tests.api.conftest import Wakings, serving

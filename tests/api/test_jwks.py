@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from api import jwks
-from api.jwks import KeySetUnusable, parse
+from api.tokens import jwks
+from api.tokens.jwks import KeySetUnusable, parse
 from tests.api.provider import Provider, ec_key, ed_key, jwk, rsa_key, service, token
 from tests.waiting import until
 

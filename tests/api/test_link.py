@@ -9,7 +9,7 @@ import httpx
 import jwt
 import pytest
 
-from api.token_keys import load_public_key
+from api.tokens.keys import load_public_key
 from tests.api.conftest import Keys, Site
 
 

@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from api.token_keys import load_public_key
-from api.tokens import generate_key_pair, generate_token
+from api.tokens.keys import load_public_key
+from api.tokens.signing import generate_key_pair, generate_token
 from flows.errors import ConfigurationError
 from tests.api.conftest import Keys
 

@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 
 from api.app import create_app
-from api.token_keys import PrivateKey
-from api.tokens import generate_token
+from api.tokens.keys import PrivateKey
+from api.tokens.signing import generate_token
 from flows.errors import ConfigurationError
 from tests.api.conftest import Keys, Site
 from tests.api.provider import (

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from api.tokens import generate_token
+from api.tokens.signing import generate_token
 from tests.e2e.service import Service
 
 CONFIG = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from api.tokens import generate_key_pair
+from api.tokens.signing import generate_key_pair
 from tests.contract import node
 from tests.contract.conftest import token_of
 from tests.e2e.service import Service

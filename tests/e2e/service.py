@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx
 
-from api.tokens import generate_key_pair, generate_token
+from api.tokens.signing import generate_key_pair, generate_token
 from deployments.serving.supervisor import environment_of_running
 
 CONFIG = """

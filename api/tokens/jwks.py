@@ -13,7 +13,7 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from api.token_keys import PublicKey, TokenKey, algorithm_of
+from api.tokens.keys import PublicKey, TokenKey, algorithm_of
 from flows.errors import BartenderError, ConfigurationError, Unavailable
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from api.token_keys import KINDS, PrivateKey, algorithm_of, kinds, read
-from api.verification import is_name
+from api.tokens.keys import KINDS, PrivateKey, algorithm_of, kinds, read
+from api.tokens.verification import is_name
 from flows.errors import ConfigurationError
 
 _KEY_BITS = 2048

@@ -8,8 +8,8 @@ from typing import Any
 
 import jwt
 
-from api.jwks import Jwks
-from api.token_keys import KINDS, KeySource, PemKey, TokenKey, load_public_key
+from api.tokens.jwks import Jwks
+from api.tokens.keys import KINDS, KeySource, PemKey, TokenKey, load_public_key
 from deployments.settings import PREFIX, Settings
 from flows.errors import ConfigurationError, VisitorError
 from flows.jobs.users import User
