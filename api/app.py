@@ -11,9 +11,10 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from sqlalchemy import URL
 
-from api import access_log, errors, openapi
+from api import access_log, errors
 from api.database import open_engine, turns
 from api.interactive.commands import Interactive
+from api.openapi import document
 from api.routes import applications, destinations, events, files, health, interactive, jobs, output, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
@@ -61,7 +62,7 @@ def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
     )
     _add_routes(app)
     errors.install(app)
-    openapi.install(app, config)
+    document.install(app, config)
     access_log.install()
     app.add_middleware(CloseUnread)
     app.add_middleware(AnswerCancelled)

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.auth import COOKIE, QUERY
-from api.unrolled import unrolled
+from api.openapi.unrolled import unrolled
 from flows.configuration.config import Config
 
 _PUBLIC = frozenset({"/api/health"})
