@@ -13,14 +13,14 @@ from sqlalchemy import URL
 
 from api import access_log, errors
 from api.database import open_engine, turns
+from api.http.stopping import AnswerCancelled
+from api.http.unread import CloseUnread
 from api.interactive.commands import Interactive
 from api.openapi import document
 from api.routes import applications, destinations, events, files, health, interactive, jobs, output, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
-from api.stopping import AnswerCancelled
 from api.tokens.verification import Verifier
-from api.unread import CloseUnread
 from api.values.forms import Form
 from api.watching import JobWatcher
 from deployments.dispatcher import Dispatcher

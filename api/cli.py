@@ -14,7 +14,6 @@ from flows.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from deployments.settings import Settings
-    from flows.configuration.config import Config
 
 app = typer.Typer(
     help="Runs command-line applications as jobs for the visitors of web applications.",
@@ -58,6 +57,8 @@ def serve(
     worker: Annotated[bool, typer.Option(help="Run jobs here too; else start `bartender worker`.")] = True,
 ) -> None:
     """Serve the API, and whatever is not configured: PostgreSQL, a Prefect server."""
+    from api.commands.checked import load_checked
+
     settings, _ = load_checked()
     log.to_terminal(settings.log_level)
     from deployments.serving.supervisor import running, until_signal
@@ -75,6 +76,8 @@ def serve(
 @app.command()
 def worker() -> None:
     """Run the jobs of a server that is on this machine or elsewhere."""
+    from api.commands.checked import load_checked
+
     settings, config = load_checked(with_public_key=False)
     if settings.configured_database() is None or not os.environ.get("PREFECT_API_URL"):
         settings = _settings_of_running_server(
@@ -128,7 +131,7 @@ def link(
     config: Annotated[Path | None, typer.Option(help="The configuration file.")] = None,
 ) -> None:
     """Make a completed job out of a directory, by a link to it, and print the job's id."""
-    from api import link
+    from api.commands import link
     from deployments.settings import Settings
 
     settings = Settings.load()
@@ -159,27 +162,9 @@ def demo(
     keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Serve until Ctrl-C instead.")] = False,
 ) -> None:
     """Start everything in a checkout, count the words of its README as a job, and stop."""
-    from api import demo
+    from api.commands import demo
 
     sys.exit(demo.run(keep_serving=keep_serving))
-
-
-def load_checked(
-    settings: "Settings | None" = None, *, with_public_key: bool = True
-) -> "tuple[Settings, Config]":
-    """Read what the operator wrote and check all that can be checked before anything is started."""
-    from api.tokens.verification import Verifier
-    from deployments.settings import Settings
-    from flows import pickers
-    from flows.configuration import config as configuration
-
-    settings = settings or Settings.load()
-    config = configuration.load(settings.config_filename)
-    pickers.load(config, settings.config_filename)
-    settings.configured_database()
-    if with_public_key:
-        Verifier.of(settings)
-    return settings, config
 
 
 def _settings_of_running_server(settings: "Settings", missing: str) -> "Settings":

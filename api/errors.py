@@ -11,8 +11,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from api.auth import TokenMissing
+from api.http.bodies import UploadStalled, UploadTooLarge
+from api.http.storage import StorageFull
 from api.interactive.commands import CommandTooSlow, NotForThisJob
-from api.submission.archive_file import StorageFull, UploadStalled, UploadTooLarge
 from api.submission.submit import KeyReused
 from api.tokens.verification import TokenInvalid
 from api.watching import TooManyOfUser

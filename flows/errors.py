@@ -168,8 +168,9 @@ def unavailable_for_now(what: str) -> Iterator[None]:
 def with_cause(error: BaseException) -> str:
     """Return the error and what is at the bottom of it, on one line for the operator's log."""
     text, bottom = str(error) or type(error).__name__, ""
-    cause = error.__cause__
-    while cause is not None:
+    cause, seen = error.__cause__, {id(error)}
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         # Only the first line: SQLAlchemy's others are the statement and a visitor's values.
         said = str(cause).partition("\n")[0]
         if said or not bottom:

@@ -9,11 +9,11 @@ from functools import partial
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from api.http.storage import room_or_storage_full
 from api.interactive.embedded_files import TemporaryFiles, extracted
 from api.interactive.json_body import json_object, receive_json
 from api.interactive.scratch import scratch
 from api.interactive.turns import NoDirectory, Turns
-from api.submission.archive_file import storage_error
 from api.values.schema import InputSchema, rendered
 from deployments.settings import Settings
 from flows.configuration.config import Config, InteractiveApplication
@@ -106,11 +106,10 @@ class _Application:
     def command(self, body: bytes, files: TemporaryFiles) -> str:
         """Return the command that the body makes, and write the files that are embedded in it."""
         try:
-            values = extracted(self._schema, self._schema.completed(json_object(body)), files)
+            with room_or_storage_full():
+                values = extracted(self._schema, self._schema.completed(json_object(body)), files)
         except RecursionError as error:
             raise InvalidUpload("The values are too deep in each other; send flatter ones.") from error
-        except OSError as error:
-            raise storage_error(error) from error
         return rendered(self.configured.command_template, values)
 
     async def run(self, command: str, directory: int) -> Result:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request
 from pydantic_core import from_json
 
-from api.submission.archive_file import UploadStalled, receive_body
+from api.http.bodies import UploadStalled, receive_body
 from flows.errors import InvalidUpload
 
 _SECONDS = 60.0

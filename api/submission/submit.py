@@ -8,8 +8,10 @@ from typing import Protocol
 from fastapi import Request
 
 from api.database import may_be_written
+from api.http.bodies import receive_body
+from api.http.storage import room_or_storage_full
 from api.services import Services
-from api.submission.archive_file import Archive, receive_body, storage_error
+from api.submission.archive_file import Archive
 from api.submission.free_ids import free_id
 from api.submission.multipart import MAX_PARTS, MAX_TEXT, FormReader
 from api.values.forms import Form
@@ -154,9 +156,7 @@ def _finish(reader: _Reader, rest: bytes, archive: Archive, form: Form, limits: 
     reader.finish()
     archive.close()
     command = form.command(reader.fields)
-    try:
+    with room_or_storage_full():
         archives.check(archive.path, form.application.upload_needs, limits)
-    except OSError as error:
-        raise storage_error(error) from error
     archive.make_durable()
     return command

@@ -43,3 +43,10 @@ def caused(*chain: BaseException) -> BaseException:
 )
 def test_one_line_has_the_cause(chain: list[BaseException], said: str) -> None:
     assert with_cause(caused(*chain)) == said
+
+
+def test_an_error_that_is_its_own_cause_is_told_once() -> None:
+    error = ValueError("the only one")
+    assert with_cause(caused(error, error)) == "the only one"
+    other = ValueError("the other")
+    assert with_cause(caused(error, other, error)) == "the only one (ValueError: the other)"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from api.cli import load_checked
+from api.commands.checked import load_checked
 from api.tokens import signing
 from deployments.serving.listening import listen
 from deployments.serving.supervisor import Service, running, until_signal
