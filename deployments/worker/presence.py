@@ -12,7 +12,7 @@ from deployments.worker.advisory_locks import SIGN_INTERVAL, end_holder, try_loc
 from flows.database import close, open_engine, unavailable_when_away
 from flows.errors import ConfigurationError, Unavailable, with_cause
 from flows.jobs.leases import Leases
-from flows.waiting.patience import patiently
+from flows.waiting.patience import Delays, patiently
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ RECONNECT_INTERVAL = 0.5
 ANSWER_SECONDS = 3.0
 """How long the database may be silent: short, so that a lease is renewed by another connection in time."""
 
-MAX_DELAY = 5.0
-"""Seconds between tries while the database is away at the start."""
+AT_THE_START = Delays(0.5, longest=5.0)
+"""While the database is away."""
 
 
 class Presence:
@@ -56,7 +56,7 @@ class Presence:
         Raises ConfigurationError when a worker of this name is there and alive.
         """
         try:
-            await patiently(self._begin_or_disconnect, longest=MAX_DELAY)
+            await patiently(self._begin_or_disconnect, delays=AT_THE_START)
         except BaseException:
             await self._close()
             raise

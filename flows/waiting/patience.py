@@ -1,27 +1,69 @@
-"""One way to wait for a part that is away."""
+"""One way to wait for a part that is away: ask again, less and less often."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
-from flows.errors import (
-    Unavailable,
-    with_cause,
-)
+from flows.errors import BartenderError, Unavailable, with_cause
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
 
-async def patiently(ask: Callable[[], Awaitable[R]], *, longest: float = 30.0) -> R:
-    """Ask until the part that is needed answers; ``longest`` is in seconds, between two tries."""
-    delay = 0.5
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Seconds between tries: each ``factor`` times the one before, up to ``longest``.
+
+    Each ``iter`` begins anew, with ``first``. Chance takes up to the part ``jitter`` of each delay away, lest
+    those who failed together come again together.
+    """
+
+    first: float
+    longest: float
+    factor: float = 2.0
+    jitter: float = 0.5
+
+    def __iter__(self) -> Iterator[float]:
+        """Yield delays without end."""
+        delay = min(self.first, self.longest)
+        while True:
+            yield delay * random.uniform(1 - self.jitter, 1)  # noqa: S311 - no secret
+            delay = min(self.factor * delay, self.longest)
+
+
+PATIENT = Delays(0.5, longest=30.0)
+_FORESEEN = (BartenderError, OSError)
+
+
+async def patiently(
+    ask: Callable[[], Awaitable[R]],
+    *,
+    delays: Delays = PATIENT,
+    passing: type[Exception] | tuple[type[Exception], ...] = Unavailable,
+    what: str | None = None,
+) -> R:
+    """Ask until the answer comes. ``passing`` errors are waited out, and logged as the reason of ``what``."""
+    pauses = iter(delays)
     while True:
         try:
             return await ask()
-        except Unavailable as error:
-            logger.warning("Trying again in %.1f s: %s", delay, with_cause(error))
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, longest)
+        except passing as error:
+            delay = next(pauses)
+            text = f"{what}: {with_cause(error)}" if what else with_cause(error)
+            # Nobody can tell from its text alone where an error comes from that was not foreseen.
+            trace = None if isinstance(error, _FORESEEN) else error
+            logger.warning("Trying again in %.1f s: %s", delay, text, exc_info=trace)
+        await asyncio.sleep(delay)
+
+
+async def happens(event: asyncio.Event, *, within: float) -> bool:
+    """Wait for an event, so many seconds at most; whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await event.wait()
+    return event.is_set()
