@@ -291,3 +291,8 @@ def environment(
 @pytest_asyncio.fixture
 async def alice(site: Site) -> httpx.AsyncClient:
     return await site.client("alice")
+
+
+@asynccontextmanager
+async def no_dispatcher(_store: JobStore, _config: Config) -> AsyncIterator[Wakings]:
+    yield Wakings()

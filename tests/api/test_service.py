@@ -15,10 +15,9 @@ from referencing.jsonschema import DRAFT202012
 
 from api.app import create_app
 from api.submission.submit import ARCHIVE_TYPES
-from flows.configuration.config import Config
 from flows.errors import ConfigurationError
 from flows.jobs.store import JobStore
-from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, Wakings, serving
+from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, no_dispatcher, serving
 
 
 class Resolved(NamedTuple):
@@ -29,11 +28,6 @@ class Resolved(NamedTuple):
 
 
 ZIP = {"Content-Type": "application/zip"}
-
-
-@asynccontextmanager
-async def no_dispatcher(_store: JobStore, _config: Config) -> AsyncIterator[Wakings]:
-    yield Wakings()
 
 
 @asynccontextmanager

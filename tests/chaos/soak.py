@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.chaos.parts import postgres
 from tests.e2e.conftest import prefect_client
 from tests.e2e.service import PARTS, Service
-from tests.e2e.test_upkeep import ended, start
+from tests.e2e.upkeep_runs import ended, start
 
 CONFIG = """
 applications:

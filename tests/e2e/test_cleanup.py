@@ -11,8 +11,7 @@ from prefect.exceptions import ObjectNotFound
 
 from tests.e2e.conftest import prefect_client
 from tests.e2e.service import CONFIG, Service
-from tests.e2e.test_jobs import finished
-from tests.e2e.test_upkeep import deployed, ended, message, start, unscheduled
+from tests.e2e.upkeep_runs import deployed, ended, finished, message, start, unscheduled
 
 RUNS_AT_ONCE = {"flow_runs_after_days": 0, "upkeep_runs_after_days": 0}
 AT_ONCE = {"notice_days": 0, "leftovers_after_days": 0, **RUNS_AT_ONCE}

@@ -9,7 +9,7 @@ from prefect.client.orchestration import PrefectClient
 
 from tests.e2e.conftest import StartWorker, job_runs
 from tests.e2e.service import Service, until, written
-from tests.flows.test_schedulers import has_ended
+from tests.flows.submitting import has_ended
 
 # A child that ignores SIGTERM, and one that leaves the session.
 STUBBORN = "trap '' TERM; sleep 1000 & echo $! >child; setsid sh -c 'echo $$ >gone; sleep 1000' & wait"

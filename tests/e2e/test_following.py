@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 import api.live.events
-from tests.api.following import Event, Events
+from tests.api.live.following import Event, Events
 from tests.e2e.service import Service
 
 # It goes on when the visitor has seen what it wrote before: none of that can have come at the end only.

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.service import Service, appears, until
-from tests.flows.test_local_endings import CLEANS_UP
+from tests.flows.submitting import CLEANS_UP
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 

@@ -8,31 +8,16 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterName,
     TaskRunFilter,
     TaskRunFilterFlowRunId,
 )
-from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.client.schemas.objects import TaskRun
 from prefect.states import Cancelling, Scheduled
 
 from tests.e2e.conftest import StartWorker, prefect_client
 from tests.e2e.service import Service, until
-from tests.flows.test_schedulers import has_ended
-
-
-async def flow_runs_of(prefect: PrefectClient, name: str) -> list[FlowRun]:
-    names = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
-    return await prefect.read_flow_runs(flow_run_filter=names)
-
-
-async def finished(prefect: PrefectClient, name: str) -> FlowRun:
-    async def look() -> FlowRun | None:
-        runs = await flow_runs_of(prefect, name)
-        return runs[0] if runs and runs[0].state is not None and runs[0].state.is_final() else None
-
-    run: FlowRun = await until(look)
-    return run
+from tests.e2e.upkeep_runs import finished, flow_runs_of
+from tests.flows.submitting import has_ended
 
 
 async def test_word_count(service: Service, prefect: PrefectClient) -> None:

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from tests.e2e.held_jobs import HeldJobs
 from tests.e2e.service import CHECKOUT, Service, until, written
-from tests.flows.test_schedulers import has_ended
+from tests.flows.submitting import has_ended
 
 CONFIG = """
 applications:

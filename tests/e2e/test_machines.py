@@ -13,7 +13,7 @@ from prefect.states import Cancelling
 from deployments.serving.supervisor import environment_of_running
 from tests.e2e.conftest import database, job_runs, prefect_client
 from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service, appears, until, written
-from tests.flows.test_schedulers import has_ended
+from tests.flows.submitting import has_ended
 
 pytestmark = pytest.mark.long  # the rules one by one: tests/flows/test_stranded.py
 

@@ -14,9 +14,8 @@ from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed
 
 from tests.e2e.conftest import database, prefect_client
 from tests.e2e.service import Service, until, written
-from tests.e2e.test_jobs import finished, flow_runs_of
-from tests.e2e.test_upkeep import ended, message, start, unscheduled
-from tests.flows.test_schedulers import has_ended
+from tests.e2e.upkeep_runs import ended, finished, flow_runs_of, message, start, unscheduled
+from tests.flows.submitting import has_ended
 
 UNTIL_GO = "echo $$ >pid; while [ ! -e go ]; do sleep 0.05; done; echo ran >>ledger"
 

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.e2e.conftest import StartWorker
+from tests.e2e.going_on import RUNS_UNTIL_GO, assert_go_on, running
 from tests.e2e.service import Service, appears, until
-from tests.e2e.test_takeover import RUNS_UNTIL_GO, assert_go_on, running
 from tests.postgres_proxy import PostgresProxy
 
 pytestmark = pytest.mark.long  # each part by itself: tests/deployments/test_silent_database.py

@@ -18,8 +18,8 @@ from flows.upkeep import leftover_directories
 from flows.upkeep.leftover_jobs import WHAT
 from tests.e2e.conftest import database, prefect_client
 from tests.e2e.service import Service, until
-from tests.e2e.test_upkeep import ended as finished
-from tests.e2e.test_upkeep import message, start, unscheduled
+from tests.e2e.upkeep_runs import ended as finished
+from tests.e2e.upkeep_runs import message, start, unscheduled
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 

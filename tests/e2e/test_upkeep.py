@@ -5,74 +5,23 @@ import os
 import signal
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import yaml
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
 from deployments.registration.upkeep_flows import UPKEEP
 from tests.e2e.conftest import StartWorker, database, prefect_client
 from tests.e2e.service import Service, until
-
-
-async def start(prefect: PrefectClient, flow: str, **parameters: Any) -> FlowRun:
-    """Start a flow as an operator does in the UI."""
-    deployment = await deployed(prefect, flow)
-    return await prefect.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-
-
-async def deployed(prefect: PrefectClient, flow: str) -> DeploymentResponse:
-    """Return the deployment once a worker has made it."""
-
-    async def look() -> DeploymentResponse | None:
-        with suppress(ObjectNotFound):
-            return await prefect.read_deployment_by_name(f"{flow}/bartender")
-        return None
-
-    deployment: DeploymentResponse = await until(look)
-    return deployment
-
-
-async def ended(prefect: PrefectClient, flow_run_id: uuid.UUID, seconds: float = 180) -> FlowRun:
-    async def look() -> FlowRun | None:
-        run = await prefect.read_flow_run(flow_run_id)
-        return run if run.state is not None and run.state.is_final() else None
-
-    run: FlowRun = await until(look, seconds)
-    return run
-
-
-@asynccontextmanager
-async def unscheduled(prefect: PrefectClient, flow: str) -> AsyncIterator[None]:
-    """Keep a flow's schedule, inside of the block, from doing first what a test looks for."""
-    deployment = await deployed(prefect, flow)
-    [schedule] = deployment.schedules
-    await prefect.update_deployment_schedule(deployment.id, schedule.id, active=False)
-
-    async def none_is_due() -> bool:
-        return not await prefect.get_scheduled_flow_runs_for_deployments([deployment.id])
-
-    await until(none_is_due)
-    try:
-        yield
-    finally:
-        await prefect.update_deployment_schedule(deployment.id, schedule.id, active=True)
-
-
-def message(run: FlowRun) -> str:
-    assert run.state is not None
-    return f"{run.state.name}: {run.state.message}"
+from tests.e2e.upkeep_runs import deployed, ended, message, start
 
 
 @asynccontextmanager

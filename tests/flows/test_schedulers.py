@@ -13,11 +13,12 @@ from pydantic import SecretStr
 
 from blocks import CommandEnvironment, SlurmRestCredentials
 from flows import schedulers
-from flows.destinations.scheduler import Scheduler, Status, Submission
+from flows.destinations.scheduler import Scheduler, Status
 from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
 from flows.errors import JobCancelled, TimeLimitExceeded
 from flows.ssh.connections import Connections
+from tests.flows.submitting import has_ended, run, statuses, submission
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
 
@@ -78,34 +79,6 @@ async def make(kind: str, place: Place) -> AsyncIterator[Callable[..., Scheduler
 @pytest.fixture
 def scheduler(make: Callable[..., Scheduler]) -> Scheduler:
     return make()
-
-
-def submission(place: Place, command: str) -> Submission:
-    token = str(uuid.uuid4())
-    directory = place.job_root / token
-    directory.mkdir(parents=True)
-    return Submission(
-        token=token, job_id=1, application="a", submitter="me", command=command, directory=directory
-    )
-
-
-async def statuses(scheduler: Scheduler, scheduler_id: str) -> list[Status]:
-    async with asyncio.timeout(60):
-        return [status async for status in scheduler.watch(scheduler_id)]
-
-
-async def run(scheduler: Scheduler, place: Place, command: str) -> tuple[Status, Path]:
-    job = submission(place, command)
-    seen = await statuses(scheduler, await scheduler.submit(job))
-    assert [status.state for status in seen][-1] == "ended"
-    return seen[-1], job.directory
-
-
-def has_ended(pid: int) -> bool:
-    try:
-        return "zombie" in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 async def test_a_command_runs_in_its_directory(scheduler: Scheduler, place: Place) -> None:

@@ -15,7 +15,7 @@ from tests.services.processes import lives, of_user, pids
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 from tests.services.state import State, listens
-from tests.services.test_slurm import submit, wait_for
+from tests.services.submitting import submit, wait_for
 
 STRAY = "#!/bin/sh\nsetsid sleep 3600 &\nsleep 3600\n"
 

@@ -29,7 +29,8 @@ from flows.slurm import queries
 from flows.ssh.connections import Connections
 from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, slurm_id, started
-from tests.flows.test_schedulers import run, statuses, submission
+from tests.flows.slurm.watching import state
+from tests.flows.submitting import run, statuses, submission
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
 
@@ -51,17 +52,6 @@ async def over_time(slurm_cluster: SlurmCluster, tmp_path_factory: pytest.TempPa
         slurm_cluster.run("scontrol", "update", f"JobId={slurm_id(scheduler_id)}", "EndTime=now+1")
         await scheduler.close()
     return scheduler_id
-
-
-def state(cluster: SlurmCluster, *slurm_ids: str) -> str:
-    """What the cluster itself says of jobs."""
-    said = cluster.run("squeue", "-h", "-t", "all", "-j", ",".join(slurm_ids), "-o", "%T")
-    return " ".join(sorted(said.split()))
-
-
-async def states(scheduler: Scheduler, scheduler_id: str, seen: list[str]) -> None:
-    async for status in scheduler.watch(scheduler_id):
-        seen.append(status.state)
 
 
 # How jobs end

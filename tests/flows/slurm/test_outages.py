@@ -10,7 +10,7 @@ from flows.disk.places import Place
 from flows.errors import DestinationFailed, Unavailable
 from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, started
-from tests.flows.test_schedulers import statuses, submission
+from tests.flows.submitting import statuses, submission
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
 

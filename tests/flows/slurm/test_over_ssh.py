@@ -18,7 +18,7 @@ from flows.disk.places import Place
 from flows.errors import JobCancelled, Unavailable
 from flows.ssh.connections import Connections
 from tests.flows.slurm.jobs import WAIT, Job, started
-from tests.flows.test_schedulers import statuses
+from tests.flows.submitting import statuses
 from tests.services.sshd import SshServer
 from tests.waiting import until
 

@@ -10,8 +10,8 @@ from flows.destinations.filesystem import guard
 from flows.destinations.scheduler import Scheduler
 from flows.disk.places import Place
 from tests.flows.slurm.jobs import WAIT, slurm_id, started
-from tests.flows.slurm.test_cluster import state, states
-from tests.flows.test_schedulers import statuses, submission
+from tests.flows.slurm.watching import state, states
+from tests.flows.submitting import statuses, submission
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
 

@@ -24,7 +24,7 @@ from flows.disk.places import Place
 from flows.errors import DestinationRefused, JobCancelled, Unavailable
 from flows.ssh.connections import Connections
 from tests.flows.slurm.jobs import WAIT, Job, slurm_id, started
-from tests.flows.test_schedulers import statuses
+from tests.flows.submitting import statuses
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
 

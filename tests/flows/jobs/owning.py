@@ -1,0 +1,31 @@
+"""Jobs, and the workers that own them."""
+
+import uuid
+
+from flows.jobs.job import Job
+from flows.jobs.leases import Leases
+from flows.jobs.owned import OwnedJobs
+
+
+def owner(store: OwnedJobs, number: int) -> OwnedJobs:
+    return OwnedJobs(store.engine, number)
+
+
+async def claimed_by(
+    store: OwnedJobs, name: str, host: str, destination: str | None = None
+) -> tuple[int, Job]:
+    """Return the number of a worker with a lease and a job that it owns."""
+    number = await Leases(store.engine).begin(name, host)
+    job = await new(store)
+    await store.set_flow_run({job.id: uuid.uuid4()})
+    mine = owner(store, number)
+    assert [claimed.id for claimed in await mine.claim()] == [job.id]
+    if destination is not None:
+        await mine.set_destination(job.id, destination)
+    return number, job
+
+
+async def new(store: OwnedJobs, submitter: str = "me") -> Job:
+    return await store.create(
+        application="wc", submitter=submitter, roles=["a"], command="wc README.md", token=uuid.uuid4()
+    )

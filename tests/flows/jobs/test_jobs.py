@@ -1,0 +1,178 @@
+import itertools
+import uuid
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from flows.errors import CommandFailed, JobNotFound, Superseded
+from flows.jobs.job import TRANSITIONS, Job, State, job_table
+from flows.jobs.leases import Leases
+from flows.jobs.owned import OwnedJobs
+from tests.flows.jobs.owning import claimed_by, new, owner
+
+
+@pytest.fixture
+def store(engine: AsyncEngine) -> OwnedJobs:
+    return OwnedJobs(engine)
+
+
+async def put(store: OwnedJobs, job: Job, state: State) -> None:
+    async with store.engine.begin() as connection:
+        await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(state=state))
+
+
+async def test_a_new_job_is_named_after_its_id(store: OwnedJobs) -> None:
+    job = await new(store)
+    assert (job.name, job.state, list(job.roles)) == (f"job{job.id}", State.NEW, ["a"])
+    assert await store.get(job.id) == job
+
+
+async def test_a_job_that_is_not_there(store: OwnedJobs) -> None:
+    with pytest.raises(JobNotFound):
+        await store.get(12345)
+
+
+async def test_jobs_of_a_submitter_newest_first(store: OwnedJobs) -> None:
+    jobs = [await new(store) for _ in range(3)]
+    await new(store, "somebody else")
+    listed = await store.of_submitter("me", limit=2, offset=1)
+    assert [job.id for job in listed] == [jobs[1].id, jobs[0].id]
+
+
+@pytest.mark.parametrize(("source", "target"), list(itertools.product(State, State)))
+async def test_only_the_tables_transitions_are_made(store: OwnedJobs, source: State, target: State) -> None:
+    job = await new(store)
+    await put(store, job, source)
+    await store.advance(job.id, target)
+    assert (await store.get(job.id)).state == (target if target in TRANSITIONS[source] else source)
+
+
+async def test_an_end_is_for_good(store: OwnedJobs) -> None:
+    job = await new(store)
+    assert await store.fail(job.id, CommandFailed("first"))
+    assert not await store.fail(job.id, CommandFailed("second"))
+    assert not await store.complete(job.id)
+    await store.explain(job.id, "late")
+    await store.set_destination(job.id, "late")
+    ended = await store.get(job.id)
+    assert (ended.state, ended.reason, ended.reason_kind) == (State.ERROR, "first", "user error")
+    assert ended.destination is None
+
+
+async def test_a_job_waits_for_one_flow_run_and_one_worker(store: OwnedJobs) -> None:
+    job = await new(store)
+    assert [waiting.id for waiting in await store.without_flow_run(limit=10)] == [job.id]
+    assert await owner(store, 1).claim() == []  # nothing to run yet
+    first, second = uuid.uuid4(), uuid.uuid4()
+    await store.set_flow_run({job.id: first})
+    await store.set_flow_run({job.id: second})
+    assert await store.without_flow_run(limit=10) == []
+    [claimed] = await owner(store, 1).claim()
+    assert (claimed.flow_run_id, claimed.owner) == (first, 1)
+    assert await owner(store, 2).claim() == []
+
+
+async def test_an_operators_flow_run_takes_only_a_job_that_is_free(store: OwnedJobs) -> None:
+    mine, other = uuid.uuid4(), uuid.uuid4()
+    job = await new(store)
+    one, two = owner(store, 1), owner(store, 2)
+    assert await one.claim_for_flow_run(job.id, mine)
+    assert await one.claim_for_flow_run(job.id, mine)
+    assert not await one.claim_for_flow_run(job.id, other)
+    assert not await two.claim_for_flow_run(job.id, mine)
+    assert not await one.claim_for_flow_run(999, other)
+    ended = await new(store)
+    await store.fail(ended.id, CommandFailed("ended"))
+    assert not await one.claim_for_flow_run(ended.id, other)
+    found = await store.by_flow_run(mine)
+    assert found is not None
+    assert found.id == job.id
+
+
+async def test_a_job_without_its_flow_run_waits_again(store: OwnedJobs) -> None:
+    job = await new(store)
+    one = owner(store, 1)
+    await one.claim_for_flow_run(job.id, uuid.uuid4())
+    claimed = await one.get(job.id)
+    for _ in range(2):  # the answer to the first may have been lost
+        await one.release_flow_run(claimed)
+    assert [waiting.id for waiting in await store.without_flow_run(limit=10)] == [job.id]
+    await one.claim_for_flow_run(job.id, uuid.uuid4())
+    await one.release_flow_run(claimed)
+    assert await store.without_flow_run(limit=10) == []
+
+
+async def test_a_lease_is_renewed_until_it_is_over(store: OwnedJobs) -> None:
+    leases = Leases(store.engine)
+    number = await leases.begin("w", "here")
+    until = await leases.live_until("w")
+    assert await leases.renew(number)
+    renewed = await leases.live_until("w")
+    assert until is not None
+    assert renewed is not None
+    assert renewed > until
+    await leases.end(number)
+    assert not await leases.renew(number)
+    assert await leases.live_until("w") is None
+
+
+async def test_jobs_of_a_live_worker_are_its_own(store: OwnedJobs) -> None:
+    number, job = await claimed_by(store, "w", "here")
+    other = owner(store, await Leases(store.engine).begin("other", "here"))
+    assert await other.take_over("other", "here", []) == []
+    with pytest.raises(Superseded):
+        await other.advance(job.id, State.RUNNING)
+    await owner(store, number).advance(job.id, State.RUNNING)
+    assert (await store.get(job.id)).state is State.RUNNING
+
+
+async def test_a_successor_takes_over_and_the_one_before_changes_nothing_more(store: OwnedJobs) -> None:
+    number, job = await claimed_by(store, "w", "here", "local")
+    before, now = owner(store, number), owner(store, await Leases(store.engine).begin("w", "here"))
+    assert [taken.id for taken in await now.take_over("w", "here", ["local"])] == [job.id]
+    assert await now.take_over("w", "here", ["local"]) == []
+    failure = CommandFailed("late")
+    for change in (
+        before.advance(job.id, State.RUNNING),
+        before.complete(job.id),
+        before.fail(job.id, failure),
+        before.explain(job.id, "late"),
+        before.set_destination(job.id, "late"),
+        before.submitted(job.id, "late"),
+        before.release_flow_run(await now.get(job.id)),
+        before.owned(job.id),
+    ):
+        with pytest.raises(Superseded):
+            await change
+    await now.fail(job.id, failure)
+    assert await before.release(job.id) is None
+    released = await now.release(job.id)
+    assert released is not None
+    assert released.owner is None
+
+
+async def test_ended_jobs_that_nobody_settled_are_taken_over_too(store: OwnedJobs) -> None:
+    number, job = await claimed_by(store, "w", "here")
+    await owner(store, number).fail(job.id, CommandFailed("ended"))
+    now = owner(store, await Leases(store.engine).begin("w", "here"))
+    assert [taken.id for taken in await now.take_over("w", "here", [])] == [job.id]
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "destination", "taken"),
+    [
+        ("other", "here", "local", True),
+        ("other", "there", "local", False),
+        ("w", "there", "local", True),  # the machine has another name now, or it is another one after all
+        ("other", "there", "cluster", True),
+        ("other", "there", None, True),
+    ],
+)
+async def test_local_commands_are_taken_over_where_they_are_seen(
+    store: OwnedJobs, name: str, host: str, destination: str | None, taken: bool
+) -> None:
+    number, _ = await claimed_by(store, "w", "here", destination)
+    await Leases(store.engine).end(number)
+    now = owner(store, await Leases(store.engine).begin(name, host))
+    assert bool(await now.take_over(name, host, ["local"])) is taken
