@@ -118,7 +118,7 @@ async def _unpack(runtime: Runtime, job: Job) -> None:
     # Under another name first, so that the job's directory is there as a whole or not at all.
     draft = runtime.place.hidden_dir(job.id, str(job.token))
     upload, limits, stop = runtime.place.upload(str(job.token)), runtime.config.uploads, threading.Event()
-    await to_the_end(lambda: archives.unpack(upload, draft, limits, stop), stop=stop)
+    await to_the_end(lambda: archives.unpack(upload, draft, limits, stop), stop=stop.set)
     await runtime.disk.sync()
     await runtime.jobs.owned(job.id)  # that may have taken long: by now the draft may be another worker's
     await asyncio.to_thread(_put_in_place, draft, runtime.place.job_dir(job.id), job)

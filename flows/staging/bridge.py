@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from flows.errors import Unavailable
+from flows.waiting.threads import to_the_end
 
 T = TypeVar("T")
 
@@ -35,14 +36,7 @@ class Bridge:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Return what the work returns. A cancellation stops it, and waits until it has ended."""
-        future = self._loop.run_in_executor(self._executor, work)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            self.stop()
-            await asyncio.wait([future])
-            future.exception()  # looked at: the cancellation is what counts
-            raise
+        return await to_the_end(work, executor=self._executor, stop=self.stop)
 
     def stop(self) -> None:
         """Let the next wait, or the one that goes on, end in Stopped."""
@@ -53,7 +47,7 @@ class Bridge:
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """In the thread: wait for a coroutine of the loop. Raises Unavailable when it takes too long."""
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(
-            self._in_time(coroutine), self._loop
+            in_time(coroutine, self._host), self._loop
         )
         self._waiting = future
         if self._stopped:
@@ -63,9 +57,11 @@ class Bridge:
         except concurrent.futures.CancelledError:
             raise Stopped from None
 
-    async def _in_time(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                return await coroutine
-        except TimeoutError as error:
-            raise Unavailable(f"{self._host} has moved no byte for {IDLE_SECONDS:g} s.") from error
+
+async def in_time(step: Coroutine[Any, Any, T], host: str) -> T:
+    """Wait for one step of what comes and goes; raise Unavailable when it takes too long."""
+    try:
+        async with asyncio.timeout(IDLE_SECONDS):
+            return await step
+    except TimeoutError as error:
+        raise Unavailable(f"{host} has moved no byte for {IDLE_SECONDS:g} s.") from error

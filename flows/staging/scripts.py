@@ -9,7 +9,7 @@ from flows.errors import Unavailable
 from flows.ssh.errors import LOST
 from flows.ssh.host import Process, SshHost
 from flows.staging import failures
-from flows.staging.bridge import BLOCK, IDLE_SECONDS
+from flows.staging.bridge import BLOCK, in_time
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Command:
     async def answer(self) -> str:
         """Return what the script says next. When it ends instead, raise the error of that."""
         passed = 0
-        while line := await self._in_time(self.process.stdout.readline()):
+        while line := await self._step(self.process.stdout.readline()):
             passed += len(line)
             if line.startswith(MARK.encode()):
                 return line.decode(errors="replace").removeprefix(MARK).strip()
@@ -47,12 +47,12 @@ class Command:
     async def rest(self, limit: int, accepted: Collection[int] = (0,)) -> bytes:
         """Return what else it writes, once it has ended with an accepted status; else raise its error."""
         blocks, size = [], 0
-        while block := await self._in_time(self.process.stdout.read(BLOCK)):
+        while block := await self._step(self.process.stdout.read(BLOCK)):
             blocks.append(block)
             size += len(block)
             if size > limit:
                 raise Unavailable(f"{self.host.name} sends more than {limit} bytes.")
-        await self._in_time(self.process.wait_closed())
+        await self._step(self.process.wait_closed())
         if self.process.returncode not in accepted:
             raise self._failure()
         return b"".join(blocks)
@@ -64,7 +64,7 @@ class Command:
 
     async def end(self) -> Exception:
         """Wait for its end, which is near; return the error of that."""
-        await self._in_time(self.process.wait_closed())
+        await self._step(self.process.wait_closed())
         return self._failure()
 
     def _failure(self) -> Exception:
@@ -79,12 +79,9 @@ class Command:
             while block := await self.process.stderr.read(_MAX_ERRORS):
                 self._errors = (self._errors + block)[-_MAX_ERRORS:]
 
-    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _step(self, step: Coroutine[Any, Any, T]) -> T:
         try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                return await work
-        except TimeoutError as error:
-            raise Unavailable(f"{self.host.name} has moved no byte for {IDLE_SECONDS:g} s.") from error
+            return await in_time(step, self.host.name)
         except LOST as error:
             raise self.host.lost() from error
 
