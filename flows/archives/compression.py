@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
@@ -129,21 +130,14 @@ class Plain:
                 raise truncated()
 
 
-class Decompressed:
-    """What the streams of a compressed file hold, one after the other.
+class Blockwise(ABC):
+    """A source whose bytes come in blocks: ``next_block`` returns the next one, which is empty at the end."""
 
-    Raises InvalidUpload, and OutOfTime after the ``deadline``, which is a time of the monotonic clock.
-    """
-
-    def __init__(self, file: BinaryIO, new: Callable[[], Decompressor], deadline: float | None) -> None:
-        self._file = file
-        self._new = new
-        self._deadline = deadline
-        self._decompressor = new()
-        self._input = b""
+    def __init__(self) -> None:
         self._block = memoryview(b"")
-        self._size = 0
-        self._streams = 1
+
+    @abstractmethod
+    def next_block(self) -> bytes: ...
 
     def read(self, size: int) -> bytes:
         parts = []
@@ -162,18 +156,37 @@ class Decompressed:
             size -= taken
 
     def _fill(self) -> bool:
-        """Get the next block; return False at the end."""
+        self._block = memoryview(self.next_block())
+        return bool(self._block)
+
+
+class Decompressed(Blockwise):
+    """What the streams of a compressed file hold, one after the other.
+
+    Raises InvalidUpload, and OutOfTime after the ``deadline``, which is a time of the monotonic clock.
+    """
+
+    def __init__(self, file: BinaryIO, new: Callable[[], Decompressor], deadline: float | None) -> None:
+        super().__init__()
+        self._file = file
+        self._new = new
+        self._deadline = deadline
+        self._decompressor = new()
+        self._input = b""
+        self._size = 0
+        self._streams = 1
+
+    def next_block(self) -> bytes:
         block = b""
         while not block:
             if self._deadline is not None and time.monotonic() > self._deadline:
                 raise OutOfTime
             if self._decompressor.eof and not self._next_stream():
-                return False
+                return b""
             data = self._next_input() if self._decompressor.needs_input else b""
             block = decompress(self._decompressor, data)
         self._size += len(block)
-        self._block = memoryview(block)
-        return True
+        return block
 
     def _next_input(self) -> bytes:
         data, self._input = self._input or self._file.read(BLOCK), b""

@@ -10,6 +10,7 @@ from shlex import quote
 import asyncssh
 
 from flows.archives import tars
+from flows.archives.compression import Blockwise
 from flows.archives.contents import Member
 from flows.errors import InvalidUpload, Unavailable
 from flows.ssh.host import Process, SshHost
@@ -173,35 +174,19 @@ class _ToProcess:
         await self._process.stdin.drain()
 
 
-class _FromProcess:
-    """Where a thread reads from; see ``flows.archives.compression.Source``."""
+class _FromProcess(Blockwise):
+    """Where a thread reads from; ``ended`` when nothing more will come."""
 
     def __init__(self, process: Process, bridge: Bridge) -> None:
+        super().__init__()
         self._process = process
         self._bridge = bridge
-        self._block = memoryview(b"")
         self.ended = False
 
-    def read(self, size: int) -> bytes:
-        parts = []
-        while size and (self._block or self._fill()):
-            parts.append(self._block[:size])
-            size -= len(parts[-1])
-            self._block = self._block[len(parts[-1]) :]
-        return b"".join(parts)
-
-    def skip(self, size: int) -> None:
-        while size:
-            if not (self._block or self._fill()):
-                raise InvalidUpload("It ends too early.")
-            passed = min(size, len(self._block))
-            self._block = self._block[passed:]
-            size -= passed
-
-    def _fill(self) -> bool:
-        self._block = memoryview(self._bridge.wait(self._process.stdout.read(BLOCK)))
-        self.ended = not self._block
-        return not self.ended
+    def next_block(self) -> bytes:
+        block = self._bridge.wait(self._process.stdout.read(BLOCK))
+        self.ended = not block
+        return block
 
 
 class _Wanted:
