@@ -9,12 +9,13 @@ from flows.errors import Unavailable
 
 T = TypeVar("T")
 
-A_MINUTE = 60.0
+LONG_ENOUGH = 180.0
+"""Seconds after which something that is waited for will not come, on a machine at load 10 either."""
 
 
 async def until_it_works(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask until the part is back, as tasks do."""
-    deadline = time.monotonic() + A_MINUTE
+    deadline = time.monotonic() + LONG_ENOUGH
     while True:
         try:
             return await ask()
@@ -24,7 +25,7 @@ async def until_it_works(ask: Callable[[], Awaitable[T]]) -> T:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + A_MINUTE
+    deadline = time.monotonic() + LONG_ENOUGH
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ from cryptography.hazmat.primitives import hashes, hmac
 from tests.api.conftest import Keys, Site
 
 WHOAMI = "/api/whoami"
+
+
+@dataclass(frozen=True)
+class FromNow:
+    """A moment so many seconds from when the test runs."""
+
+    seconds: int
+
+    def time(self) -> int:
+        return int(time.time()) + self.seconds
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -87,7 +98,7 @@ async def test_no_token(site: Site, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"exp": int(time.time()) - 60},
+        {"exp": FromNow(-60)},
         {"exp": None},
         {"exp": "soon"},
         {"exp": float("inf")},
@@ -98,8 +109,8 @@ async def test_no_token(site: Site, options: dict[str, Any]) -> None:
         {"sub": "a\0b"},
         {"sub": "\ud800"},
         {"sub": "x" * 256},
-        {"nbf": int(time.time()) + 600},
-        {"iat": int(time.time()) + 600},
+        {"nbf": FromNow(600)},
+        {"iat": FromNow(600)},
         {"roles": "admin"},
         {"roles": [1]},
         {"roles": {"admin": True}},
@@ -107,7 +118,9 @@ async def test_no_token(site: Site, options: dict[str, Any]) -> None:
     ids=lambda changes: re.sub(r"\d{9,}", "time", str(changes)),
 )
 async def test_wrong_claims(site: Site, keys: Keys, changes: dict[str, Any]) -> None:
-    payload = claims(**changes)
+    # Now, and not when tests are collected: many minutes may lie between.
+    now = {name: value.time() if isinstance(value, FromNow) else value for name, value in changes.items()}
+    payload = claims(**now)
     # By way of PyJWS: the claims that PyJWT itself would not sign.
     token = jwt.PyJWS().encode(json.dumps(payload).encode(), keys.private.read_bytes(), "RS256")
     await assert_refused(site, token)

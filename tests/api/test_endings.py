@@ -13,6 +13,7 @@ from flows.errors import CommandFailed
 from flows.jobs.job import Job, State, job_table
 from flows.jobs.owned import OwnedJobs
 from tests.api.conftest import README_ZIP, Site
+from tests.waiting import LONG_ENOUGH
 
 
 async def submitted(site: Site, client: httpx.AsyncClient) -> Job:
@@ -85,7 +86,7 @@ async def test_cancel_leaves_the_ending_to_the_worker(
 ) -> None:
     job = await begun(site, state)
     request = asyncio.create_task(alice.post(f"/api/job/{job.id}/cancel"))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while not await worker(site).to_cancel():
             await asyncio.sleep(0.01)
     assert not request.done()

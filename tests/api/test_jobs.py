@@ -12,6 +12,7 @@ from api.files import open_file
 from flows.errors import CommandFailed
 from flows.jobs.job import State
 from tests.api.conftest import Site
+from tests.waiting import LONG_ENOUGH
 
 OTHERS = ["", "/stdout", "/stderr"]
 
@@ -162,7 +163,7 @@ async def test_output_that_is_no_file(site: Site, alice: httpx.AsyncClient, make
     job = await site.ended_job({})
     if callable(make):
         make(site.job_dir(job) / "stdout.txt")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         response = await alice.get(f"/api/job/{job.id}/stdout")
     assert response.status_code == 404
     assert response.json() == {"detail": f"Job {job.id} has no stdout.txt."}
@@ -179,7 +180,7 @@ async def test_a_reader_who_goes_away_leaves_no_open_file(site: Site, alice: htt
     async with alice.stream("GET", f"/api/job/{job.id}/stdout") as response:
         assert response.status_code == 200
     path = site.job_dir(job) / "stdout.txt"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while any(link.exists() and link.resolve() == path for link in Path("/proc/self/fd").iterdir()):
             await asyncio.sleep(0.05)
 

@@ -12,6 +12,7 @@ from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from pydantic import SecretStr, ValidationError
 
 from blocks import SshCredentials
+from tests.services.processes import wait_until
 from tests.services.sshd import SshServer
 
 PASSPHRASE = "open sesame"
@@ -105,8 +106,8 @@ def agent(ssh_server: SshServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     socket = tmp_path / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
     try:
-        while not socket.exists():
-            assert process.poll() is None
+        wait_until(lambda: socket.exists() or process.poll() is not None, "the agent listens")
+        assert process.poll() is None
         monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
         monkeypatch.setenv("HOME", str(tmp_path))
         subprocess.run(["ssh-add", "-q", ssh_server.key], check=True)

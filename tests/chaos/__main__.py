@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.chaos.far import Far
 from tests.chaos.plan import make_plan
+from tests.chaos.progress import told
 from tests.chaos.scene import Chaos, parts_and_destinations
 from tests.services.fixtures import new_state, remove
 from tests.services.packages import Missing
@@ -62,7 +63,8 @@ async def run(arguments: argparse.Namespace, far: Far | None) -> int:
     directory = Path(tempfile.mkdtemp(prefix=f"bartender-chaos-{arguments.seed}-"))
     chaos = Chaos(directory, plan, far, patience=600)
     began = time.monotonic()
-    problems = await chaos.run()
+    async with told(chaos.state):
+        problems = await chaos.run()
     took = time.monotonic() - began
     print(
         f"{arguments.jobs} jobs, {chaos.log.faults} faults, {chaos.away} requests without an answer or "

@@ -17,8 +17,10 @@ class FaultLog:
     path: Path
     began: float = field(default_factory=time.monotonic)
     faults: int = 0
+    last: str = "the server starts"
 
     def write(self, text: str) -> None:
+        self.last = text.strip()
         clock = time.strftime("%H:%M:%S")
         with self.path.open("a") as file:
             file.write(f"{time.monotonic() - self.began:7.2f} {clock} {text}\n")

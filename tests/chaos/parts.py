@@ -170,9 +170,7 @@ class Server:
         for _ in range(10):
             try:
                 await self._service.start()
-            except TimeoutError:
-                await self._service.stop(signal.SIGKILL)
-            except AssertionError:
+            except (TimeoutError, AssertionError):
                 await asyncio.sleep(1)
             else:
                 return
@@ -208,7 +206,7 @@ class OwnDaemon:
     def _all(self) -> set[int]:
         return {self._daemon.pid} - {None}  # type: ignore[return-value]
 
-    async def _away(self, end: Callable[[], None], seconds: float) -> str:
+    async def _away(self, end: Callable[[], object], seconds: float) -> str:
         async with self._turn:
             pid = self._daemon.pid
             await asyncio.to_thread(end)

@@ -56,6 +56,14 @@ class Chaos:
         self._checks = Checks(self.service, self.visits, workers=2)
         self.away = 0
 
+    def state(self) -> str:
+        """How far it is."""
+        submitted = sum(visit.job_id is not None for visit in self.visits)
+        return (
+            f"{submitted} of {len(self.visits)} jobs submitted, "
+            f"{self.log.faults} of {len(self._plan.faults)} faults over; last: {self.log.last}"
+        )
+
     def _visit(self, number: int) -> Visit:
         job = self._plan.jobs[number]
         is_far = self._far is not None and job.destination in FAR_DESTINATIONS

@@ -14,6 +14,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.chaos.parts import postgres
+from tests.chaos.progress import told
 from tests.e2e.conftest import prefect_client
 from tests.e2e.service import PARTS, Service
 from tests.e2e.upkeep_runs import ended, start
@@ -117,13 +118,17 @@ async def sizes(service: Service) -> tuple[dict[str, int], dict[str, int]]:
 async def run_jobs(service: Service, number: int) -> None:
     content = service.archive({"input": "some words\n" * 100})
     left = iter(range(number))
+    ended = 0
 
     async def visit() -> None:
+        nonlocal ended
         for _ in left:
             job = await service.ended(await service.submit_archive(content, "wc"))
             assert job["state"] == "ok", job
+            ended += 1
 
-    await asyncio.gather(*(visit() for _ in range(VISITORS)))
+    async with told(lambda: f"{ended} of {number} jobs ended"):
+        await asyncio.gather(*(visit() for _ in range(VISITORS)))
 
 
 def leaks(first: Measure, filled: list[Measure], cleaned: list[Measure]) -> Iterator[str]:

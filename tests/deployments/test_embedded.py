@@ -16,6 +16,7 @@ from deployments import migrations
 from deployments.serving import launcher
 from deployments.serving.postgres import EmbeddedPostgres
 from flows.errors import ConfigurationError
+from tests.waiting import LONG_ENOUGH
 
 
 async def connect(url: URL, password: str | None = None) -> asyncpg.Connection:
@@ -111,6 +112,7 @@ STARTER = """
 import asyncio, sys
 from pathlib import Path
 from deployments.serving.postgres import EmbeddedPostgres
+from tests.waiting import LONG_ENOUGH
 
 async def main():
     server = EmbeddedPostgres(Path(sys.argv[1]))
@@ -160,7 +162,7 @@ async def test_a_migration_that_it_dies_in_is_done_again(tmp_path: Path, victim:
         await holds.execute("BEGIN; CREATE TABLE alembic_version (version_num text)")
         upgrade = asyncio.create_task(server.until_done(lambda: migrations.upgrade(url)))
         waits = "SELECT pid FROM pg_stat_activity WHERE datname = 'jobs' AND wait_event_type = 'Lock'"
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG_ENOUGH):
             while (pid := await looks.fetchval(waits)) is None:
                 await asyncio.sleep(0.01)
             if victim == "all":

@@ -18,7 +18,7 @@ from flows.database import Database, close, open_engine
 from flows.errors import ConfigurationError, Unavailable
 from flows.jobs.leases import Leases
 from tests.postgres_proxy import PostgresProxy
-from tests.waiting import until_it_works
+from tests.waiting import LONG_ENOUGH, until_it_works
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -41,15 +41,16 @@ async def proxy(database_url: URL) -> AsyncIterator[PostgresProxy]:
 
 async def notice(engine: AsyncEngine, heard: asyncio.Event) -> None:
     """Wait until a notice is heard that is given from now on."""
-    while not heard.is_set():
-        async with Database(engine).connection() as connection:
-            await connection.execute(sa.select(sa.func.pg_notify("channel", "")))
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(LONG_ENOUGH):
+        while not heard.is_set():
+            async with Database(engine).connection() as connection:
+                await connection.execute(sa.select(sa.func.pg_notify("channel", "")))
+            await asyncio.sleep(0.05)
 
 
 async def test_lease_and_notices(proxy: PostgresProxy, engine: AsyncEngine) -> None:
     heard = asyncio.Event()
-    async with asyncio.timeout(60), Presence(proxy.url, "one", "host") as here:
+    async with asyncio.timeout(LONG_ENOUGH), Presence(proxy.url, "one", "host") as here:
         keeping = asyncio.create_task(here.keep({"channel": heard.set}))
         await notice(engine, heard)
         assert await here.renew()
@@ -76,7 +77,7 @@ async def has_another_session(here: Presence) -> None:
 
 
 async def test_to_stop_does_not_wait_for_it(proxy: PostgresProxy) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         engine = open_engine(proxy.url)
         async with engine.connect(), engine.connect():
             pass
@@ -103,7 +104,7 @@ async def test_what_was_silent_is_not_asked_again(proxy: PostgresProxy) -> None:
 
 async def test_who_leads(proxy: PostgresProxy, engine: AsyncEngine) -> None:
     cut_off = open_engine(proxy.url, connect_args={"timeout": 0.5, "command_timeout": 0.5})
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         async with leadership.leadership(cut_off, "test") as held:
             assert held is not None
             async with leadership.leadership(engine, "test") as other:
@@ -113,11 +114,12 @@ async def test_who_leads(proxy: PostgresProxy, engine: AsyncEngine) -> None:
         with pytest.raises(Unavailable):
             async with leadership.leadership(cut_off, "test"):
                 raise AssertionError("nobody has answered")
-        while True:  # the dead session has the lock until it was silent for long
-            async with leadership.leadership(engine, "test") as other:
-                if other is not None:
-                    break
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(LONG_ENOUGH):
+            while True:  # the dead session has the lock until it was silent for long
+                async with leadership.leadership(engine, "test") as other:
+                    if other is not None:
+                        break
+                await asyncio.sleep(0.1)
     await close(cut_off)
 
 
@@ -130,6 +132,6 @@ async def test_the_check_at_the_start(proxy: PostgresProxy, monkeypatch: pytest.
         return connection
 
     monkeypatch.setattr(asyncpg, "connect", then_silent)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         with pytest.raises(ConfigurationError, match="it does not answer"):
             await migrations.check(proxy.url)

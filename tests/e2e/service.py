@@ -1,15 +1,19 @@
 """A whole server, started as an operator does, and what tests do to it."""
 
 import asyncio
+import fcntl
 import io
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,12 +72,36 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 180) -> Any:
     """Wait for something true and return it."""
     async with asyncio.timeout(seconds):
         while not (value := await condition()):
             await asyncio.sleep(0.05)
         return value
+
+
+A_START = 600.0
+"""Seconds that a whole server may take: over a minute where the machine has five times the work it can do."""
+
+STARTS_AT_ONCE = 2
+
+
+@asynccontextmanager
+async def turn_to_start() -> AsyncIterator[None]:
+    """Wait until few other servers start, in whichever process of the tests: together they take longer."""
+    locks = [
+        Path(tempfile.gettempdir(), f"bartender-tests-{os.geteuid()}-start-{n}")
+        for n in range(STARTS_AT_ONCE)
+    ]
+    for attempt in itertools.count():
+        with locks[attempt % STARTS_AT_ONCE].open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                await asyncio.sleep(0.05)
+                continue
+            yield
+            return
 
 
 async def written(*files: Path) -> None:
@@ -155,8 +183,15 @@ class Service:
             )
 
     async def start(self, *options: str, **variables: str) -> Self:
-        self._process = self.module("api", "serve", *options, variables=variables, starter=self._starter)
-        await until(self._is_ready)
+        """Return once it serves. It is ended when that fails; the log is with the error then."""
+        async with turn_to_start():
+            self._process = self.module("api", "serve", *options, variables=variables, starter=self._starter)
+            try:
+                await until(self._is_ready, A_START)
+            except BaseException as error:
+                await self.stop(signal.SIGKILL)  # what it started ends with it
+                error.add_note(f"The log of the server:\n{self.log()}")
+                raise
         return self
 
     async def _is_ready(self) -> bool:
@@ -190,7 +225,7 @@ class Service:
             return 0.0
         started = time.monotonic()
         self._process.send_signal(number)
-        await asyncio.to_thread(self._process.wait, 30)
+        await asyncio.to_thread(self._process.wait, 180)
         self._process = None
         return time.monotonic() - started
 

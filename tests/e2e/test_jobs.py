@@ -3,6 +3,7 @@
 import asyncio
 import io
 import zipfile
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import Cancelling, Scheduled
 
+from deployments.worker.worker import HEARTBEAT_INTERVAL, SWEEP_INTERVAL
 from tests.e2e.conftest import StartWorker, prefect_client
 from tests.e2e.service import Service, until
 from tests.e2e.upkeep_runs import finished, flow_runs_of
@@ -134,6 +136,11 @@ async def _text(path: Path) -> str:
     return await asyncio.to_thread(path.read_text) if path.exists() else ""
 
 
+async def _beats_after(prefect: PrefectClient, moment: datetime) -> bool:
+    workers = await prefect.read_workers_for_work_pool("bartender")
+    return any(w.last_heartbeat_time is not None and w.last_heartbeat_time > moment for w in workers)
+
+
 async def test_a_paused_work_pool_starts_no_jobs(service: Service, prefect: PrefectClient) -> None:
     async def pause(paused: bool) -> None:
         await prefect.request(
@@ -143,7 +150,11 @@ async def test_a_paused_work_pool_starts_no_jobs(service: Service, prefect: Pref
     async def waits() -> int | None:
         # The worker learns of the pause with its next heartbeat.
         job_id = await service.run("true")
-        await asyncio.sleep(1)
+        [run] = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
+        assert run.created is not None
+        # By a heartbeat of then, the worker has looked for jobs since there was a flow run.
+        looked = run.created + timedelta(seconds=SWEEP_INTERVAL + HEARTBEAT_INTERVAL)
+        await until(lambda: _beats_after(prefect, looked))
         return job_id if (await service.job(job_id))["state"] == "new" else None
 
     await pause(True)

@@ -80,9 +80,11 @@ async def sshd_is_killed(_cluster: SlurmCluster, ssh: SshServer) -> None:
 async def connections_are_cut(_cluster: SlurmCluster, ssh: SshServer) -> None:
     """At moments that fall into stage in, submission, questions and stage out."""
     moments = random.Random(1)
+    cut = 0
     for _ in range(25):
         await asyncio.sleep(moments.uniform(0.1, 0.7))
-        await asyncio.to_thread(ssh.stock.drop_connections)
+        cut += await asyncio.to_thread(ssh.stock.drop_connections)
+    assert cut >= 10
 
 
 async def slurmctld_is_killed(cluster: SlurmCluster, _ssh: SshServer) -> None:
@@ -113,9 +115,12 @@ def mended(slurm_cluster: SlurmCluster, ssh_server: SshServer) -> Iterator[None]
 async def test_twenty_jobs(
     service: Service, slurm_cluster: SlurmCluster, ssh_server: SshServer, entry: Path, fault: Fault
 ) -> None:
+    before = len(service.log())
     submitting = asyncio.create_task(submit(service))
     await fault(slurm_cluster, ssh_server)
     jobs = await submitting
+    if fault is not slurmdbd_is_down:  # it is asked only about what squeue does not show any more
+        assert " waits in " in service.log()[before:]
     for job_id, expected in jobs.items():
         job = await service.state_is(job_id, "ok", "error", seconds=180)
         assert job["state"] == "ok", job

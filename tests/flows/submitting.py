@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.destinations.scheduler import Scheduler, Status, Submission
 from flows.disk.places import Place
+from tests.waiting import LONG_ENOUGH
 
 
 def submission(place: Place, command: str) -> Submission:
@@ -18,7 +19,7 @@ def submission(place: Place, command: str) -> Submission:
 
 
 async def statuses(scheduler: Scheduler, scheduler_id: str) -> list[Status]:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         return [status async for status in scheduler.watch(scheduler_id)]
 
 

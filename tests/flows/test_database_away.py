@@ -19,6 +19,7 @@ from deployments.serving.postgres import EmbeddedPostgres
 from flows.database import Database, open_engine, unavailable_when_away
 from flows.errors import Unavailable, with_cause
 from flows.jobs.store import JobStore
+from tests.waiting import LONG_ENOUGH
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL])
@@ -49,7 +50,7 @@ async def test_a_restart_of_the_database(tmp_path: Path, number: signal.Signals)
         await asyncio.sleep(0.1)
         postmaster = int((tmp_path / "postgres/data/postmaster.pid").read_text().split("\n")[0])
         os.kill(postmaster, number)  # the supervisor starts it again
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG_ENOUGH):
             await asyncio.gather(*asking)
         assert away > 0
         await engine.dispose()

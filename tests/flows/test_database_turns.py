@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.database import Database, Turns
 from flows.errors import Unavailable
+from tests.waiting import LONG_ENOUGH
 
 
 async def test_in_the_order_in_which_they_came() -> None:
@@ -49,5 +50,5 @@ async def test_who_gives_up_waiting_takes_no_turn() -> None:
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         await ask()

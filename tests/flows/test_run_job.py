@@ -24,6 +24,7 @@ from flows.lifecycle.ending import end_of_job
 from flows.lifecycle.runtime import Destination, Runtime, open_runtime
 from flows.pickers import PickerContext, pick_first
 from flows.run_job import run_job
+from tests.waiting import LONG_ENOUGH
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -127,8 +128,9 @@ async def run(runtime: Runtime, job: Job) -> tuple[Job, PrefectState[Any]]:
 
 async def says(runtime: Runtime, job: Job, reason: str) -> None:
     """Wait until the job gives this reason."""
-    while (await runtime.jobs.get(job.id)).reason != reason:
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(LONG_ENOUGH):
+        while (await runtime.jobs.get(job.id)).reason != reason:
+            await asyncio.sleep(0.02)
 
 
 async def test_all_goes_well(runtime: Runtime, scheduler: Scheduler) -> None:
@@ -168,7 +170,7 @@ async def test_cancelled_between_unpacking_and_the_command(
 
     monkeypatch.setattr(runtime.disk, "sync", sync)
     running = asyncio.create_task(run(runtime, job))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         await unpacked.wait()
         assert list(runtime.place.job_root.iterdir()) != []
         runtime.cancelled.add(job.id)
@@ -195,7 +197,7 @@ async def test_a_job_waits_for_what_is_away_and_says_so(
     getattr(scheduler, where).extend([Unavailable("The cluster does not answer.")] * 2)
     job = await new_job(runtime)
     running = asyncio.create_task(run(runtime, job))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         await says(runtime, job, "Waiting: The cluster does not answer.")
         ended, state = await running
     assert (ended.state, ended.reason) == ("ok", None)
@@ -213,7 +215,7 @@ async def test_a_job_waits_for_a_destination_that_is_not_configured(
     for job in jobs:
         await runtime.jobs.set_destination(job.id, "former")
         running.append(asyncio.create_task(run(runtime, job)))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         for job in jobs:
             await says(runtime, job, waiting)
         runtime.cancelled.add(jobs[0].id)

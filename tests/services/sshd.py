@@ -37,11 +37,12 @@ class Sshd(Daemon):
         """The processes behind established connections; they outlive a listener that is killed."""
         return holders(connection_sockets(self.port)) - {self.pid or 0}
 
-    def drop_connections(self) -> None:
-        """Kill them; the listener goes on, and takes new ones at once."""
+    def drop_connections(self) -> int:
+        """Kill them and return how many; the listener goes on, and takes new ones at once."""
         dropped = self.connections()
         send(dropped)
         wait_until(lambda: not dropped & self.connections(), f"connections of {self.name} end")
+        return len(dropped)
 
     def crash(self) -> None:
         """The listener and all connections at once, as when the machine goes down."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import Sshd, SshServer, make_key
+from tests.waiting import LONG_ENOUGH
 
 
 async def log_in(ssh: SshServer, server: Sshd, **options: Any) -> asyncssh.SSHClientConnection:
@@ -113,7 +114,7 @@ async def test_a_frozen_server_does_not_answer_until_it_is_thawed(
     connecting = asyncio.create_task(log_in(ssh_server, server))
     assert not (await asyncio.wait([connecting], timeout=1))[0]
     server.thaw()
-    async with asyncio.timeout(60), await connecting:
+    async with asyncio.timeout(LONG_ENOUGH), await connecting:
         pass
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.waiting import LONG_ENOUGH
+
 
 def open_files(directory: Path) -> list[str]:
     """Return what is open in the directory."""
@@ -17,6 +19,6 @@ def open_files(directory: Path) -> list[str]:
 
 async def soon(condition: Callable[[], bool]) -> None:
     """Wait for something true: what the server does after its answer, for instance."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while not condition():
             await asyncio.sleep(0.02)

@@ -18,6 +18,7 @@ from flows.jobs.job import Job
 from tests.api.conftest import Site
 from tests.api.files.directories import make_links
 from tests.api.files.opened import open_files, soon
+from tests.waiting import LONG_ENOUGH
 
 FORMATS = [".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"]
 FILES = {
@@ -152,7 +153,7 @@ async def test_excluded(
 
 async def test_patterns_that_take_long_elsewhere(site: Site, alice: httpx.AsyncClient) -> None:
     job, _ = await job_with(site, {"a" * 200: b""})
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         assert await fetched(alice, job, exclude="*a" * 60 + "b")
 
 
@@ -209,7 +210,7 @@ async def test_links_pipes_and_loops(
     job, directory = await job_with(site, {})
     make_links(directory)
     os.mkfifo(directory / "pipe")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         members = await fetched(alice, job, archive_format=archive_format)
     assert not any(content == b"secret" for content in members.values())
     assert {name for name, content in members.items() if "/" not in name} == {"to_file", "absolute", "chain"}

@@ -14,6 +14,7 @@ from api.files.listings import DEEPEST, DirectoryItem
 from flows.jobs.job import Job
 from tests.api.conftest import Site
 from tests.api.files.directories import make_links
+from tests.waiting import LONG_ENOUGH
 
 
 async def job_with(site: Site, *files: str) -> tuple[Job, Path]:
@@ -119,7 +120,7 @@ async def test_loops_of_links_end(site: Site, alice: httpx.AsyncClient) -> None:
     for name in "abcdefgh":
         (directory / "d" / name).symlink_to(".")
         (directory / f"to_{name}").symlink_to("d")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         await listed(alice, job, "?max_depth=100")
 
 
@@ -131,7 +132,7 @@ async def test_neither_files_nor_directories(site: Site, alice: httpx.AsyncClien
         descriptor = os.open(directory, os.O_RDONLY)
         listener.bind(f"/proc/self/fd/{descriptor}/socket")
         os.close(descriptor)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG_ENOUGH):
             item = await listed(alice, job, "?max_depth=3")
     assert [child["name"] for child in item["children"]] == ["pipe", "socket", "to_pipe"]
     assert not any(child["is_dir"] or child["is_file"] for child in item["children"])

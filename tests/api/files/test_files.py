@@ -12,6 +12,7 @@ from flows.jobs.job import State
 from tests.api.conftest import Site
 from tests.api.files.directories import job_with, make_links
 from tests.api.files.opened import open_files, soon
+from tests.waiting import LONG_ENOUGH
 
 ROUTES = ["files/a.txt", "directories", "directories/a", "archive", "archive/a"]
 
@@ -249,7 +250,7 @@ async def test_slow_readers_hold_neither_threads_nor_the_database(
     requests = [r.build_request("GET", route) for r, route in zip(readers, routes, strict=True)]
     answers = await asyncio.gather(*(r.send(q, stream=True) for r, q in zip(readers, requests, strict=True)))
     assert {answer.status_code for answer in answers} == {200}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         assert (await alice.get(f"/api/job/{job.id}/files/small")).content == b"x"
     await asyncio.gather(*(answer.aclose() for answer in answers))
 

@@ -13,6 +13,7 @@ from api.files import browse
 from tests.api.conftest import Site
 from tests.api.files.directories import job_with, make_links
 from tests.api.files.opened import open_files, soon
+from tests.waiting import LONG_ENOUGH
 
 
 async def raw_status(site: Site, target: bytes) -> int:
@@ -73,7 +74,7 @@ async def test_what_is_no_file(site: Site, alice: httpx.AsyncClient) -> None:
     listener.bind(f"/proc/self/fd/{descriptor}/socket")
     (directory / "to_pipe").symlink_to("pipe")
     for name in ("directory", "directory/", "pipe", "socket", "to_pipe", "", "//"):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG_ENOUGH):
             response = await alice.get(f"/api/job/{job.id}/files/{name}")
         assert response.status_code == 404
         assert response.json()["detail"].startswith(f"Job {job.id} has no ")
@@ -159,7 +160,7 @@ async def test_what_comes_between_look_and_open(
         return opened(self, found)
 
     monkeypatch.setattr(browse.JobDirectory, "open", swap_and_open)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         assert (await alice.get(f"/api/job/{job.id}/files/real/file")).status_code == 404
     await soon(lambda: not open_files(directory))
 

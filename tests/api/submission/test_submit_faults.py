@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import os
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,6 +12,7 @@ import httpx
 import pytest
 import sqlalchemy.exc
 
+from api.http import bodies
 from api.submission import archive_file
 from flows import archives
 from flows.disk.durability import fsync
@@ -17,6 +20,8 @@ from flows.errors import Unavailable
 from flows.jobs.job import Job
 from flows.jobs.store import JobStore
 from tests.api.conftest import README_ZIP, Site
+from tests.flows.archives.making import make_zip
+from tests.waiting import LONG_ENOUGH
 
 ZIP = {"Content-Type": "application/zip"}
 ROUTES = ["/api/application/wc", "/api/application/wc/job"]
@@ -34,14 +39,14 @@ async def send_half(site: Site, form: str) -> asyncio.StreamWriter:
     writer.write("\r\n".join(headers).encode() + b"\r\n\r\n")
     writer.write(b"--x\r\nContent-Disposition: form-data; name=upload\r\n\r\n" + b"x" * 2_500_000)
     await writer.drain()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while not site.uploads():
             await asyncio.sleep(0.01)
     return writer
 
 
 async def nothing_is_left_soon(site: Site) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while not await site.nothing_is_left():
             await asyncio.sleep(0.01)
 
@@ -55,19 +60,22 @@ async def test_disconnect_half_way_leaves_nothing(site: Site, form: str) -> None
 
 async def test_disconnect_just_before_the_end_leaves_nothing(site: Site) -> None:
     """What has arrived would be a good archive, but not all that was announced has."""
+    large = bodies.BATCH + 1  # so that the disk tells that it was read
+    archive = make_zip([("README.md", b"word\n"), ("large", os.urandom(large))], zipfile.ZIP_STORED)
     _, writer = await asyncio.open_connection("127.0.0.1", site.port)
     head = f"PUT {ROUTES[0]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.keys.token()}\r\n"
-    head += f"Content-Type: application/zip\r\nContent-Length: {len(README_ZIP) + 1}\r\n\r\n"
-    writer.write(head.encode() + README_ZIP)
+    head += f"Content-Type: application/zip\r\nContent-Length: {len(archive) + 1}\r\n\r\n"
+    writer.write(head.encode() + archive)
     await writer.drain()
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(LONG_ENOUGH):
+        while not any(path.stat().st_size for path in site.uploads()):
+            await asyncio.sleep(0.01)
     writer.close()
-    await asyncio.sleep(0.3)
-    assert await site.nothing_is_left()
+    await nothing_is_left_soon(site)
 
 
 async def test_stalled_upload_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_file, "STALLED_AFTER", 0.2)
+    monkeypatch.setattr(bodies, "STALLED_AFTER", 0.2)
     writer = await send_half(site, "bare")
     await nothing_is_left_soon(site)
     writer.close()
@@ -181,7 +189,7 @@ async def test_visitor_who_goes_away_after_the_last_byte_still_has_a_job(
     client = await site.client()
     with pytest.raises(httpx.ReadTimeout):
         await client.put(ROUTES[0], content=README_ZIP, headers=ZIP, timeout=0.1)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while not await site.jobs():
             await asyncio.sleep(0.02)
     assert len(site.uploads()) == 1

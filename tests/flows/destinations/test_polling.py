@@ -7,6 +7,7 @@ import pytest
 
 from flows.destinations.polling import Batcher, Pace
 from flows.errors import Unavailable
+from tests.waiting import LONG_ENOUGH, until
 
 
 class Oracle:
@@ -47,8 +48,7 @@ async def test_who_comes_during_a_question_gets_the_next_one() -> None:
     batcher = Batcher(oracle, 0.1)
     oracle.may_answer.clear()
     first = asyncio.create_task(batcher.answer(1, within=0))
-    while not oracle.asked:
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(oracle.asked))
     others = [asyncio.create_task(batcher.answer(key, within=0)) for key in (1, 2)]
     await asyncio.sleep(0)
     oracle.may_answer.set()
@@ -79,7 +79,8 @@ async def test_questions_keep_their_distance_whoever_asks() -> None:
         while len(oracle.asked) < 5:
             await batcher.answer(key, within=0)
 
-    await asyncio.gather(*(asks(key) for key in range(50)))
+    async with asyncio.timeout(LONG_ENOUGH):
+        await asyncio.gather(*(asks(key) for key in range(50)))
     assert loop.time() - began >= 4 * spacing
     await batcher.close()
 
@@ -156,8 +157,7 @@ async def test_closing_leaves_nobody_waiting_and_no_task() -> None:
     oracle.may_answer.clear()
     batcher = Batcher(oracle, 0.1)
     waiting = asyncio.create_task(batcher.answer(1, within=0))
-    while not oracle.asked:
-        await asyncio.sleep(0.01)
+    await until(lambda: bool(oracle.asked))
     await batcher.close()
     for task in (waiting, asyncio.create_task(batcher.answer(2, within=0))):
         with pytest.raises(Unavailable):

@@ -14,6 +14,7 @@ from flows.jobs.leases import Leases, worker_table
 from flows.jobs.owned import OwnedJobs
 from flows.lifecycle.stranded import PATIENCE, StrandedJobs
 from tests.flows.jobs.owning import claimed_by
+from tests.waiting import LONG_ENOUGH
 
 FAR = "far pid:[1] /data"
 WAITS = "Waiting for the machine far, where the command is; no worker is there."
@@ -155,7 +156,7 @@ async def test_not_one_that_is_taken_over_at_the_same_moment(near: StrandedJobs)
     async with near.engine.connect() as looking, near.engine.begin() as connection:
         await connection.execute(sa.update(job_table).values(owner=near.owner))
         ending = asyncio.create_task(near.end_stranded(["local"], []))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG_ENOUGH):
             while not (await looking.execute(waits)).scalar_one():
                 await looking.rollback()
                 await asyncio.sleep(0.02)

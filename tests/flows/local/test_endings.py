@@ -19,7 +19,7 @@ from flows.local.commands import MARK, LocalCommands
 from flows.local.processes import end_session
 from flows.local.scheduling import LocalScheduler
 from tests.flows.submitting import CLEANS_UP, GOES_ON, WAITS, has_ended, statuses, submission
-from tests.waiting import until
+from tests.waiting import LONG_ENOUGH, until
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ async def test_all_of_a_command_have_time_to_clean_up(
     scheduler = make()
     job, scheduler_id = await started(scheduler, place, command)
     watching = asyncio.create_task(statuses(scheduler, scheduler_id))
-    async with asyncio.timeout(60):  # not longer than needed
+    async with asyncio.timeout(LONG_ENOUGH):  # not longer than needed
         await scheduler.cancel(scheduler_id)
     assert (job.directory / "cleaned.txt").read_text() == "cleaned\n"
     assert not (job.directory / "wrong").exists()
@@ -105,7 +105,7 @@ async def test_who_watches_a_command_that_is_forgotten_hears_of_it(
         await scheduler.forget(scheduler_id)
         for pid in running(job):
             os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         ended = [(await task)[-1] for task in watching]
     assert [isinstance(status.failure, CommandFailed) for status in ended] == [True] * 4
 

@@ -32,7 +32,7 @@ from tests.flows.slurm.jobs import WAIT, failure, slurm_id, started
 from tests.flows.slurm.watching import state
 from tests.flows.submitting import run, statuses, submission
 from tests.services.slurm import SlurmCluster
-from tests.waiting import until
+from tests.waiting import LONG_ENOUGH, until
 
 Make = Callable[..., Scheduler]
 
@@ -146,7 +146,7 @@ async def test_an_impossible_job_says_why(make: Make, cluster: SlurmCluster, pla
     scheduler, job = make(partition="short", time="1:00:00"), submission(place, "true")
     scheduler_id = await scheduler.submit(job)
     watching = scheduler.watch(scheduler_id)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while (status := await anext(watching)).reason is None:
             pass
     assert status.state == "queued"
@@ -321,7 +321,7 @@ async def test_300_jobs_share_one_question_in_an_interval(
 
 
 async def last(scheduler: Scheduler, scheduler_id: str) -> Status:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         return [status async for status in scheduler.watch(scheduler_id)][-1]
 
 

@@ -12,7 +12,7 @@ from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, started
 from tests.flows.submitting import statuses, submission
 from tests.services.slurm import SlurmCluster
-from tests.waiting import until
+from tests.waiting import LONG_ENOUGH, until
 
 Make = Callable[..., Scheduler]
 
@@ -172,7 +172,7 @@ async def test_nothing_is_submitted_while_the_controller_is_frozen(
             await scheduler.check()
     finally:
         cluster.slurmctld.thaw()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while True:
             try:
                 scheduler_id = await scheduler.submit(job)

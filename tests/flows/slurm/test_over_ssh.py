@@ -20,7 +20,7 @@ from flows.ssh.connections import Connections
 from tests.flows.slurm.jobs import WAIT, Job, started
 from tests.flows.submitting import statuses
 from tests.services.sshd import SshServer
-from tests.waiting import until
+from tests.waiting import LONG_ENOUGH, until
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ async def test_the_connection_breaks_while_a_job_runs(
     finally:
         await asyncio.to_thread(ssh_server.stock.start)
     (runs.directory / "go").touch()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while True:
             try:
                 assert await scheduler.submit(runs) == scheduler_id
@@ -105,7 +105,7 @@ async def test_a_submission_whose_connection_breaks(
                 os.kill(pid, signal.SIGKILL)
         await asyncio.gather(submitting, return_exceptions=True)
     for one in jobs:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG_ENOUGH):
             while True:
                 try:
                     await scheduler.submit(one)

@@ -20,6 +20,7 @@ from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.local.commands import LocalCommands
 from flows.upkeep.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from tests.flows.submitting import has_ended
+from tests.waiting import LONG_ENOUGH
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ async def started(runtime: Runtime, destination: str) -> tuple[Job, int]:
     job, commands = await added(runtime, destination)
     directory = runtime.place.job_dir(job.id)
     await commands.launch(str(job.token), {})
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONG_ENOUGH):
         while not (directory / "pid").exists() or not (directory / "pid").read_text().endswith("\n"):
             await asyncio.sleep(0.02)
     return job, int((directory / "pid").read_text())
