@@ -1,9 +1,13 @@
-"""Keeps tokens out of the server's access log."""
+"""Keeps tokens and capabilities out of the server's access log."""
 
 import logging
+import re
 from urllib.parse import unquote_plus
 
 from api.auth import QUERY
+from api.files.shown import VIEW
+
+_CAPABILITY = re.compile(rf"({re.escape(VIEW)}/)[^/]+")
 
 
 class HideTokens(logging.Filter):
@@ -16,8 +20,9 @@ class HideTokens(logging.Filter):
 
 
 def hide(target: str) -> str:
-    """Return the path and query of a request without the token."""
+    """Return the path and query of a request without the token and what is as good as one."""
     path, mark, query = target.partition("?")
+    path = _CAPABILITY.sub(r"\1…", path)
     return path + mark + "&".join(map(_hide_value, query.split("&")))
 
 

@@ -20,6 +20,7 @@ from api.openapi import document
 from api.routes import applications, destinations, events, files, health, interactive, jobs, output, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
+from api.tokens.capabilities import Capabilities
 from api.tokens.verification import Verifier
 from api.values.forms import Form
 from api.watching import JobWatcher
@@ -76,6 +77,7 @@ def _add_routes(app: FastAPI) -> None:
         output.router,
         events.router,
         files.router,
+        files.shown,
         interactive.router,
         applications.router,
         destinations.router,
@@ -130,6 +132,7 @@ def _lifespan(
                 forms=forms,
                 place=place,
                 verifier=verifier,
+                capabilities=Capabilities.of(place.capability_key),
                 store=store,
                 watcher=watcher,
                 dispatcher=dispatcher,

@@ -10,11 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from api.auth import TokenMissing
+from api.auth import ForeignPage, TokenMissing
 from api.http.bodies import UploadStalled, UploadTooLarge
 from api.http.storage import StorageFull
 from api.interactive.commands import CommandTooSlow, NotForThisJob
 from api.submission.submit import KeyReused
+from api.tokens.capabilities import CapabilityInvalid
 from api.tokens.verification import TokenInvalid
 from api.watching import TooManyOfUser
 from flows.errors import (
@@ -36,6 +37,8 @@ STATUS: dict[type[BartenderError], int] = {
     TokenMissing: 403,
     TokenInvalid: 401,
     NotAllowed: 403,
+    ForeignPage: 403,
+    CapabilityInvalid: 403,
     JobNotFound: 404,
     JobEnded: 409,
     TooManyPins: 409,

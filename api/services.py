@@ -9,6 +9,7 @@ from typing import Annotated, Protocol, TypeVar, cast
 from fastapi import Depends, Request
 
 from api.interactive.commands import Interactive
+from api.tokens.capabilities import Capabilities
 from api.tokens.verification import Verifier
 from api.values.forms import Form
 from api.watching import JobWatcher
@@ -36,6 +37,7 @@ class Services:
     forms: Mapping[str, Form]
     place: Place
     verifier: Verifier
+    capabilities: Capabilities
     store: JobStore
     watcher: JobWatcher
     dispatcher: Wakeable

@@ -2,6 +2,7 @@
 
 import mimetypes
 import re
+from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote
@@ -70,7 +71,9 @@ def open_file(root: Path, path: str) -> tuple[OpenedFile, str, str]:
 class FileAnswer(Response):
     """Sends the file as long as it was when it was opened, and closes it."""
 
-    def __init__(self, opened: tuple[OpenedFile, str, str], services: Services) -> None:
+    def __init__(
+        self, opened: tuple[OpenedFile, str, str], services: Services, more: Mapping[str, str] | None = None
+    ) -> None:
         file, name, kind = opened
         status = file.status
         self._etag = f'"{status.st_mtime_ns:x}-{status.st_ctime_ns:x}-{status.st_size:x}"'
@@ -82,6 +85,7 @@ class FileAnswer(Response):
             "ETag": self._etag,
             "Last-Modified": formatdate(min(max(status.st_mtime, 0), _LAST_SECOND), usegmt=True),
             "X-Content-Type-Options": "nosniff",
+            **(more or {}),
         }
         super().__init__(headers=headers, media_type=kind)
         self._file = file

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query
-from fastapi.responses import Response
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import RedirectResponse, Response
 
+from api.auth import comes_by_cookie
 from api.files.archives import ArchiveAnswer, Excluded, archive
 from api.files.downloads import FileAnswer, open_file
 from api.files.listings import DEEPEST, DirectoryItem, listing
 from api.files.open_file import NotThere
 from api.files.packing import ArchiveFormat
+from api.files.shown import SANDBOX, VIEW, address, may_run
 from api.routes.jobs import OwnJob
 from api.schemas import Problem
 from api.services import Services, ServicesDep
@@ -18,11 +20,13 @@ from flows.errors import JobNotCompleted, JobNotFound
 from flows.jobs.job import Job
 
 router = APIRouter(prefix="/api/job", tags=["job"])
+shown = APIRouter(tags=["job"])
 
 T = TypeVar("T")
 _Answers = dict[int | str, dict[str, Any]]
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_NOT_KEPT = {"Cache-Control": "no-store"}  # the address is good for a while only
 _LONGEST_NAME = 60  # of a path in a message
 _REFUSALS: _Answers = {
     404: {"model": Problem, "description": "There is no such job or file, or it is somebody else's"},
@@ -63,9 +67,25 @@ async def _find(services: Services, job: Job, path: str, function: Callable[...,
 
 
 @router.get("/{jobid}/files/{path:path}", response_class=Response, responses=_FILE)
-async def retrieve_job_file(job: EndedJob, path: FilePath, services: ServicesDep) -> Response:
+async def retrieve_job_file(
+    job: EndedJob, path: FilePath, services: ServicesDep, request: Request
+) -> Response:
     """Return a file of a completed job."""
-    return FileAnswer(await _find(services, job, path, open_file), services)
+    opened = await _find(services, job, path, open_file)
+    file, _, kind = opened
+    if comes_by_cookie(request) and may_run(kind):
+        await services.on_disk(file.close)
+        return RedirectResponse(address(request, services.capabilities.make(job.id), path), 307, _NOT_KEPT)
+    return FileAnswer(opened, services)
+
+
+@shown.get(VIEW + "/{capability}/{path:path}", response_class=Response, include_in_schema=False)
+async def show_job_file(capability: str, path: FilePath, services: ServicesDep) -> Response:
+    """Return a file to a browser that was sent here."""
+    job = await services.store.get(services.capabilities.job_of(capability))
+    if job.deleted_on is not None or not job.state.is_final:
+        raise JobNotFound("The job of this file is not there any more.")
+    return FileAnswer(await _find(services, job, path, open_file), services, SANDBOX)
 
 
 @router.get("/{jobid}/directories", response_model=DirectoryItem, responses=_REFUSALS)

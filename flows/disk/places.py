@@ -55,6 +55,11 @@ class Place:
         return self.data_dir / "interactive"
 
     @property
+    def capability_key(self) -> Path:
+        """What the API makes addresses of files from that need no token."""
+        return self.data_dir / "capability_key"
+
+    @property
     def results(self) -> Path:
         """What the tasks of flow runs returned, to continue after a restart."""
         return self.data_dir / "results"

@@ -1,6 +1,9 @@
 """Files and directories that only their owner can read."""
 
 import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -20,3 +23,16 @@ def write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def kept(path: Path, make: Callable[[], str]) -> str:
+    """Return what the file says; where there is none, it is made, by the first of all that ask at once."""
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            write(draft, make())
+            with suppress(FileExistsError):
+                path.hardlink_to(draft)
+        finally:
+            draft.unlink(missing_ok=True)
+    return path.read_text(encoding="utf-8")
