@@ -63,6 +63,10 @@ def test_no_configuration_file(directory: Path) -> None:
         ("applications: {wc: {command_template: 'wc {%'}}", "command_template is not a template"),
         ("applications: {wc: {command_template: wc, input_schema: {type: x}}}", "is not a JSON schema"),
         (
+            "applications: {wc: {command_template: 'wc {{ x }}', input_schema: {type: object}}}",
+            "applications.wc has 'x' in its command_template, but not in its input_schema",
+        ),
+        (
             "applications: {wc: {command_template: wc, input_schema: {type: object, $ref: other.json}}}",
             "refers to 'other.json', which is not in it and is never fetched",
         ),

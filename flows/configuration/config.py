@@ -44,6 +44,19 @@ def _check_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return usable
 
 
+def _check_variables(template: str, schema: dict[str, Any]) -> None:
+    unknown = [
+        name
+        for name in sorted(command_templates.variables(template))
+        if not json_schemas.has_property(schema, name)
+    ]
+    if unknown:
+        raise ValueError(
+            f"has {' and '.join(map(repr, unknown))} in its command_template, but not in its input_schema: "
+            f"correct the spelling, or add it to the schema's properties"
+        )
+
+
 Days = Annotated[float, Field(gt=0, le=36_500)]
 CommandTemplate = Annotated[str, Field(min_length=1), AfterValidator(_check_template)]
 ObjectSchema = Annotated[dict[str, Any], AfterValidator(_check_schema)]
@@ -63,6 +76,12 @@ class Application(_Model):
     allowed_roles: frozenset[str] = frozenset()
     retention_days: Days | Literal["never"] | None = None
 
+    @model_validator(mode="after")
+    def _variables_are_in_the_schema(self) -> Self:
+        if self.input_schema is not None:
+            _check_variables(self.command_template, self.input_schema)
+        return self
+
 
 class InteractiveApplication(_Model):
     """A quick command that runs in the directory of a completed job."""
@@ -73,6 +92,11 @@ class InteractiveApplication(_Model):
     description: str | None = None
     timeout: float = Field(default=30.0, gt=0, le=MAX_INTERACTIVE_TIMEOUT)
     job_application: str | None = None
+
+    @model_validator(mode="after")
+    def _variables_are_in_the_schema(self) -> Self:
+        _check_variables(self.command_template, self.input_schema)
+        return self
 
 
 class Destination(_Model):

@@ -5,6 +5,7 @@ A reference in a schema can be a pointer, the name of a part (``$anchor``) or an
 """
 
 import math
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -60,6 +61,30 @@ def about_the_same(schema: Any, root: Schema) -> Iterator[Schema]:
     for keyword in ("allOf", "anyOf", "oneOf"):
         for part in schema.get(keyword, ()):
             yield from about_the_same(part, root)
+
+
+def has_property(schema: Schema, name: str) -> bool:
+    """Return whether a settled schema of an object says anything of a property of that name."""
+    for part in _about_the_same_object(schema, schema, set()):
+        if name in part.get("properties", {}) or name in part.get("required", ()):
+            return True
+        if any(re.search(pattern, name) for pattern in part.get("patternProperties", {})):
+            return True
+        if part.get("additionalProperties", False) is not False:
+            return True
+    return False
+
+
+def _about_the_same_object(schema: Any, root: Schema, seen: set[int]) -> Iterator[Schema]:
+    if not isinstance(schema, dict) or id(schema) in seen:
+        return
+    for part in about_the_same(schema, root):
+        if id(part) not in seen:
+            seen.add(id(part))
+            yield part
+            conditional = [part.get(keyword) for keyword in ("if", "then", "else")]
+            for other in (*conditional, *part.get("dependentSchemas", {}).values()):
+                yield from _about_the_same_object(other, root, seen)
 
 
 def _copied(value: Any, place: str) -> Any:

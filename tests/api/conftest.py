@@ -177,14 +177,16 @@ class Site:
     async def nothing_is_left(self) -> bool:
         return not self.uploads() and not await self.jobs() and not self.wakings.count
 
-    async def new_job(self, username: str = "alice") -> Job:
+    async def new_job(self, username: str = "alice", application: str = "wc") -> Job:
         return await self.store.create(
-            application="wc", submitter=username, roles=[], command="wc", token=uuid.uuid4()
+            application=application, submitter=username, roles=[], command="wc", token=uuid.uuid4()
         )
 
-    async def ended_job(self, files: dict[str, bytes], username: str = "alice") -> Job:
+    async def ended_job(
+        self, files: dict[str, bytes], username: str = "alice", application: str = "wc"
+    ) -> Job:
         """Return a job that is ok and has these files."""
-        job = await self.new_job(username)
+        job = await self.new_job(username, application)
         for state in (State.QUEUED, State.RUNNING, State.STAGING_OUT):
             await self.store.advance(job.id, state)
         await self.store.complete(job.id)

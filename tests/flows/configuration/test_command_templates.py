@@ -27,9 +27,86 @@ def test_conditions_see_plain_values() -> None:
     assert command_templates.render("run{% if fast %} --fast{% endif %}", {"fast": False}) == "run"
 
 
-def test_a_missing_value_is_the_visitors_mistake() -> None:
+@pytest.mark.parametrize(
+    ("template", "command"),
+    [
+        ("run{% if x %} --x {{ x }}{% endif %}", "run"),
+        ("run{% if x is defined %} --x {{ x }}{% endif %}", "run"),
+        ("run{% if not x %} --no-x{% endif %}", "run --no-x"),
+        ("run {{ x }}.", "run ."),
+        ("run {{ x|q }}", "run ''"),
+        ("run {{ x|default('a b') }}", "run a b"),
+        ("run {{ x|default('a b')|q }}", "run 'a b'"),
+        ("run {{ x|default }}.", "run ."),
+        ("run {{ '--x' if x }}", "run "),
+        ("run {{ x ~ '.txt' }}", "run .txt"),
+        ("run{% for each in x %} {{ each }}{% endfor %}", "run"),
+        ("run {{ x == 'a' }}", "run false"),
+    ],
+)
+def test_what_was_not_sent_is_false_and_nothing(template: str, command: str) -> None:
+    assert command_templates.render(template, {}) == command
+
+
+@pytest.mark.parametrize("template", ["{{ x.y }}", "{{ x + 1 }}", "{{ x > 1 }}", "{{ x() }}"])
+def test_nothing_can_be_made_of_what_was_not_sent(template: str) -> None:
     with pytest.raises(InvalidUpload, match="'x' is undefined"):
-        command_templates.render("echo {{ x }}", {})
+        command_templates.render(template, {})
+
+
+def test_lines_of_blocks_alone_are_no_lines_of_the_command() -> None:
+    template = "run \\\n{% if fast %}\n  --fast \\\n  {% endif %}\n  {# or not #}\nend\n"
+    assert command_templates.render(template, {"fast": True}) == "run \\\n  --fast \\\nend"
+    assert command_templates.render(template, {}) == "run \\\nend"
+
+
+XS = ["a b", "c", "'"]
+
+
+@pytest.mark.parametrize(
+    ("template", "command"),
+    [
+        ("{{ xs|map('q')|join(' ') }}", """'a b' c ''"'"''"""),
+        ("{{ xs|join(' ') }}", """'a b' c ''"'"''"""),
+        ("{{ xs|q }}", """'a b' c ''"'"''"""),
+        ("{{ xs }}", """'["a b", "c", "'"'"'"]'"""),
+        ("{{ xs|join(',') }}", """'a b',c,''"'"''"""),
+        ("{{ xs|map('q')|list|first }}", "'a b'"),
+        ("{{ xs[:0]|q }}.", "."),
+        ("{{ xs|map('upper')|q }}", """'A B' C ''"'"''"""),
+        ("{{ (x|q) ~ '.txt' }}", "'a b'.txt"),
+        ("{{ x ~ '.txt' }}", "'a b'.txt"),
+        ("{{ (x ~ '.txt')|q }}", "'a b.txt'"),
+        ("{{ x|q|replace(' ', '_') }}", "a_b"),
+        ("{{ (xs|join(' '))|replace(' ', ',') }}", """a,b,c,''"'"''"""),
+        ("{{ x|q|upper }} {{ x|q|trim }} {{ x|q|length }}", "'A B' 'a b' 3"),
+        ("{{ '--x %s'|format(x) }}", "--x 'a b'"),
+        ("{{ '--n %05.2f%%' % 2 }}", "--n 02.00%"),
+        ("{{ '-a -b' if x else '' }}", "-a -b"),
+        ("{% set flags = {'a b': '-a -b'} %}run {{ flags[x] }}", "run -a -b"),
+        ("{% set name %}--x {{ x }}{% endset %}run {{ name }}", "run --x 'a b'"),
+        ("{{ x|safe }} {{ x|e }}", "'a b' 'a b'"),
+        ("{{ n|q }} {{ n ~ 1 }} {{ none|q }}", "2.5 2.51 ''"),
+        ("\"{{ x }}\" '{{ x }}'", "\"\"'a b'\"\" '''a b'''"),
+    ],
+)
+def test_quotes_are_put_once(template: str, command: str) -> None:
+    assert command_templates.render(template, {"x": "a b", "xs": XS, "n": 2.5}) == command
+
+
+@pytest.mark.parametrize(
+    ("template", "names"),
+    [
+        ("{{ a }} {% if b %}{% endif %}", "ab"),
+        ("{% set a = 1 %}{{ a }}", ""),
+        ("{% if b %}{% set a = 1 %}{% endif %}{{ a }}", "b"),
+        ("{% for a in b %}{{ a }} {{ loop.index }}{% endfor %}", "b"),
+        ("{% macro a(c) %}{{ c }}{% endmacro %}{{ a(b) }} {{ range(3)|join }}", "b"),
+        ("{{ b.a }}", "b"),
+    ],
+)
+def test_variables(template: str, names: str) -> None:
+    assert command_templates.variables(template) == set(names)
 
 
 @pytest.mark.parametrize(

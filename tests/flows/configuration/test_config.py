@@ -88,6 +88,16 @@ def test_the_example_shows_the_default_limits(checkout: Path) -> None:
             "applications.wc.input_schema refers to '#/no', which is not there: correct it",
         ),
         (
+            "applications: {wc: {command_template: 'wc {{ n }} {{ nme }} {{ x }}',"
+            " input_schema: {type: object, properties: {n: {}, name: {}}}}}",
+            "applications.wc has 'nme' and 'x' in its command_template, but not in its input_schema: correct",
+        ),
+        (
+            MINIMAL + "interactive_applications: {i: {command_template: '{% if m %}{% endif %}',"
+            " input_schema: {type: object}}}",
+            "interactive_applications.i has 'm' in its command_template",
+        ),
+        (
             MINIMAL + "interactive_applications: {i: {command_template: ls, input_schema:"
             " {type: object, properties: {a: {$ref: http://localhost/x.json}}}}}",
             "interactive_applications.i.input_schema refers in properties.a to 'http://localhost/x.json'",

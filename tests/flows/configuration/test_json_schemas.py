@@ -11,7 +11,7 @@ import pytest
 import yaml
 from referencing import Registry
 
-from flows.configuration.json_schemas import about_the_same, pointed, settled
+from flows.configuration.json_schemas import about_the_same, has_property, pointed, settled
 
 
 @pytest.mark.parametrize(
@@ -156,3 +156,25 @@ def test_what_is_said_of_the_same_value() -> None:
     assert [part.get("title") for part in about_the_same(schema, schema)] == [None, "a", "b"]
     assert pointed(schema, "#") is schema
     assert pointed(schema, "#/$defs/a/anyOf/0") == {"title": "b"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "has"),
+    [
+        ({"properties": {"a": {}}}, True),
+        ({"properties": {"b": {}}}, False),
+        ({"required": ["a"]}, True),
+        ({"allOf": [{"properties": {"a": True}}]}, True),
+        ({"oneOf": [{}, {"$ref": "#/$defs/it"}], "$defs": {"it": {"properties": {"a": {}}}}}, True),
+        ({"$defs": {"it": {"properties": {"a": {}}}}}, False),
+        ({"if": {}, "then": {"properties": {"a": {}}}}, True),
+        ({"dependentSchemas": {"b": {"properties": {"a": {}}}}}, True),
+        ({"patternProperties": {"^[a-c]$": {}}}, True),
+        ({"patternProperties": {"^[b-c]$": {}}}, False),
+        ({"additionalProperties": {"type": "string"}}, True),
+        ({"additionalProperties": False}, False),
+        ({"properties": {"b": {"properties": {"a": {}}}}}, False),
+    ],
+)
+def test_properties(schema: Any, has: bool) -> None:
+    assert has_property(settled(schema), "a") is has
