@@ -38,6 +38,11 @@ class Status:
     failure: JobFailure | None = None
     reason: str | None = None
 
+    @property
+    def is_last(self) -> bool:
+        """Whether no other status follows."""
+        return self.state in {"ended", "lost"}
+
 
 class Scheduler(Protocol):
     """Runs commands, each exactly once.

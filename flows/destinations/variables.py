@@ -2,6 +2,9 @@
 
 import math
 import time
+from collections.abc import Mapping
+
+from flows.errors import Unavailable
 
 MAX_AGE = 60.0
 """Seconds for which the variables of a block are used before the block is read again."""
@@ -12,14 +15,28 @@ class BlockVariables:
 
     def __init__(self, block: str | None) -> None:
         self._block = block
-        self._variables: dict[str, str] = {}
+        self._variables: Mapping[str, str] = {}
         self._read_at = -math.inf
 
-    async def variables(self) -> dict[str, str]:
-        """Return them as they are now, or were less than a minute ago."""
-        if self._block is not None and time.monotonic() - self._read_at > MAX_AGE:
-            from blocks import CommandEnvironment  # imports Prefect, which few commands need
+    async def variables(self) -> Mapping[str, str]:
+        """Return them as they are now, or were less than a minute ago.
 
-            self._variables = await CommandEnvironment.read(self._block)
+        Raises Unavailable when they cannot be read.
+        """
+        if self._block is not None and time.monotonic() - self._read_at > MAX_AGE:
+            self._variables = await _read(self._block)
             self._read_at = time.monotonic()
         return self._variables
+
+
+async def _read(block: str) -> Mapping[str, str]:
+    from blocks import CommandEnvironment  # imports Prefect, which few commands need
+
+    try:
+        return await CommandEnvironment.read(block)
+    except ValueError as error:
+        raise Unavailable(
+            f"The block {block} with the commands' variables cannot be used; tell the operator."
+        ) from error
+    except Exception as error:  # whatever Prefect's client raises while its server is away
+        raise Unavailable(f"The block {block} with the commands' variables cannot be read now.") from error

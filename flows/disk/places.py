@@ -6,7 +6,7 @@ from pathlib import Path
 UUID_PATTERN = "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 """What tokens and ids of flow runs look like in names; one group."""
 
-OUTPUTS = ("stdout.txt", "stderr.txt", "returncode")
+STDOUT, STDERR, RETURNCODE = OUTPUTS = ("stdout.txt", "stderr.txt", "returncode")
 """What a job writes itself; a member of that name in an upload gives way."""
 
 

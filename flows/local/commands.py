@@ -1,68 +1,31 @@
 """Commands on this machine that outlive the process that started them.
 
-Each has a directory, named by its token, that also is the proof of what became of it::
-
-    submission.json   what is to run
-    command           the shell script of it
-    boot              names the machine's boot in which the wrapper was started, as a symbolic link
-    started/          made by the command's wrapper: only the first wrapper of a token gets further
-    process           "<pid> <start time>" of the wrapper, in clock ticks since boot (proc(5), stat field 22)
-    returncode        of the command, once it has ended
-    failure           why it was ended by us, if it was
-    room/             keeps place on the disk for the last three, which are made of files in it
-
-The wrapper leads a session of its own. Linux only: ends are learned from pidfds, without polling. A power cut
-leaves the first as a whole, and ``boot`` where the command can have begun; all else may be missing or empty.
+Each leads a session of its own, with a wrapper (``flows.local.wrapper``) at its head; what becomes of it is
+on the disk (``flows.local.kept``). Linux only: ends are learned from pidfds, without polling.
 """
 
 import asyncio
-import json
 import logging
-import os
-import shutil
 import subprocess
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.destinations.scheduler import Submission
 from flows.disk.durability import fsync
-from flows.errors import CommandFailed, DestinationFailed, InternalError, JobFailure
-from flows.local.environment import clean_environment
-from flows.local.processes import boot_id, end_session, exit_of, is_alive, is_shortage
+from flows.errors import CommandFailed, InternalError, JobFailure
+from flows.local import kept, wrapper
+from flows.local.environment import MARK
+from flows.local.kept import Kept
+from flows.local.processes import end_session, exit_of, is_alive, is_any_alive, is_shortage
+from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
 
-SHELL = "/bin/sh"
-MARK = "BARTENDER_COMMAND"
-"""Variable that tells a command's processes wherever they went; its value is the token."""
+LOST = CommandFailed("The command was lost; submit it again.")
 
-# $1 is the command's directory here, $2 the job's. The last line ends whatever the command left running. When
-# it is us who end the command, the rest of the session has its grace first, and the wrapper waits for us.
-_WRAPPER = """
-mkdir "$1/started" 2>/dev/null || { [ -d "$1/started" ] && exit 0; exit 75; }
-read -r stat </proc/$$/stat
-set -- "$1" "$2" $stat
-printf '%s %s ' $$ ${24} 1<>"$1/room/process" && mv "$1/room/process" "$1/process" || exit 75
-[ ! -e "$1/failure" ] || exit 0
-trap : TERM
-if cd "$2"; then
-    "$0" "$1/command" >stdout.txt 2>stderr.txt </dev/null
-    code=$?
-    echo -n $code >returncode
-else
-    code=127
-fi
-[ ! -e "$1/failure" ] || exec sleep 60
-printf '%s ' $code 1<>"$1/room/returncode" && mv "$1/room/returncode" "$1/returncode"
-kill -9 0
-"""
-
-_ROOM = {"process": 64, "returncode": 64, "failure": 1024}  # bytes
-
-_NOT_STARTED = 75  # EX_TEMPFAIL of sysexits.h
+_LOOK_INTERVAL = 0.05
+_LOOKS = 40  # for what a wrapper does right after it has made `started`
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +39,8 @@ class End:
 class LocalCommands:
     """The commands of one destination that this worker has.
 
-    Those of other workers of this machine, in the directories beside, can be followed and ended too.
+    Those of other workers of this machine, in the directories beside, can be followed and ended too. What is
+    no coroutine waits for the disk.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -84,43 +48,42 @@ class LocalCommands:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._not_noted: dict[str, JobFailure] = {}
 
-    def add(self, submission: Submission) -> None:
+    def add(self, submission: Submission) -> Kept:
         """Write the command down, durably; a token that is there is left as it is, if it can be run."""
         token = submission.token
-        if not (self.exists(token) and self.can_run(token)):
+        found = self.read(token)
+        if found is None or not found.can_run:
             self.forget(token)
-            self._write_down(submission)
+            kept.write_down(self._directory / token, submission)
         fsync(self._at(token).parent)
+        if (found := self.read(token)) is None:
+            raise FileNotFoundError(f"{self._at(token)} was removed by somebody else")
+        return found
 
-    def _write_down(self, submission: Submission) -> None:
-        draft = self._directory / f".{submission.token}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        (draft / "room").mkdir()
-        for name, size in _ROOM.items():
-            (draft / "room" / name).write_text(" " * size)
-        (draft / "command").write_text(submission.command + "\n", encoding="utf-8")
-        content = asdict(submission) | {"directory": str(submission.directory)}
-        (draft / "submission.json").write_text(json.dumps(content), encoding="utf-8")
-        fsync(draft / "submission.json")  # the rest can be made of it again
-        fsync(draft)
-        draft.rename(self._directory / submission.token)
+    def read(self, token: str) -> Kept | None:
+        """Return what is kept of the command; None of one that was not added, or is forgotten."""
+        return kept.read(self._at(token))
 
     def tokens(self) -> list[str]:
         """Return the names of all that were added and not forgotten, whatever is in them."""
         if not self._directory.is_dir():
             return []
-        # What begins with a dot is a draft, or half removed.
-        return [path.name for path in self._directory.iterdir() if not path.name.startswith(".")]
+        return [path.name for path in self._directory.iterdir() if kept.is_command(path.name)]
 
     def waiting(self) -> list[str]:
         """Return the tokens of those that have not started."""
-        return [token for token in self.tokens() if not self.has_started(token)]
+        found = {token: self.read(token) for token in self.tokens()}
+        return [token for token, one in found.items() if one is not None and not one.has_started]
 
-    def submissions(self) -> list[Submission]:
+    def submitted(self) -> list[tuple[Submission, Kept]]:
         """Return all that were added and not forgotten, by job; those that cannot be read are left out."""
-        found = [submission for token in self.tokens() if (submission := self._read(token)) is not None]
-        return sorted(found, key=lambda submission: submission.job_id)
+        found = []
+        for token in self.tokens():
+            if (one := self.read(token)) is not None and one.submission is not None:
+                found.append((one.submission, one))
+            elif one is not None:
+                logger.error("%s", one.damage)
+        return sorted(found, key=lambda pair: pair[0].job_id)
 
     def _at(self, token: str) -> Path:
         own = self._directory / token
@@ -129,76 +92,23 @@ class LocalCommands:
         others = self._directory.parents[1].glob(f"*/{self._directory.name}/{token}")
         return next(others, own)
 
-    def _read(self, token: str) -> Submission | None:
-        directory = self._at(token)
-        try:
-            content = json.loads((directory / "submission.json").read_bytes())
-            return Submission(**content | {"directory": Path(content["directory"])})
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            if isinstance(error, OSError) and is_shortage(error):
-                raise
-            logger.exception("%s holds no submission that can be read", directory)
-            return None
-
-    def exists(self, token: str) -> bool:
-        """Whether the command was added and not forgotten."""
-        return self._at(token).is_dir()
-
-    def has_started(self, token: str) -> bool:
-        """Whether a wrapper has taken the command, or may have before a power cut; no other ever will."""
-        return (self._at(token) / "started").is_dir() or self._was_restarted(token)
-
-    def can_run(self, token: str) -> bool:
-        """Whether the command has started, or could: what was written down of it can be read."""
-        return self.has_started(token) or self._read(token) is not None
-
-    def _was_restarted(self, token: str) -> bool:
-        """Whether the machine was, since the command was given to a wrapper."""
-        try:
-            return str((self._at(token) / "boot").readlink()) != boot_id()
-        except FileNotFoundError:  # not given to one yet, or by an earlier version
-            return False
-
-    def started_at(self, token: str) -> float:
-        """Return when the command started, in seconds since the epoch."""
-        try:
-            return (self._at(token) / "started").stat().st_mtime
-        except FileNotFoundError:  # its wrapper is about to make it
-            return time.time()
-
     async def launch(self, token: str, environment: Mapping[str, str]) -> bool:
-        """Start the command unless it was started before; False when what was written down cannot be read.
+        """Start the command unless it was started or forgotten before.
 
-        OSError when the machine cannot just now.
+        False when what was written down cannot be read. OSError when the machine cannot just now.
         """
-        if (submission := self._read(token)) is None:
-            return False
-        self._children[token] = await asyncio.to_thread(self._spawn, submission, environment)
-        return True
+        # To the end: a child that was started by then has to be known.
+        return await to_the_end(lambda: self._launch(token, environment))
 
-    def _spawn(self, submission: Submission, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        directory = self._at(submission.token)
-        _restore(directory / "command", f"{submission.command}\n".encode())
-        with suppress(FileExistsError):
-            (directory / "boot").symlink_to(boot_id())
-        fsync(directory)
-        arguments: list[str | Path] = [
-            SHELL,
-            "-c",
-            _WRAPPER,
-            SHELL,
-            directory,
-            submission.directory,
-        ]
-        return subprocess.Popen(
-            arguments,
-            cwd="/",
-            env=clean_environment({**environment, MARK: submission.token}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    def _launch(self, token: str, environment: Mapping[str, str]) -> bool:
+        found = self.read(token)
+        if found is None or found.has_started:
+            return True
+        if not found.can_run:
+            logger.error("%s", found.damage)
+            return False
+        self._children[token] = wrapper.start(found, environment)
+        return True
 
     async def wait(self, token: str) -> End:
         """Wait for the end of a command that has started, by whichever process; nothing of it is left then.
@@ -210,84 +120,74 @@ class LocalCommands:
             await exit_of(child.pid, None)
             status = child.wait()  # returns at once: the process has ended
             del self._children[token]
-            if status == _NOT_STARTED:
+            if status == wrapper.NOT_STARTED:
                 return End(None, InternalError("The command could not be started; submit it again later."))
             # A second wrapper gives way to the first one, which then is what to wait for.
-        if (process := await self._process(token)) is not None and self._returncode(token) is None:
-            await exit_of(*process)
-        end = End(self._returncode(token), self._failure(token))
-        if end.failure is not None and not self._was_restarted(token):
+        found = await self._started(token)
+        # A busy machine may let its wrapper wait before that has written down what it is.
+        while _is_unclear(found) and await asyncio.to_thread(is_any_alive, self._mark(token)):
+            found = await self._started(token)
+        if found is not None and found.process is not None and found.returncode is None:
+            await exit_of(*found.process)
+            found = await asyncio.to_thread(self.read, token)
+        end = self._end_of(token, found)
+        if end.failure is not None and not (found is not None and found.was_restarted):
             # Its wrapper was killed, or whoever ended it was interrupted: the rest of it may go on.
             await end_session(None, self._mark(token))
         return end
+
+    def _end_of(self, token: str, found: Kept | None) -> End:
+        if found is None:
+            return End(None, self._not_noted.get(token) or LOST)
+        failure = found.ending or self._not_noted.get(token)
+        if failure is None and found.returncode is None:
+            failure = found.failure
+        return End(found.returncode, failure)
 
     @staticmethod
     def _mark(token: str) -> str:
         return f"{MARK}={token}"
 
-    async def _process(self, token: str) -> tuple[int, int] | None:
-        if self._was_restarted(token):
-            return None
-        # The wrapper writes it right after it has made `started`; it was killed if it does not.
-        for _ in range(40):
-            try:
-                pid, start_time = (self._at(token) / "process").read_text().split()
-            except (FileNotFoundError, ValueError):
-                await asyncio.sleep(0.05)
-            else:
-                return int(pid), int(start_time)
-        return None
-
-    def _returncode(self, token: str) -> int | None:
-        try:
-            return int((self._at(token) / "returncode").read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-
-    def _failure(self, token: str) -> JobFailure | None:
-        if (noted := self.ending(token) or self._not_noted.get(token)) is not None:
-            return noted
-        if self._returncode(token) is not None:
-            return None
-        if self._was_restarted(token):
-            return DestinationFailed("The machine was restarted before the end of the command was certain.")
-        if (self._at(token) / "failure").exists():  # empty, by an earlier version
-            return InternalError("The command was ended, and the disk had no room for the reason.")
-        return CommandFailed("The command was killed before it could end by itself.")
-
-    def ending(self, token: str) -> JobFailure | None:
-        """Return why somebody began to end the command, who may have been interrupted in it."""
-        try:
-            text = (self._at(token) / "failure").read_text(encoding="utf-8", errors="replace").rstrip()
-        except FileNotFoundError:
-            return None
-        kind, _, reason = text.partition("\n")
-        return JobFailure.of_kind(kind, reason) if kind else None
+    async def _started(self, token: str) -> Kept | None:
+        """Return what is kept once its wrapper has written its process down, or should have."""
+        found = await asyncio.to_thread(self.read, token)
+        for _ in range(_LOOKS):
+            if not _is_unclear(found):
+                break
+            await asyncio.sleep(_LOOK_INTERVAL)
+            found = await asyncio.to_thread(self.read, token)
+        return found
 
     async def end(self, token: str, failure: JobFailure) -> None:
         """End the command and all that it started; one that has not started never will.
 
         OSError when the machine cannot just now. What was begun by then is done; do it again.
         """
-        directory = self._at(token)
-        if not directory.is_dir() or self._returncode(token) is not None:
+        if not await to_the_end(lambda: self._keep_from_starting(token, failure)):
             return
-        self._note(token, failure)
-        try:
-            (directory / "started").mkdir()
-        except FileExistsError:
-            process = await self._process(token)
-            # The session of a wrapper that is gone may be somebody else's by now.
-            leader = process if process is not None and is_alive(*process) else None
-            await end_session(leader, self._mark(token))
-        else:
-            _write(directory, "process", "0 0")
+        found = await self._started(token)
+        process = None if found is None else found.process
+        # The session of a wrapper that is gone may be somebody else's by now.
+        leader = process if process is not None and is_alive(*process) else None
+        await end_session(leader, self._mark(token))
 
-    def _note(self, token: str, failure: JobFailure) -> None:
-        if self.ending(token) is not None:
-            return  # by whoever was first
+    def _keep_from_starting(self, token: str, failure: JobFailure) -> bool:
+        """Return whether the command has started and not ended."""
+        found = self.read(token)
+        if found is None or found.returncode is not None:
+            return False
+        if found.ending is None:  # else by whoever was first
+            self._note(found, token, failure)
         try:
-            _write(self._at(token), "failure", f"{failure.kind}\n{failure}")
+            (found.directory / "started").mkdir()
+        except FileExistsError:
+            return True
+        kept.write_no_process(found.directory)
+        return False
+
+    def _note(self, found: Kept, token: str, failure: JobFailure) -> None:
+        try:
+            kept.write_failure(found.directory, failure)
         except OSError as error:
             if is_shortage(error):
                 raise
@@ -296,30 +196,13 @@ class LocalCommands:
             self._not_noted[token] = failure
 
     def forget(self, token: str) -> None:
-        """Remove the command's directory."""
+        """Remove what is kept of the command."""
         self._not_noted.pop(token, None)
-        directory = self._at(token)
-        removed = directory.with_name(f".{token}")
-        with suppress(FileNotFoundError):
-            directory.rename(removed)
-        shutil.rmtree(removed, ignore_errors=True)
+        kept.remove(self._at(token))
 
 
-def _restore(file: Path, content: bytes) -> None:
-    """Write the file again if a power cut has damaged it."""
-    if not file.exists() or file.read_bytes() != content:
-        draft = file.with_name(f"{file.name}.new")
-        draft.write_bytes(content)
-        draft.rename(file)  # who reads the old one goes on with it
-
-
-def _write(directory: Path, name: str, text: str) -> None:
-    """Write a file into the room that was kept for it, if any was; it is there as a whole or not at all."""
-    size = _ROOM[name]
-    content = text.encode()[:size].decode(errors="ignore").encode().ljust(size)
-    room = directory / "room" / name
-    room.parent.mkdir(exist_ok=True)
-    # Not truncated: that would give the room away.
-    with os.fdopen(os.open(room, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as file:
-        file.write(content)
-    room.rename(directory / name)
+def _is_unclear(found: Kept | None) -> bool:
+    """Whether the command may have a process that is not written down."""
+    if found is None or found.was_restarted:
+        return False
+    return found.process is None and found.returncode is None

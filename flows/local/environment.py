@@ -1,7 +1,11 @@
-"""What commands may know of the server's environment, which holds its secrets."""
+"""What commands are run by and may know of the server's environment, which holds its secrets."""
 
 import os
 from collections.abc import Mapping
+
+SHELL = "/bin/sh"
+MARK = "BARTENDER_COMMAND"
+"""Variable that tells a command's processes wherever they went; its value is the token."""
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "SHELL", "TMPDIR", "TZ", "USER")
 

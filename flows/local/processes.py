@@ -107,13 +107,29 @@ def _signal(leader: Leader | None, mark: str, number: signal.Signals, told: set[
     """Send the signal to all members that were not told; return all that there are."""
     session = None if leader is None or _is_reused(*leader) else leader[0]
     members = set()
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):  # noqa: PTH208 - many, quickly
+    for pid in _all():
         with _unless_gone(), _held(pid) as descriptor:
             if (pid != session or number == signal.SIGKILL) and _is_member(pid, session, mark):
                 members.add(pid)
                 if pid not in told:
                     signal.pidfd_send_signal(descriptor, number)
     return members
+
+
+def is_any_alive(mark: str) -> bool:
+    """Whether any process has ``mark``, NAME=value, in its environment.
+
+    OSError when this machine is short of what is needed to look.
+    """
+    for pid in _all():
+        with _unless_gone():
+            if _is_member(pid, None, mark):
+                return True
+    return False
+
+
+def _all() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 - many, quickly
 
 
 def _is_reused(pid: int, start_time: int | None) -> bool:

@@ -16,8 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from flows.errors import InvalidUpload, Unavailable
-from flows.local.commands import MARK, SHELL
-from flows.local.environment import clean_environment
+from flows.local.environment import MARK, SHELL, clean_environment
 from flows.local.processes import end_session, exit_of
 from flows.waiting.threads import to_the_end
 

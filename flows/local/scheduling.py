@@ -13,21 +13,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.destinations.scheduler import Status, Submission
 from flows.destinations.variables import BlockVariables
 from flows.errors import (
-    CommandFailed,
     InternalError,
     JobCancelled,
     JobFailure,
     TimeLimitExceeded,
+    Unavailable,
     unavailable_for_now,
 )
-from flows.local.commands import End, LocalCommands
+from flows.local.commands import LOST, End, LocalCommands
+from flows.local.kept import Kept
 from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LOST = Status(state="ended", failure=CommandFailed("The command was lost; submit it again."))
+_LOST = Status(state="ended", failure=LOST)
+_OUR_MISTAKE = InternalError(
+    "The command failed by a mistake in the service; the operator's log has the cause."
+)
 
 
 class LocalConfig(BaseModel):
@@ -39,10 +43,28 @@ class LocalConfig(BaseModel):
 
 
 class _Command:
+    """A command as those see it who watch it."""
+
     def __init__(self) -> None:
-        self.started = asyncio.Event()
-        self.ended: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
         self.runner: asyncio.Task[None] | None = None
+        self._status = Status(state="queued")
+        self._changed = asyncio.Event()
+
+    def tell(self, status: Status) -> None:
+        """Let it be so from now on; an end stays as it is."""
+        if not self._status.is_last and status != self._status:
+            self._status = status
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def statuses(self) -> AsyncIterator[Status]:
+        """Yield the status now, then each other one, until the last."""
+        while True:
+            status, changed = self._status, self._changed
+            yield status
+            if status.is_last:
+                return
+            await changed.wait()
 
 
 class LocalScheduler:
@@ -66,39 +88,37 @@ class LocalScheduler:
         self._known: dict[str, _Command] = {}
         self._queue: deque[str] = deque()
         self._busy = 0
+        self._recovery = asyncio.Lock()
         self._recovered = False
         self._closed = False
 
     async def submit(self, submission: Submission) -> str:
-        self._recover()
+        await self._recover()
         if submission.token not in self._known:
             with unavailable_for_now("The command cannot be written down"):
-                await to_the_end(lambda: self._commands.add(submission))
-            self._admit(submission.token)
+                found = await to_the_end(lambda: self._commands.add(submission))
+            self._admit(submission.token, found)
         return submission.token
 
     async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
-        self._recover()
-        if scheduler_id not in self._known and self._commands.exists(scheduler_id):
-            with unavailable_for_now("The command cannot be read"):
-                can_run = self._commands.can_run(scheduler_id)
-            if not can_run:
-                yield Status(state="lost")
-                return
-            self._admit(scheduler_id)  # another worker's, perhaps
+        await self._recover()
         command = self._known.get(scheduler_id)
         if command is None:
-            yield _LOST
-            return
-        if not command.started.is_set():
-            yield Status(state="queued")
-            await command.started.wait()
-        if not command.ended.done():
-            yield Status(state="running")
-        yield await asyncio.shield(command.ended)
+            with unavailable_for_now("The command cannot be read"):
+                found = await asyncio.to_thread(self._commands.read, scheduler_id)
+            if found is None:
+                yield _LOST
+                return
+            if not found.can_run:
+                logger.error("%s", found.damage)
+                yield Status(state="lost")
+                return
+            command = self._admit(scheduler_id, found)  # another worker's, perhaps
+        async for status in command.statuses():
+            yield status
 
     async def cancel(self, scheduler_id: str) -> None:
-        self._recover()
+        await self._recover()
         with unavailable_for_now("The command cannot be ended now"):
             await self._end(scheduler_id, JobCancelled("The job was cancelled."))
 
@@ -109,9 +129,8 @@ class LocalScheduler:
         if command is not None and command.runner is not None:
             command.runner.cancel()
             await asyncio.gather(command.runner, return_exceptions=True)
-        if command is not None and not command.ended.done():
-            command.started.set()  # somebody may still watch it
-            command.ended.set_result(_LOST)
+        if command is not None:
+            command.tell(_LOST)  # somebody may still watch it
         await asyncio.to_thread(self._commands.forget, scheduler_id)
 
     async def check(self) -> None:
@@ -131,72 +150,75 @@ class LocalScheduler:
     async def may_start(self) -> None:
         """Return when another command may start; a hook for schedulers that heed more than slots."""
 
-    def _recover(self) -> None:
+    async def _recover(self) -> None:
         """Take over what an earlier process left: what runs keeps its slot, what waits keeps its turn."""
-        if self._recovered:
-            return
-        with unavailable_for_now("The commands of before cannot be read"):
-            submissions = self._commands.submissions()
-        for submission in submissions:
-            self._admit(submission.token)
-        self._recovered = True
+        async with self._recovery:
+            if self._recovered:
+                return
+            with unavailable_for_now("The commands of before cannot be read"):
+                found = await asyncio.to_thread(self._commands.submitted)
+            for submission, one in found:
+                self._admit(submission.token, one)
+            self._recovered = True
 
-    def _admit(self, token: str) -> None:
-        if token in self._known:
-            return
-        self._known[token] = _Command()
-        if self._commands.has_started(token):
-            self._run(token)
-        else:
-            self._queue.append(token)
-            self._fill()
+    def _admit(self, token: str, found: Kept) -> _Command:
+        command = self._known.get(token)
+        if command is None:
+            command = self._known[token] = _Command()
+            if found.has_started:
+                self._run(token, command, has_started=True)
+            else:
+                self._queue.append(token)
+                self._fill()
+        return command
 
     def _fill(self) -> None:
         while self._queue and self._busy < self._slots:
-            self._run(self._queue.popleft())
+            token = self._queue.popleft()
+            self._run(token, self._known[token], has_started=False)
 
-    def _run(self, token: str) -> None:
+    def _run(self, token: str, command: _Command, *, has_started: bool) -> None:
         self._busy += 1
-        command = self._known[token]
-        command.runner = asyncio.create_task(self._look_after(token, command), name=f"command {token}")
-        command.runner.add_done_callback(lambda _: self._release(command))
+        work = self._look_after(token, command, has_started)
+        command.runner = asyncio.create_task(work, name=f"command {token}")
+        command.runner.add_done_callback(self._release)
 
-    def _release(self, command: _Command) -> None:
-        command.started.set()
+    def _release(self, _runner: "asyncio.Task[None]") -> None:
         self._busy -= 1
         if not self._closed:
             self._fill()
 
-    async def _look_after(self, token: str, command: _Command) -> None:
+    async def _look_after(self, token: str, command: _Command, has_started: bool) -> None:
         try:
-            if not self._commands.has_started(token) and not await self._launch(token):
+            if not has_started and not await self._launch(token, command):
                 self._known.pop(token, None)  # it is to be submitted again
-                command.ended.set_result(Status(state="lost"))
+                command.tell(Status(state="lost"))
                 return
-            command.started.set()
-            end = await self._wait(token)
-            if not command.ended.done():
-                command.ended.set_result(_ended(end))
+            command.tell(Status(state="running"))
+            command.tell(_ended(await self._wait(token)))
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except Exception:
             # A mistake of ours must not keep the slot, nor let the job wait for ever.
             logger.exception("Command %s cannot be looked after", token)
-            if not command.ended.done():
-                failure = InternalError(f"The command could not be run: {error}.")
-                command.ended.set_result(_ended(End(None, failure)))
+            command.tell(_ended(End(None, _OUR_MISTAKE)))
 
-    async def _launch(self, token: str) -> bool:
+    async def _launch(self, token: str, command: _Command) -> bool:
         """Return False when the command cannot be started, ever."""
         await self.may_start()
-        # Prefect may be away while a block is to be read.
-        return await _insist(f"start command {token}", lambda: self._start(token), Exception)
+        return await _insist(
+            f"start command {token}", lambda: self._try_to_launch(token, command), Unavailable
+        )
 
-    async def _start(self, token: str) -> bool:
-        # It may have been ended or forgotten while it waited.
-        if not self._commands.exists(token) or self._commands.has_started(token):
-            return True
-        return await self._commands.launch(token, await self._environment.variables())
+    async def _try_to_launch(self, token: str, command: _Command) -> bool:
+        """Raise Unavailable for what passes, and tell those who watch: anything else is a mistake of ours."""
+        try:
+            variables = await self._environment.variables()
+            with unavailable_for_now("The machine cannot start the command now"):
+                return await self._commands.launch(token, variables)
+        except Unavailable as error:
+            command.tell(Status(state="queued", reason=f"Waiting: {error}"))
+            raise
 
     async def _wait(self, token: str) -> End:
         ender = asyncio.create_task(self._end_when_due(token), name=f"end {token}")
@@ -211,11 +233,14 @@ class LocalScheduler:
 
     async def _end_for_time(self, token: str) -> None:
         """End the command when its time is over, or at once when somebody was interrupted in ending it."""
-        failure = self._commands.ending(token)
+        found = await asyncio.to_thread(self._commands.read, token)
+        if found is None:
+            return
+        failure = found.ending
         if failure is None:
             if (limit := self._time_limit) is None:
                 return
-            await asyncio.sleep(limit - (time.time() - self._commands.started_at(token)))
+            await asyncio.sleep(limit - (time.time() - found.started_at))
             failure = TimeLimitExceeded(f"The command ran longer than the {limit:g} s it is allowed.")
         await self._end(token, failure)
 
@@ -224,8 +249,7 @@ class LocalScheduler:
         command = self._known.get(token)
         if command is not None and token in self._queue:
             self._queue.remove(token)
-            command.started.set()
-            command.ended.set_result(_ended(End(None, failure)))
+            command.tell(_ended(End(None, failure)))
 
 
 def _ended(end: End) -> Status:

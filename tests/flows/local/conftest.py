@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.disk.places import Place
-from flows.local.commands import MARK
+from flows.local.environment import MARK
 from flows.local.processes import end_session
 
 

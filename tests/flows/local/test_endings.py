@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import resource
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,11 @@ from flows.destinations.scheduler import Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed, JobCancelled, TimeLimitExceeded, Unavailable
 from flows.local import processes
-from flows.local.commands import MARK, LocalCommands
+from flows.local.commands import LocalCommands
+from flows.local.environment import MARK
 from flows.local.processes import end_session
 from flows.local.scheduling import LocalScheduler
+from tests.flows.local.shortage import descriptors
 from tests.flows.submitting import CLEANS_UP, GOES_ON, WAITS, has_ended, statuses, submission
 from tests.waiting import LONG_ENOUGH, until
 
@@ -46,18 +47,6 @@ def _marked(mark: bytes) -> Iterator[int]:
         with suppress(OSError):
             if mark in environment.read_bytes().split(b"\0"):
                 yield int(environment.parent.name)
-
-
-@contextmanager
-def descriptors(left: int) -> Iterator[None]:
-    """Let this process open no more than that for a while."""
-    os.close(lowest := os.open("/", os.O_RDONLY))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def kill_wrapper(place: Place, job: Submission) -> None:
@@ -204,7 +193,7 @@ async def test_a_command_that_cannot_be_followed_now_is_not_given_up(
     second = make()
     with descriptors(0), pytest.raises(Unavailable):
         await statuses(second, scheduler_id)
-    await second.cancel("another")  # takes over what there is, and lets no task run
+    await second.submit(job)  # takes over what there is, and lets no task run
     with descriptors(0):
         watching = asyncio.create_task(statuses(second, scheduler_id))
         await until(lambda: f"Cannot follow command {job.token} now" in caplog.text)
@@ -235,7 +224,7 @@ async def test_a_time_limit_is_tried_until_it_works(
     await first.close()
     os.utime(place.commands / "here" / job.token / "started", (0, 0))
     second = make(time_limit=1000)
-    await second.cancel("another")  # takes over what there is, and lets no task run
+    await second.submit(job)  # takes over what there is, and lets no task run
     with descriptors(0):
         watching = asyncio.create_task(statuses(second, scheduler_id))
         await until(lambda: f"Cannot end command {job.token} now" in caplog.text)

@@ -157,7 +157,8 @@ async def test_what_has_to_be_on_the_disk_before_what(place: Place, monkeypatch:
         events.append((path.name, sorted(path.name for path in directory.glob("*"))))
         durability.fsync(path)
 
-    monkeypatch.setattr(commands, "fsync", fsync)
+    monkeypatch.setattr("flows.local.commands.fsync", fsync)
+    monkeypatch.setattr("flows.local.kept.fsync", fsync)
     commands.add(job)
     await commands.launch(job.token, {})
     await commands.wait(job.token)
@@ -174,7 +175,7 @@ async def test_a_slot_is_free_again_when_its_command_is_forgotten_at_once(
     make: Callable[[], LocalScheduler], place: Place
 ) -> None:
     scheduler, job, other = make(), added(place, LEDGER), submission(place, LEDGER)
-    await scheduler.cancel("another")  # takes over what there is, and lets no task run
+    await scheduler.submit(job)  # takes over what there is, and lets no task run
     await scheduler.forget(job.token)
     await scheduler.submit(other)
     assert (await statuses(scheduler, other.token))[-1].returncode == 0
