@@ -35,6 +35,7 @@ from flows.lifecycle.ending import leave_destination
 from flows.lifecycle.flow_run import tag_destination
 from flows.lifecycle.runtime import Runtime, current
 from flows.pickers import PickerContext
+from flows.waiting.patience import Delays
 from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ logger = logging.getLogger(__name__)
 RETRIES = 1_000_000
 RETRY_DELAYS = [1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0]
 """Seconds; the last one repeats. A part that is away does not fail jobs: they wait for it."""
+
+RESUBMISSION_DELAYS = Delays(1.0, longest=60.0)
+"""A destination may lose whatever it takes: its disk reads wrongly, say."""
 
 
 class Outcome(TypedDict):
@@ -199,14 +203,17 @@ async def poll(job_id: int, destination: str, scheduler_id: str) -> Outcome:
     """Follow the command until there is proof of its end."""
     runtime = current()
     job = await runtime.jobs.get(job_id)
-    while True:
-        outcome = await _watch(runtime, job_id, destination, job.scheduler_id or scheduler_id)
-        if outcome is not None:
-            return outcome
-        logger.warning("%s lost job %s before it began; submitting it again", destination, job_id)
+    pauses = iter(RESUBMISSION_DELAYS)
+    while (outcome := await _watch(runtime, job_id, destination, job.scheduler_id or scheduler_id)) is None:
+        delay = next(pauses)
+        text = f"{destination} lost the command before it began; it is submitted again in {delay:.1f} s."
+        logger.warning("Job %s: %s", job_id, text)
+        await runtime.jobs.explain(job_id, f"Waiting: {text}")
+        await asyncio.sleep(delay)
         scheduler_id = await _hand_over(runtime, job, destination)
         await runtime.jobs.resubmitted(job_id, scheduler_id)
         job = await runtime.jobs.get(job_id)
+    return outcome
 
 
 async def _watch(runtime: Runtime, job_id: int, destination: str, scheduler_id: str) -> Outcome | None:

@@ -1,6 +1,7 @@
 """The flow with parts that misbehave. The engine is not the point here: whole servers are in tests/e2e."""
 
 import asyncio
+import itertools
 import uuid
 import zipfile
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ from flows.errors import DestinationRefused, Unavailable
 from flows.jobs.job import Job
 from flows.jobs.owned import OwnedJobs
 from flows.jobs.users import User
+from flows.lifecycle import steps
 from flows.lifecycle.ending import end_of_job
 from flows.lifecycle.runtime import Destination, Runtime, open_runtime
 from flows.pickers import PickerContext, pick_first
@@ -29,7 +31,7 @@ from tests.waiting import LONG_ENOUGH
 
 @pytest.fixture(scope="module", autouse=True)
 def prefect_server() -> Iterator[None]:
-    with prefect_test_harness():
+    with prefect_test_harness(server_startup_timeout=int(LONG_ENOUGH)):
         yield
 
 
@@ -180,7 +182,10 @@ async def test_cancelled_between_unpacking_and_the_command(
     assert list(runtime.place.job_root.iterdir()) == []
 
 
-async def test_what_the_scheduler_lost_is_submitted_again(runtime: Runtime, scheduler: Scheduler) -> None:
+async def test_what_the_scheduler_lost_is_submitted_again(
+    runtime: Runtime, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "RESUBMISSION_DELAYS", itertools.repeat(0.0))
     scheduler.loses = 2
     job = await new_job(runtime)
     ended, state = await run(runtime, job)
@@ -188,6 +193,26 @@ async def test_what_the_scheduler_lost_is_submitted_again(runtime: Runtime, sche
     assert state.is_completed()
     assert scheduler.submitted == [str(job.token)] * 3
     assert scheduler.forgotten == [f"{job.token}-3"]
+
+
+async def test_what_is_lost_again_and_again_is_submitted_less_and_less_often(
+    runtime: Runtime, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = list(itertools.islice(steps.RESUBMISSION_DELAYS, 12))
+    assert 0 < growing[0] < growing[-1] <= 60
+    monkeypatch.setattr(steps, "RESUBMISSION_DELAYS", [0.0, 0.0, 3600.0])
+    scheduler.loses = 1000
+    job = await new_job(runtime)
+    running = asyncio.create_task(run(runtime, job))
+    try:
+        async with asyncio.timeout(LONG_ENOUGH):
+            said = "Waiting: local lost the command before it began; it is submitted again in 3600.0 s."
+            await says(runtime, job, said)
+        assert (await runtime.jobs.get(job.id)).state == "queued"
+        assert scheduler.submitted == [str(job.token)] * 3
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
 
 
 @pytest.mark.parametrize("where", ["submit_errors", "watch_errors"])
