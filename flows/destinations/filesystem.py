@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from flows.disk import names
+
 
 def guard(directory: Path, token: str) -> Path:
     """Return where a job's script notes, beside the job's directory at the destination, that it has begun.
 
     Schedulers that may run a script twice make it there; filesystems remove it with the job's files.
     """
-    return directory.with_name(f".{token}.started")
+    return directory.with_name(names.guard(token))
 
 
 class Filesystem(Protocol):

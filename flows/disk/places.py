@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-UUID_PATTERN = "([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
-"""What tokens and ids of flow runs look like in names; one group."""
+from flows.disk import names
 
 STDOUT, STDERR, RETURNCODE = OUTPUTS = ("stdout.txt", "stderr.txt", "returncode")
 """What a job writes itself; a member of that name in an upload gives way."""
@@ -23,14 +22,15 @@ class Place:
 
     def job_dir(self, job_id: int) -> Path:
         """Where a job's files are."""
-        return self.job_root / str(job_id)
+        return self.job_root / names.of_job(job_id)
 
     def hidden_dir(self, job_id: int, token: str) -> Path:
-        """Where a job's files are while they are unpacked, and while they are removed.
+        """Where a job's files are while they are unpacked, and while they are removed."""
+        return self.job_root / names.hidden(job_id, token)
 
-        The token proves whose they are, should they be left there.
-        """
-        return self.job_root / f".{job_id}.{token}"
+    def aside(self, job_id: int) -> Path:
+        """Where to put what is in a job's place and not ours to destroy: another at each call."""
+        return self.job_root / names.aside(job_id)
 
     @property
     def uploads(self) -> Path:
@@ -39,7 +39,7 @@ class Place:
 
     def upload(self, token: str) -> Path:
         """Where the archive that a visitor sent is kept until it is unpacked."""
-        return self.uploads / f"{token}.archive"
+        return self.uploads / names.upload(token)
 
     @property
     def commands(self) -> Path:

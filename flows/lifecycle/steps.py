@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import threading
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
@@ -112,7 +111,7 @@ def _is_to_be_unpacked(runtime: Runtime, job: Job) -> bool:
     if is_untouched or job.destination is not None:
         return False
     # Of another database's job of this id, perhaps: not ours to show or to destroy.
-    aside = job_dir.with_name(f".{job.id}.{uuid.uuid4().hex}")
+    aside = runtime.place.aside(job.id)
     logger.warning("%s was there already and is now %s", job_dir, aside)
     job_dir.rename(aside)
     return True

@@ -57,7 +57,7 @@ class Plain:
                 lambda name: self._send(sftp, job_dir, name, sent[name], draft), _of_kind(sent, FILE)
             )
             there, _ = await _listed(sftp, draft)
-            async with sftp.open(draft + b".inputs", "wb", encoding=None) as file:
+            async with sftp.open(_encoded(names.path(names.inputs_of_draft)), "wb", encoding=None) as file:
                 await _written(file, listing.write(there))
             return there
 
@@ -77,7 +77,8 @@ class Plain:
     async def publish(self, names: Names) -> None:
         draft, directory = _encoded(names.path(names.draft)), _encoded(names.path(names.directory))
         async with self._sftp() as sftp:
-            await sftp.posix_rename(draft + b".inputs", _encoded(names.path(names.inputs)))
+            inputs = _encoded(names.path(names.inputs_of_draft))
+            await sftp.posix_rename(inputs, _encoded(names.path(names.inputs)))
             try:
                 await sftp.posix_rename(draft, directory)
             except SFTPFailure:

@@ -42,13 +42,13 @@ mkdir {draft}
 say ready
 cd {draft}
 tar -xf -
-find . -mindepth 1 -printf '{format}' >../{draft}.inputs
-say "$(wc -c <../{draft}.inputs)"
-cat ../{draft}.inputs
+find . -mindepth 1 -printf '{format}' >../{inputs_of_draft}
+say "$(wc -c <../{inputs_of_draft})"
+cat ../{inputs_of_draft}
 """
 _PUBLISH = """
 cd -- {entry} || exit
-mv -f -- {draft}.inputs {inputs} || exit
+mv -f -- {inputs_of_draft} {inputs} || exit
 mv -T -- {draft} {directory} || [ -d {directory} ]
 """
 # Only "No such file" says that the job's directory is gone: the disk may just be away.
@@ -227,6 +227,7 @@ def _filled(script: str, names: Names) -> str:
         entry=quote(str(names.entry)),
         directory=quote(names.directory),
         inputs=quote(names.inputs),
+        inputs_of_draft=quote(names.inputs_of_draft),
         drafts=quote(names.drafts),
         draft=quote(names.draft),
         all=" ".join([*map(quote, parts), quote(names.drafts) + "*"]),

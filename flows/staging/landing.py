@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from flows.archives.contents import shown
+from flows.disk import names
 from flows.disk.places import OUTPUTS
 from flows.disk.trees import remove_tree
 from flows.errors import Unavailable
@@ -30,7 +31,7 @@ class Landing:
 
     def __init__(self, job_dir: Path, token: str) -> None:
         self._job_dir = job_dir
-        self._draft = job_dir.with_name(f".{token}.draft")
+        self._draft = job_dir.with_name(names.fetched(token))
         self._arrived: dict[str, Entry] = {}
 
     def has_outputs(self) -> bool:

@@ -1,17 +1,10 @@
 """What there is of a job on another machine, all of it beside each other in one directory."""
 
-import re
-import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from flows.destinations.filesystem import guard
-from flows.disk.places import UUID_PATTERN
-
-_OF_A_JOB = re.compile(
-    rf"{UUID_PATTERN}|\.{UUID_PATTERN}\.(?:inputs|started|draft\.[0-9a-f]{{8}}(?:\.inputs)?)"
-)
+from flows.disk import names
 
 
 @dataclass(frozen=True)
@@ -29,22 +22,27 @@ class Names:
     @cached_property
     def inputs(self) -> str:
         """The listing of what was brought there, to tell what the job has changed."""
-        return f".{self.token}.inputs"
+        return names.inputs(self.token)
 
     @cached_property
     def drafts(self) -> str:
         """What the names of all drafts begin with."""
-        return f".{self.token}.draft."
+        return names.drafts(self.token)
 
     @cached_property
     def draft(self) -> str:
         """The directory while it comes to be: a new one for each attempt, since the last may be going on."""
-        return self.drafts + secrets.token_hex(4)
+        return names.draft(self.token)
+
+    @cached_property
+    def inputs_of_draft(self) -> str:
+        """The listing until the directory has come to be."""
+        return names.inputs_of_draft(self.draft)
 
     @cached_property
     def guard(self) -> str:
         """Where the job's script notes that it has begun."""
-        return guard(self.entry / self.token, self.token).name
+        return names.guard(self.token)
 
     def path(self, name: str) -> str:
         """Return the whole path of one of these names."""
@@ -53,5 +51,4 @@ class Names:
 
 def token_of(name: str) -> str | None:
     """Return the token of the job that a name belongs to; None for one that is no job's."""
-    match = _OF_A_JOB.fullmatch(name)
-    return None if match is None else match[1] or match[2]
+    return names.key(names.AT_DESTINATION, name)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from flows.disk import names
 from flows.disk.ownership import OWNER, is_ours
-from flows.disk.places import UUID_PATTERN, Place
+from flows.disk.places import Place
 from flows.disk.trees import remove_tree
 from flows.jobs.job import Job
 from flows.lifecycle.runtime import Runtime
@@ -26,16 +27,6 @@ from flows.upkeep.findings import Findings
 from flows.upkeep.store import UpkeepStore
 
 logger = logging.getLogger(__name__)
-
-
-_UPLOAD = re.compile(rf"{UUID_PATTERN}\.archive")
-# Of a flow run, and what steps raised: Prefect keeps that under random names, and nobody reads it.
-_RESULTS = re.compile(rf"{UUID_PATTERN}|([0-9a-f]{{32}})")
-_NUMBERED = re.compile(r"(\d{1,18})")
-# Half unpacked or half removed; half fetched; and the guards of flows.filesystems.
-_HIDDEN = re.compile(rf"\.(?:\d+\.{UUID_PATTERN}|{UUID_PATTERN}\.(?:draft|started))")
-# Set aside by flows.lifecycle.steps because it was not ours to destroy, or of an earlier version.
-_ASIDE = re.compile(r"\.(\d+)(?:\.[0-9a-f]{32})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +70,7 @@ class _Leftovers:
         self._age = age
 
     async def uploads(self, age_to_run_again: float, *, owned: bool) -> None:
-        entries = await self._old(self._place.uploads, _UPLOAD)
+        entries = await self._old(self._place.uploads, names.UPLOAD)
         jobs = await self._store.by_tokens([uuid.UUID(entry.key) for entry in entries])
         for entry in entries:
             job = jobs.get(uuid.UUID(entry.key))
@@ -89,14 +80,14 @@ class _Leftovers:
                 await self._remove("upload", entry.path)
 
     async def results(self, *, owned: bool) -> None:
-        entries = await self._old(self._place.results, _RESULTS)
+        entries = await self._old(self._place.results, names.RESULTS)
         jobs = await self._store.by_flow_runs([uuid.UUID(entry.key) for entry in entries])
         for entry in entries:
             if await self._is_of_no_use(jobs.get(uuid.UUID(entry.key)), owned):
                 await self._remove("results of a flow run", entry.path)
 
     async def hidden(self) -> None:
-        entries = await self._old(self._place.job_root, _HIDDEN)
+        entries = await self._old(self._place.job_root, names.HIDDEN)
         jobs = await self._store.by_tokens([uuid.UUID(entry.key) for entry in entries])
         for entry in entries:
             job = jobs.get(uuid.UUID(entry.key))
@@ -104,11 +95,11 @@ class _Leftovers:
                 self._findings.add("hidden directory", entry.path, "kept: of no job in this database")
             elif job.is_settled:
                 await self._remove("hidden directory", entry.path)
-        for entry in await self._old(self._place.job_root, _ASIDE):
+        for entry in await self._old(self._place.job_root, names.ASIDE):
             self._findings.add("directory set aside", entry.path, "kept: look whether anybody needs it")
 
     async def without_job(self, *, remove: bool) -> None:
-        entries = await self._old(self._place.job_root, _NUMBERED)
+        entries = await self._old(self._place.job_root, names.OF_JOB)
         jobs = await self._store.with_ids([int(entry.key) for entry in entries])
         for entry in entries:
             if int(entry.key) in jobs:
@@ -142,8 +133,7 @@ def _entries(directory: Path, pattern: re.Pattern[str]) -> Iterator[_Entry]:
     now = time.time()
     with suppress(FileNotFoundError), os.scandir(directory) as found:
         for entry in found:
-            if match := pattern.fullmatch(entry.name):
-                key = next(group for group in match.groups() if group is not None)
+            if (key := names.key(pattern, entry.name)) is not None:
                 with suppress(FileNotFoundError):  # gone meanwhile
                     status = entry.stat(follow_symlinks=False)
                     # A moved directory keeps the time of its change, but not that of its name.
