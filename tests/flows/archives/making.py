@@ -75,3 +75,19 @@ def header(**fields: Any) -> bytes:
     for field, value in fields.items():
         setattr(member, field, value)
     return member.tobuf(tarfile.USTAR_FORMAT)
+
+
+def padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 512)
+
+
+def extended(kind: bytes, data: bytes) -> bytes:
+    return header(type=kind, size=len(data)) + padded(data)
+
+
+def record(key: str, value: str) -> bytes:
+    text = f" {key}={value}\n".encode()
+    size = len(text) + 1
+    while len(str(size)) + len(text) != size:
+        size += 1
+    return str(size).encode() + text

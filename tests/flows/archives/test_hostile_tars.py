@@ -13,7 +13,7 @@ from flows import archives
 from flows.archives import compression
 from flows.archives.compression import zstd
 from flows.errors import InvalidUpload
-from tests.flows.archives.making import COMPRESSORS, END, header, make_tar, tree
+from tests.flows.archives.making import COMPRESSORS, END, extended, header, make_tar, padded, record, tree
 from tests.flows.archives.refusing import LIMITS, limits, refused, write
 
 PLAIN = make_tar([("a", b"first" * 200), ("b", b"second")], tarfile.USTAR_FORMAT)
@@ -26,22 +26,6 @@ def patched(block: bytes, place: int, value: bytes) -> bytes:
     changed[148:156] = b" " * 8
     changed[148:156] = b"%06o\0 " % sum(changed)
     return bytes(changed)
-
-
-def padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 512)
-
-
-def extended(kind: bytes, data: bytes) -> bytes:
-    return header(type=kind, size=len(data)) + padded(data)
-
-
-def record(key: str, value: str) -> bytes:
-    text = f" {key}={value}\n".encode()
-    size = len(text) + 1
-    while len(str(size)) + len(text) != size:
-        size += 1
-    return str(size).encode() + text
 
 
 @pytest.mark.parametrize("kind", [b"1", b"2", b"3", b"4", b"6"])
