@@ -10,7 +10,7 @@ MAX_PART = 255
 MAX_NAME = 3072
 """Bytes of a whole name: of the 4096 of a path, the job's directory needs some."""
 
-RATIO_FROM = 16 << 20
+RATIO_FROM = 1 << 30
 """Bytes up to which an archive may be as well compressed as it likes."""
 
 

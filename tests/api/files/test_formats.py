@@ -12,6 +12,7 @@ import yaml
 from api.app import create_app
 from api.submission.submit import ARCHIVE_TYPES
 from flows import archives
+from flows.archives import contents
 from flows.archives.limits import UploadLimits
 from tests.api.conftest import CONFIG, Keys, Site, no_dispatcher
 from tests.flows.archives.making import END, FORMATS, header, make_zip
@@ -61,8 +62,9 @@ HOSTILE = {
 @pytest.mark.parametrize("words", HOSTILE)
 @pytest.mark.parametrize("form", ["multipart", "bare"])
 async def test_hostile_archives_leave_nothing(
-    site: Site, alice: httpx.AsyncClient, words: str, form: str
+    site: Site, alice: httpx.AsyncClient, words: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(contents, "RATIO_FROM", 1 << 20)
     if form == "bare":
         headers = {"Content-Type": "application/zip"}
         response = await alice.put(ROUTE, content=HOSTILE[words], headers=headers)

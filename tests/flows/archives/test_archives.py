@@ -189,6 +189,27 @@ def test_bombs(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> No
     refused(archive, "more than 200 times", LIMITS)
 
 
+@pytest.mark.parametrize("form", ["zip", "tar.gz", "tar.zst"])
+def test_inputs_may_be_well_compressed(tmp_path: Path, form: str) -> None:
+    """A mask of a density map is nearly all zeros."""
+    archive = write(tmp_path, FORMATS[form]([("README.md", b"x"), ("mask.mrc", bytes(64 << 20))]))
+    assert archive.stat().st_size * LIMITS.max_ratio < 64 << 20
+    archives.check(archive, ["mask.mrc"], LIMITS)
+    archives.unpack(archive, tmp_path / "job", LIMITS)
+    assert (tmp_path / "job/mask.mrc").stat().st_size == 64 << 20
+
+
+def test_the_ratio_counts_from_a_gibibyte_on() -> None:
+    members = contents.Contents(LIMITS, archive_size=1000)
+    members.add("a", is_dir=False, size=1 << 30)
+    with pytest.raises(InvalidUpload, match="more than 200 times"):
+        members.add("b", is_dir=False, size=1)
+    members = contents.Contents(LIMITS, archive_size=10_000_000)
+    members.add("a", is_dir=False, size=2_000_000_000)
+    with pytest.raises(InvalidUpload, match="more than 200 times"):
+        members.add("b", is_dir=False, size=1)
+
+
 def test_permissions(tmp_path: Path) -> None:
     for form in ("zip", "tar"):
         path = tmp_path / form
