@@ -76,8 +76,13 @@ def unpack(path: Path, directory: Path, limits: UploadLimits, stop: threading.Ev
         tree = Tree(directory, room)
         with path.open("rb") as file:
             for member, content in _members(file, Contents(limits, path.stat().st_size), None):
-                if member.name.partition("/")[0] not in OUTPUTS:
-                    tree.write(member, _until(stop, content))
+                if member.copy_of is not None:
+                    if member.copy_of == member.name:
+                        continue  # GNU tar has a file that was named twice as a link to itself
+                    content = tree.read(member.copy_of)
+                tree.write(member, _until(stop, content))
+        for name in OUTPUTS:
+            tree.remove(name)
     except BaseException:
         shutil.rmtree(directory)
         raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
 from flows.archives.compression import BLOCK, Source, blocks, truncated
-from flows.archives.contents import Member, shown
+from flows.archives.contents import Member, no_plain_file, shown
 from flows.errors import InvalidUpload
 
 RECORD = 512
@@ -25,7 +25,8 @@ _OCTAL_LIMIT = 8**11
 _FILE_TYPES = frozenset(b"0\x007")
 _DIRECTORY = ord("5")
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"LKxg"
-_LINKS_AND_DEVICES = frozenset(b"12346")
+_HARD_LINK = ord("1")
+_LINKS_AND_DEVICES = frozenset(b"2346")
 _DAMAGED = "The tar archive is damaged ({}); make it again."
 _PAX_RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([^=\n]+)=", re.DOTALL)
 
@@ -35,6 +36,8 @@ class _Extension:
     """What extended headers say about the next member, instead of its own header."""
 
     name: bytes | None = None
+    link: bytes | None = None
+    links: int = 0
     size: int | None = None
     pending: bool = False
 
@@ -44,6 +47,7 @@ class _Arguments(TypedDict):
     is_dir: bool
     size: int
     executable: bool
+    copy_of: str | None
 
 
 def begins_like_tar(block: bytes) -> bool:
@@ -57,8 +61,14 @@ class Contents(Protocol):
     @property
     def max_entries(self) -> int: ...
 
-    def add(self, raw_name: str, *, is_dir: bool, size: int, executable: bool = False) -> Member:
-        """Return the next member. Bytes of its name that are no UTF-8 are as ``os.fsdecode`` has them."""
+    def add(
+        self, raw_name: str, *, is_dir: bool, size: int, executable: bool = False, copy_of: str | None = None
+    ) -> Member:
+        """Return the next member, which takes the place of an earlier one of its name.
+
+        A member with ``copy_of`` has the content of the file of that name at this point, and none of its own.
+        Bytes of names that are no UTF-8 are as ``os.fsdecode`` has them.
+        """
         ...
 
 
@@ -74,7 +84,7 @@ def members(source: Source, contents: Contents) -> Iterator[tuple[Member, Iterat
             continue
         member = contents.add(**_member(header, kind, size, extension))
         extension = _Extension()
-        content = _Content(source, member.size)
+        content = _Content(source, 0 if member.copy_of is not None else member.size)
         yield member, iter(content)
         content.skip_rest()
     if extension.pending:
@@ -154,16 +164,20 @@ def _extended_header(source: _Around, size: int) -> bytes:
 
 def _extend(extension: _Extension, kind: int, data: bytes) -> None:
     if kind == _PAX_GLOBAL:
-        if {b"path", b"size"} & _pax(data).keys():
+        if {b"path", b"linkpath", b"size"} & _pax(data).keys():
             raise InvalidUpload(_DAMAGED.format("one name or size for all members"))
         return
     extension.pending = True
     if kind == _LONG_NAME:
         _set_name(extension, data.rstrip(b"\0"))
+    elif kind == _LONG_LINK:
+        _set_link(extension, data.rstrip(b"\0"))
     elif kind == _PAX:
         records = _pax(data)
         if b"path" in records:
             _set_name(extension, records[b"path"])
+        if b"linkpath" in records:
+            _set_link(extension, records[b"linkpath"])
         if b"size" in records:
             if extension.size is not None or not records[b"size"].isdigit():
                 raise InvalidUpload(_DAMAGED.format("a size is wrong"))
@@ -180,6 +194,11 @@ def _set_name(extension: _Extension, name: bytes) -> None:
     if extension.name is not None:
         raise InvalidUpload(_DAMAGED.format("two names for one member"))
     extension.name = name
+
+
+def _set_link(extension: _Extension, name: bytes) -> None:
+    extension.link = name
+    extension.links += 1
 
 
 def _pax(data: bytes) -> dict[bytes, bytes]:
@@ -202,23 +221,33 @@ def _pax(data: bytes) -> dict[bytes, bytes]:
 def _member(header: bytes, kind: int, size: int, extension: _Extension) -> _Arguments:
     name = _text(_own_name(header) if extension.name is None else extension.name)
     if kind in _LINKS_AND_DEVICES:
-        raise InvalidUpload(f"The archive has the link or device {shown(name)}: send plain files only.")
+        raise no_plain_file(name)
     if kind == ord("S"):
         raise _sparse()
-    if kind not in _FILE_TYPES and kind != _DIRECTORY:
+    if kind not in _FILE_TYPES and kind not in {_DIRECTORY, _HARD_LINK}:
         raise InvalidUpload(f"The archive has {shown(name)}, which is no plain file: send plain files only.")
     if extension.size is not None:
         # Programs that look at the header only would find other members than those that look at both.
         if extension.size < _OCTAL_LIMIT and size != extension.size:
             raise InvalidUpload(_DAMAGED.format("two sizes for one member"))
         size = extension.size
-    is_dir = kind == _DIRECTORY or name.endswith("/")
     return {
         "raw_name": name,
-        "is_dir": is_dir,
+        "is_dir": kind == _DIRECTORY or name.endswith("/"),
         "size": size,
         "executable": bool(_number(header[100:108]) & 0o111),
+        "copy_of": _target(header, name, size, extension) if kind == _HARD_LINK else None,
     }
+
+
+def _target(header: bytes, name: str, size: int, extension: _Extension) -> str:
+    """Return the name of the member that a hard link leads to."""
+    if size or name.endswith("/"):
+        # Some programs would read content here, and others the next header.
+        raise InvalidUpload(_DAMAGED.format("a link with content"))
+    if extension.links > 1:
+        raise InvalidUpload(_DAMAGED.format("two targets for one link"))
+    return _text(header[157:257].split(b"\0", 1)[0] if extension.link is None else extension.link)
 
 
 def _own_name(header: bytes) -> bytes:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from flows.archives import compression, zip_directory
 from flows.archives.compression import Decompressor
-from flows.archives.contents import Contents, Member, shown
+from flows.archives.contents import Contents, Member, no_plain_file, shown
 from flows.archives.zip_directory import UNKNOWN_32, Entry, damaged, read_at
 from flows.errors import InvalidUpload
 
@@ -43,7 +43,8 @@ def members(file: BinaryIO, contents: Contents) -> Iterator[tuple[Member, Iterat
         _check_kind(entry)
         is_dir = entry.name.endswith("/")
         executable = bool(entry.mode & 0o111)
-        found.append((entry, contents.add(entry.name, is_dir=is_dir, size=entry.size, executable=executable)))
+        member = contents.add(entry.name, is_dir=is_dir, size=entry.size, executable=executable, once=True)
+        found.append((entry, member))
     found.sort(key=lambda pair: pair[0].offset)
     starts = _starts(descriptor, [entry for entry, _ in found], directory.offset)
     for (entry, member), start in zip(found, starts, strict=True):
@@ -53,7 +54,7 @@ def members(file: BinaryIO, contents: Contents) -> Iterator[tuple[Member, Iterat
 def _check_kind(entry: Entry) -> None:
     kind = stat.S_IFMT(entry.mode)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise InvalidUpload(f"The archive has the link or device {shown(entry.name)}: send plain files only.")
+        raise no_plain_file(entry.name)
     if kind == stat.S_IFDIR and not entry.name.endswith("/"):
         raise damaged(f"{shown(entry.name)} is a file and a directory")
     if entry.method not in {_STORED, _LZMA, *_METHODS} or entry.flags & _PATCHED:

@@ -198,10 +198,12 @@ class _Wanted:
         self._left = listing.total_size(wanted.values()) + _GROWTH
         self._seen: set[str] = set()
 
-    def add(self, raw_name: str, *, is_dir: bool, size: int, executable: bool = False) -> Member:
+    def add(
+        self, raw_name: str, *, is_dir: bool, size: int, executable: bool = False, copy_of: str | None = None
+    ) -> Member:
         name = raw_name.removeprefix("./")
         self._left -= size
-        if is_dir or name not in self._wanted or name in self._seen or self._left < 0:
+        if is_dir or copy_of is not None or name not in self._wanted or name in self._seen or self._left < 0:
             raise InvalidUpload("It holds more than was asked for.")
         self._seen.add(name)
         return Member(name, is_dir=False, size=size)

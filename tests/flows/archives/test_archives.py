@@ -9,7 +9,6 @@ import tarfile
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -134,9 +133,6 @@ def test_long_names_are_refused(tmp_path: Path, form: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["a", "a"], "twice"),
-        (["a", "./a"], "twice"),
-        (["d/a", "d//a"], "twice"),
         (["a", "A"], "upper and lower case"),
         (["straße", "STRASSE"], "upper and lower case"),
         (["\u00e9", "e\u0301"], "upper and lower case"),
@@ -148,13 +144,7 @@ def test_long_names_are_refused(tmp_path: Path, form: str, name: str) -> None:
     ],
 )
 def test_names_that_clash_are_refused(tmp_path: Path, form: str, names: list[str], words: str) -> None:
-    with pytest.warns(UserWarning, match="Duplicate") if form == "zip" and names == ["a", "a"] else quiet():
-        archive = make(tmp_path, form, *names)
-    refused(archive, words)
-
-
-def quiet() -> Any:
-    return pytest.MonkeyPatch.context()
+    refused(make(tmp_path, form, *names), words)
 
 
 def test_a_directory_may_be_there_twice(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import shutil
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -260,6 +261,14 @@ def test_overlapping_members_are_refused(tmp_path: Path) -> None:
     both = bytearray(PLAIN)
     struct.pack_into("<L", both, PLAIN.rindex(b"PK\x01\x02") + ENTRY["offset"], 0)
     refused(write(tmp_path, bytes(both)), "overlapping")
+
+
+@pytest.mark.parametrize("again", ["a", "./a", ".//a"])
+def test_a_name_that_is_there_twice_is_refused(tmp_path: Path, again: str) -> None:
+    """Programs that read from the beginning find the other one."""
+    with warnings.catch_warnings(action="ignore"):
+        content = make_zip([("a", FIRST), (again, SECOND)])
+    refused(write(tmp_path, content), "twice")
 
 
 @pytest.mark.parametrize("flag", [0x1, 0x40, 0x2000])
