@@ -83,7 +83,10 @@ def _start(descriptor: int, entry: Entry, end: int) -> int:
         raise _contradiction(entry)
     if (flags ^ entry.flags) & (zip_directory.ENCRYPTED | _HAS_DESCRIPTOR | _PATCHED):
         raise _contradiction(entry)
-    size, packed_size = zip_directory.zip64(rest[name_size:], size, packed_size)
+    extra = rest[name_size:]
+    if zip_directory.unicode_path(entry.raw_name, extra) not in {None, entry.name}:
+        raise _contradiction(entry)
+    size, packed_size = zip_directory.zip64(extra, size, packed_size)
     start: int = entry.offset + _LOCAL.size + name_size + extra_size
     gap = end - start - entry.packed_size
     if gap < 0:
