@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
+from flows.archives.deflate64 import Inflate64
 from flows.errors import InvalidUpload
 
 if sys.version_info >= (3, 14):
@@ -80,6 +81,11 @@ def gzip_decompressor() -> Decompressor:
 def deflate_decompressor() -> Decompressor:
     """Return one for data without a header."""
     return Inflate(-15)
+
+
+def deflate64_decompressor() -> Decompressor:
+    """Return one for what Windows makes of files of more than 2 GB."""
+    return Inflate64()
 
 
 def bzip2_decompressor() -> Decompressor:

@@ -25,6 +25,7 @@ _MAX_DICTIONARY = 128 << 20
 
 _METHODS: dict[int, Callable[[], Decompressor]] = {
     8: compression.deflate_decompressor,
+    9: compression.deflate64_decompressor,
     12: compression.bzip2_decompressor,
     93: compression.zstd_decompressor,
     95: compression.xz_decompressor,

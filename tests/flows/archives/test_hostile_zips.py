@@ -276,7 +276,7 @@ def test_encrypted_ones_are_refused(tmp_path: Path, flag: int) -> None:
     refused(write(tmp_path, entry("flags", "<H", flag)), "encrypted")
 
 
-@pytest.mark.parametrize("method", [1, 6, 9, 96, 99])
+@pytest.mark.parametrize("method", [1, 6, 10, 96, 98, 99])
 def test_unknown_methods_are_refused(tmp_path: Path, method: int) -> None:
     refused(write(tmp_path, entry("method", "<H", method)), "not known here")
 
