@@ -2,7 +2,9 @@
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from flows.errors import ConfigurationError, one_line
@@ -15,7 +17,7 @@ def import_object(reference: str, directory: Path) -> Any:
     """
     module_name, separator, name = reference.rpartition(":")
     if not separator:
-        raise ConfigurationError(f"{reference!r} must be module:function or path/to/file.py:function")
+        raise ConfigurationError(f"{reference!r} must be module:name or path/to/file.py:name")
     try:
         if module_name.endswith(".py"):
             module = _load_file(directory / module_name)
@@ -28,10 +30,18 @@ def import_object(reference: str, directory: Path) -> Any:
         ) from error
 
 
-def _load_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+def _load_file(path: Path) -> ModuleType:
+    """Return the file's module, the same each time. Its name is the path, which no other module has."""
+    name = str(path.resolve())
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

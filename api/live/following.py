@@ -31,7 +31,7 @@ class Written:
 def runs_here(job: Job, config: Config) -> bool:
     """Whether the job's destination works in the job's own directory, so that output is there at once."""
     destination = config.destinations.get(job.destination or "")
-    return destination is not None and getattr(destination.filesystem, "type", None) == "local"
+    return destination is not None and destination.filesystem.implementation.files_are_here
 
 
 def is_written_here(job: Job, config: Config) -> bool:

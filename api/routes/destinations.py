@@ -40,8 +40,8 @@ def _summary(name: str, destination: Destination, reports: Sequence[Report], job
     errors = sorted((report.error_on, report.error) for report in reports if report.error_on is not None)
     return DestinationDTO(
         name=name,
-        scheduler=_type(destination.scheduler),
-        filesystem=_type(destination.filesystem),
+        scheduler=destination.scheduler.type_name,
+        filesystem=destination.filesystem.type_name,
         reachable=all(report.reachable for report in reports) if reports else None,
         latency=max((report.latency for report in reports if report.latency is not None), default=None),
         checked_on=min((report.checked_on for report in reports), default=None),
@@ -49,7 +49,3 @@ def _summary(name: str, destination: Destination, reports: Sequence[Report], job
         last_error=errors[-1][1] if errors else None,
         last_error_on=errors[-1][0] if errors else None,
     )
-
-
-def _type(part: Any) -> str:
-    return str(part.type)

@@ -1,6 +1,5 @@
 """The configuration file: applications, destinations and how a destination is picked."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,15 +9,17 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from flows import filesystems, schedulers
 from flows.archives.limits import UploadLimits
 from flows.configuration import command_templates, json_schemas
+from flows.destinations.filesystem import Filesystem
+from flows.destinations.scheduler import Scheduler
+from flows.destinations.types import FILESYSTEMS, SCHEDULERS, Configured
 from flows.errors import ConfigurationError, one_line
 from flows.jobs.kept import Retention
 
@@ -100,28 +101,24 @@ class InteractiveApplication(_Model):
 
 
 class Destination(_Model):
-    """Where jobs run: the type of each part names its module in ``flows``."""
+    """Where jobs run. Files of a site's own types are relative to the context's ``directory``."""
 
-    scheduler: SerializeAsAny[BaseModel]
-    filesystem: SerializeAsAny[BaseModel]
+    scheduler: Configured[Scheduler]
+    filesystem: Configured[Filesystem]
 
-    @field_validator("scheduler", mode="before")
+    @field_validator("scheduler", mode="plain")
     @classmethod
-    def _scheduler(cls, value: object) -> BaseModel:
-        return _typed_part(value, schedulers.configuration)
+    def _scheduler(cls, keys: object, info: ValidationInfo) -> Configured[Scheduler]:
+        return SCHEDULERS.configured(keys, _directory(info))
 
-    @field_validator("filesystem", mode="before")
+    @field_validator("filesystem", mode="plain")
     @classmethod
-    def _filesystem(cls, value: object) -> BaseModel:
-        return _typed_part(value, filesystems.configuration)
+    def _filesystem(cls, keys: object, info: ValidationInfo) -> Configured[Filesystem]:
+        return FILESYSTEMS.configured(keys, _directory(info))
 
 
-def _typed_part(value: object, configuration_of: Callable[[str], type[BaseModel]]) -> BaseModel:
-    if isinstance(value, BaseModel):
-        return value
-    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        raise ValueError("must have a type")  # noqa: TRY004 - pydantic collects ValueErrors only
-    return configuration_of(value["type"]).model_validate(value)
+def _directory(info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("directory", ""))
 
 
 def _default_destinations() -> dict[str, Destination]:
@@ -193,7 +190,7 @@ def load(path: Path) -> Config:
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path}: must hold keys such as applications; see config-example.yaml")
     try:
-        config = Config.model_validate(content)
+        config = Config.model_validate(content, context={"directory": path.parent})
     except ValidationError as error:
         raise ConfigurationError(f"{path}: {describe(error)}") from error
     if config.job_root_dir is None:

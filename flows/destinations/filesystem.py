@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from flows.destinations.surroundings import Surroundings
 
 from flows.disk import names
 
@@ -18,8 +20,15 @@ def guard(directory: Path, token: str) -> Path:
 class Filesystem(Protocol):
     """Moves directories of jobs. Each method may be repeated after any failure.
 
+    Its class has a class ``Config``, a pydantic model of its keys in the configuration file without ``type``.
     All methods raise Unavailable when the far side cannot be reached now.
     """
+
+    files_are_here: ClassVar[bool]
+    """Whether a job works in its own directory here, so that its output can be read while it is written."""
+
+    def __init__(self, config: Any, surroundings: Surroundings) -> None:
+        """Take the keys, an instance of ``Config``. Nothing is reached for yet."""
 
     async def stage_in(self, job_dir: Path, token: str) -> Path:
         """Bring the files to the destination; return the directory they have there."""

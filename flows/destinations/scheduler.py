@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from flows.destinations.surroundings import Surroundings
 from flows.errors import JobFailure
 
 
@@ -47,8 +48,16 @@ class Status:
 class Scheduler(Protocol):
     """Runs commands, each exactly once.
 
+    Its class has a class ``Config``, a pydantic model of its keys in the configuration file without ``type``.
     All methods raise Unavailable when the scheduler cannot be asked now, and may be called again.
+    ``cancel`` and ``forget`` get the token instead of the id when a crash came before that was written down.
     """
+
+    commands_are_here: ClassVar[bool]
+    """Whether commands are on the machine of the worker that submits them, so only workers there see them."""
+
+    def __init__(self, config: Any, surroundings: Surroundings) -> None:
+        """Take the keys, an instance of ``Config``. Nobody is asked anything yet."""
 
     async def submit(self, submission: Submission) -> str:
         """Hand the command over and return the scheduler's id of it.
@@ -81,10 +90,7 @@ class Scheduler(Protocol):
 
 @runtime_checkable
 class Listing(Protocol):
-    """A scheduler that can say what it keeps, so that what has no job any more is ended and forgotten.
-
-    Its ``cancel`` and ``forget`` take a token as well as an id.
-    """
+    """A scheduler that can say what it keeps, so that what has no job any more is ended and forgotten."""
 
     async def tokens(self) -> list[str]:
         """Return the tokens of all commands that were submitted here and not forgotten."""

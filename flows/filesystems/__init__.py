@@ -1,36 +1,4 @@
-"""Filesystems: how a job's files get to a destination and back.
+"""Filesystems: how a job's files get to a destination and back. Each module is a type, and named as that.
 
-A filesystem is one module here, named as its ``type`` in the configuration file, with two classes:
-``Config``, the pydantic model of its keys, and ``Filesystem``, made by
-``Filesystem(config, surroundings)``.
+Its class ``Filesystem`` does what ``flows.destinations.filesystem`` says.
 """
-
-import importlib
-import pkgutil
-from typing import Any
-
-from pydantic import BaseModel
-
-from flows.destinations.filesystem import Filesystem
-from flows.destinations.surroundings import Surroundings
-
-
-def names() -> list[str]:
-    """Return the types that there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
-
-
-def configuration(kind: str) -> type[BaseModel]:
-    """Return the model of a type's keys; ValueError for a type that there is not."""
-    return _module(kind).Config  # type: ignore[no-any-return]
-
-
-def create(config: BaseModel, surroundings: Surroundings) -> Filesystem:
-    """Make the filesystem of this configuration."""
-    return _module(config.type).Filesystem(config, surroundings)  # type: ignore[attr-defined,no-any-return]
-
-
-def _module(kind: str) -> Any:
-    if kind not in names():
-        raise ValueError(f"has the unknown type {kind!r}: use one of {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{kind}")

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,16 +11,15 @@ from flows.destinations.filesystem import guard
 from flows.destinations.surroundings import Surroundings
 
 
-class Config(BaseModel):
-    """No keys but the type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    type: Literal["local"] = "local"
-
-
 class Filesystem:
     """The job runs in its own directory."""
+
+    files_are_here: ClassVar[bool] = True
+
+    class Config(BaseModel):
+        """No keys but the type."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         pass

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from asyncssh import SFTPNoSuchFile
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -43,21 +43,21 @@ def _absolute(entry: Path) -> Path:
     return entry
 
 
-class Config(BaseModel):
-    """``entry`` is the directory there that holds the directories of jobs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    type: Literal["sftp"] = "sftp"
-    ssh_config: SshConfig
-    entry: Annotated[Path, AfterValidator(_absolute)] = Path("/")
-
-
 class Filesystem:
     """A job has a directory there that is named by its token.
 
     It is made as a whole or not at all, and never touched again by ``stage_in``: the job may be running.
     """
+
+    files_are_here: ClassVar[bool] = False
+
+    class Config(BaseModel):
+        """``entry`` is the directory there that holds the directories of jobs."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+        ssh_config: SshConfig
+        entry: Annotated[Path, AfterValidator(_absolute)] = Path("/")
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         self._entry = config.entry

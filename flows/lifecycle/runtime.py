@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
-from flows import filesystems, pickers, schedulers
+from flows import pickers
 from flows.configuration import config as configuration
 from flows.destinations.filesystem import Filesystem
 from flows.destinations.scheduler import Scheduler
@@ -15,7 +15,6 @@ from flows.disk.durability import DurableDisk
 from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.jobs.owned import OwnedJobs
-from flows.local.scheduling import LocalConfig
 from flows.ssh.connections import Connections
 
 
@@ -34,8 +33,8 @@ class Destinations:
         self._connections = Connections()
         self._destinations = {
             name: Destination(
-                schedulers.create(destination.scheduler, surroundings),
-                filesystems.create(destination.filesystem, surroundings),
+                destination.scheduler.make(surroundings),
+                destination.filesystem.make(surroundings),
             )
             for name, destination in configured.items()
             for surroundings in [Surroundings(place, name, self._connections)]
@@ -87,7 +86,7 @@ class Runtime:
     def local_destinations(self) -> list[str]:
         """Those whose commands only workers of one machine see."""
         destinations = self.config.destinations.items()
-        return [name for name, part in destinations if isinstance(part.scheduler, LocalConfig)]
+        return [name for name, one in destinations if one.scheduler.implementation.commands_are_here]
 
 
 _current: Runtime | None = None

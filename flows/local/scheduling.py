@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -72,6 +72,8 @@ class LocalScheduler:
 
     What is queued and what runs is on disk, so that another process continues where this one was killed.
     """
+
+    commands_are_here: ClassVar[bool] = True
 
     def __init__(
         self,

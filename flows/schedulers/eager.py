@@ -3,7 +3,6 @@
 import asyncio
 import math
 import os
-from typing import Literal
 
 from pydantic import Field
 
@@ -13,16 +12,14 @@ from flows.local.scheduling import LocalConfig, LocalScheduler
 LOAD_CHECK_INTERVAL = 0.5
 
 
-class Config(LocalConfig):
-    """``max_load`` is of the one-minute load average per CPU; ``timeout`` in seconds."""
-
-    type: Literal["eager"] = "eager"
-    max_load: float = Field(default=1.0, gt=0)
-    timeout: float = Field(default=300.0, gt=0)
-
-
 class Scheduler(LocalScheduler):
     """No slots: a command waits only while the machine is overloaded, and is ended when it takes too long."""
+
+    class Config(LocalConfig):
+        """``max_load`` is of the one-minute load average per CPU; ``timeout`` in seconds."""
+
+        max_load: float = Field(default=1.0, gt=0)
+        timeout: float = Field(default=300.0, gt=0)
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         super().__init__(

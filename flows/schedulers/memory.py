@@ -1,22 +1,18 @@
 """Scheduler ``memory``: a first-come-first-served queue with slots on this machine."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from flows.destinations.surroundings import Surroundings
 from flows.local.scheduling import LocalConfig, LocalScheduler
 
 
-class Config(LocalConfig):
-    """``slots`` commands run side by side."""
-
-    type: Literal["memory"] = "memory"
-    slots: int = Field(default=1, ge=1)
-
-
 class Scheduler(LocalScheduler):
     """The name is the original's; the queue survives restarts all the same."""
+
+    class Config(LocalConfig):
+        """``slots`` commands run side by side."""
+
+        slots: int = Field(default=1, ge=1)
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         super().__init__(

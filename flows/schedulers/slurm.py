@@ -1,6 +1,6 @@
 """Scheduler ``slurm``: a Slurm cluster, by its commands on this machine or on another one by SSH."""
 
-from typing import Literal
+from typing import ClassVar
 
 from flows.destinations.surroundings import Surroundings
 from flows.slurm.by_commands import CommandCluster
@@ -9,15 +9,15 @@ from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
 from flows.ssh.config import SshConfig
 
 
-class Config(SlurmOptions, SchedulingKeys):
-    """Where the commands are, and the keys of each job."""
-
-    type: Literal["slurm"] = "slurm"
-    ssh_config: SshConfig | None = None
-
-
 class Scheduler(SlurmScheduler):
     """Hands jobs to sbatch."""
+
+    commands_are_here: ClassVar[bool] = False
+
+    class Config(SlurmOptions, SchedulingKeys):
+        """Where the commands are, and the keys of each job."""
+
+        ssh_config: SshConfig | None = None
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         host = surroundings.connections.host(config.ssh_config)

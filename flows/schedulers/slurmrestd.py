@@ -1,6 +1,6 @@
 """Scheduler ``slurmrestd``: a Slurm cluster by its REST API, where the jobs' files are on a shared disk."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, JsonValue
 
@@ -24,19 +24,19 @@ def _check_version(version: str) -> str:
     return version
 
 
-class Config(SlurmRequest, SchedulingKeys):
-    """Where slurmrestd is, and the keys of each job."""
-
-    type: Literal["slurmrestd"] = "slurmrestd"
-    block: str = Field(min_length=1, description="name of a slurm-rest-credentials block")
-    api_version: Annotated[str, AfterValidator(_check_version)] | None = None
-    extra_properties: Annotated[dict[str, JsonValue], AfterValidator(_check_properties)] = Field(
-        default_factory=dict
-    )
-
-
 class Scheduler(SlurmScheduler):
     """Hands jobs to slurmrestd."""
+
+    commands_are_here: ClassVar[bool] = False
+
+    class Config(SlurmRequest, SchedulingKeys):
+        """Where slurmrestd is, and the keys of each job."""
+
+        block: str = Field(min_length=1, description="name of a slurm-rest-credentials block")
+        api_version: Annotated[str, AfterValidator(_check_version)] | None = None
+        extra_properties: Annotated[dict[str, JsonValue], AfterValidator(_check_properties)] = Field(
+            default_factory=dict
+        )
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         connection = RestConnection(config.block, config.api_version)

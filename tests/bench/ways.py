@@ -10,9 +10,9 @@ from typing import Protocol
 
 import asyncssh
 
-from flows import filesystems
 from flows.destinations.filesystem import Filesystem
 from flows.destinations.surroundings import Surroundings
+from flows.destinations.types import FILESYSTEMS
 from flows.disk.places import Place
 from flows.ssh.connections import Connections
 from tests.services.sshd import SshServer
@@ -46,12 +46,10 @@ async def ours(server: SshServer, port: int, entry: Path, directory: Path) -> As
     host_key = " ".join(server.host_key.with_suffix(".pub").read_text().split()[:2])
     ssh = {"hostname": server.host, "port": port, "username": server.user}
     ssh |= {"private_key": str(server.key), "host_key": host_key}
-    config = filesystems.configuration("sftp").model_validate(
-        {"type": "sftp", "ssh_config": ssh, "entry": str(entry)}
-    )
+    configured = FILESYSTEMS.configured({"type": "sftp", "ssh_config": ssh, "entry": str(entry)}, Path())
     connections = Connections()
     place = Place(directory, directory)
-    filesystem = filesystems.create(config, Surroundings(place, "there", connections))
+    filesystem = configured.make(Surroundings(place, "there", connections))
     try:
         await filesystem.check()
         await filesystem.remove(directory / "nothing", str(uuid.uuid4()))

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from flows import filesystems
 from flows.destinations.filesystem import Filesystem, guard
 from flows.destinations.surroundings import Surroundings
+from flows.destinations.types import FILESYSTEMS as TYPES
 from flows.disk.places import Place
 from flows.ssh.connections import Connections
 from tests.services.sshd import SshServer
@@ -72,10 +72,9 @@ def remote(request: pytest.FixtureRequest) -> Iterator[Remote]:
 
 @pytest_asyncio.fixture
 async def filesystem(remote: Remote, tmp_path: Path) -> AsyncIterator[Filesystem]:
-    config = filesystems.configuration(remote.keys["type"]).model_validate(remote.keys)
     connections = Connections()
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    filesystem = filesystems.create(config, Surroundings(place, "here", connections))
+    filesystem = TYPES.configured(remote.keys, Path()).make(Surroundings(place, "here", connections))
     yield filesystem
     await filesystem.close()
     await connections.close()

@@ -6,7 +6,7 @@ import uuid
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from prefect.client.schemas.objects import State as PrefectState
@@ -37,6 +37,8 @@ def prefect_server() -> Iterator[None]:
 
 class Scheduler:
     """Does what a test asks for."""
+
+    commands_are_here: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.submit_errors: list[Exception] = []

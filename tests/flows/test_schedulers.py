@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import CommandEnvironment, SlurmRestCredentials
-from flows import schedulers
 from flows.destinations.scheduler import Scheduler, Status
 from flows.destinations.surroundings import Surroundings
+from flows.destinations.types import SCHEDULERS as TYPES
 from flows.disk.places import Place
 from flows.errors import JobCancelled, TimeLimitExceeded
 from flows.ssh.connections import Connections
@@ -67,8 +67,8 @@ async def make(kind: str, place: Place) -> AsyncIterator[Callable[..., Scheduler
     made = []
 
     def make(**options: Any) -> Scheduler:
-        config = schedulers.configuration(kind).model_validate({"type": kind, **SCHEDULERS[kind], **options})
-        made.append(schedulers.create(config, Surroundings(place, "here", Connections())))
+        configured = TYPES.configured({"type": kind, **SCHEDULERS[kind], **options}, Path())
+        made.append(configured.make(Surroundings(place, "here", Connections())))
         return made[-1]
 
     yield make

@@ -30,7 +30,7 @@ def test_type_names_the_module(tmp_path: Path) -> None:
         tmp_path,
         MINIMAL + "destinations: {here: {scheduler: {type: memory, slots: 7}, filesystem: {type: local}}}",
     )
-    assert loaded.destinations["here"].scheduler == memory.Config(slots=7)
+    assert loaded.destinations["here"].scheduler.config == memory.Scheduler.Config(slots=7)
 
 
 def test_job_root_dir_is_relative_to_the_file(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from flows import schedulers
 from flows.destinations.host import Completed, Host
 from flows.destinations.scheduler import Scheduler, Submission
 from flows.destinations.surroundings import Surroundings
+from flows.destinations.types import SCHEDULERS
 from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.local.host import ThisMachine
@@ -78,10 +78,9 @@ async def make(place: Place, host: Host) -> AsyncIterator[Callable[..., Schedule
 
     def make(**options: Any) -> Scheduler:
         keys = {"type": "slurm", "poll_interval": 0.1, **options}
-        config = schedulers.configuration("slurm").model_validate(keys)
         connections = Connections()
         connections.this_machine = host
-        made.append(schedulers.create(config, Surroundings(place, "here", connections)))
+        made.append(SCHEDULERS.configured(keys, Path()).make(Surroundings(place, "here", connections)))
         return made[-1]
 
     yield make

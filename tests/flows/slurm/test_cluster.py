@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from blocks import CommandEnvironment
-from flows import schedulers
 from flows.destinations.filesystem import guard
 from flows.destinations.scheduler import Scheduler, Status
 from flows.destinations.surroundings import Surroundings
+from flows.destinations.types import SCHEDULERS
 from flows.disk.places import Place
 from flows.errors import (
     CommandFailed,
@@ -45,8 +45,8 @@ async def over_time(slurm_cluster: SlurmCluster, tmp_path_factory: pytest.TempPa
     place = Place(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("jobs"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", slurm_cluster.environment["SLURM_CONF"])
-        config = schedulers.configuration("slurm").model_validate({"type": "slurm"})
-        scheduler = schedulers.create(config, Surroundings(place, "here", Connections()))
+        configured = SCHEDULERS.configured({"type": "slurm"}, Path())
+        scheduler = configured.make(Surroundings(place, "here", Connections()))
         scheduler_id = await scheduler.submit(submission(place, LONG))
         await until(lambda: state(slurm_cluster, slurm_id(scheduler_id)) == "RUNNING")
         slurm_cluster.run("scontrol", "update", f"JobId={slurm_id(scheduler_id)}", "EndTime=now+1")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from blocks import CommandEnvironment
-from flows import schedulers
 from flows.destinations.scheduler import Scheduler
 from flows.destinations.surroundings import Surroundings
+from flows.destinations.types import SCHEDULERS
 from flows.disk.places import Place
 from flows.errors import JobCancelled, Unavailable
 from flows.ssh.connections import Connections
@@ -30,9 +30,8 @@ async def make(ssh_server: SshServer, tmp_path: Path) -> AsyncIterator[Callable[
 
     def make(**options: Any) -> Scheduler:
         keys = {"type": "slurm", "ssh_config": ssh_config, "poll_interval": 0.1, **options}
-        config = schedulers.configuration("slurm").model_validate(keys)
         surroundings = Surroundings(Place(tmp_path / "data", tmp_path / "jobs"), "there", connections)
-        made.append(schedulers.create(config, surroundings))
+        made.append(SCHEDULERS.configured(keys, Path()).make(surroundings))
         return made[-1]
 
     yield make

@@ -16,10 +16,10 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr, ValidationError
 
 from blocks import SlurmRestCredentials
-from flows import schedulers
 from flows.destinations.filesystem import guard
 from flows.destinations.scheduler import Scheduler, Shared
 from flows.destinations.surroundings import Surroundings
+from flows.destinations.types import SCHEDULERS
 from flows.disk.places import Place
 from flows.errors import DestinationRefused, JobCancelled, Unavailable
 from flows.ssh.connections import Connections
@@ -62,9 +62,9 @@ async def make(block: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     def make(**options: Any) -> Scheduler:
         keys = {"type": "slurmrestd", "block": "cluster", "poll_interval": 0.1, **options}
-        config = schedulers.configuration("slurmrestd").model_validate(keys)
         place = Place(tmp_path / "data", tmp_path / "jobs")
-        made.append(schedulers.create(config, Surroundings(place, "here", Connections())))
+        configured = SCHEDULERS.configured(keys, Path())
+        made.append(configured.make(Surroundings(place, "here", Connections())))
         return made[-1]
 
     yield make

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from flows import filesystems
 from flows.destinations.filesystem import Filesystem
 from flows.destinations.surroundings import Surroundings
+from flows.destinations.types import FILESYSTEMS
 from flows.disk.places import Place
 from flows.ssh.connections import Connections
 from tests.services.sshd import SshServer
@@ -54,12 +54,10 @@ async def opened(server: SshServer, port: int, entry: Path, tmp_path: Path) -> A
     host_key = " ".join(server.host_key.with_suffix(".pub").read_text().split()[:2])
     keys: dict[str, Any] = {"hostname": server.host, "port": port, "username": server.user}
     keys |= {"private_key": str(server.key), "host_key": host_key}
-    config = filesystems.configuration("sftp").model_validate(
-        {"type": "sftp", "ssh_config": keys, "entry": str(entry)}
-    )
+    configured = FILESYSTEMS.configured({"type": "sftp", "ssh_config": keys, "entry": str(entry)}, Path())
     connections = Connections()
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    filesystem = filesystems.create(config, Surroundings(place, "far", connections))
+    filesystem = configured.make(Surroundings(place, "far", connections))
     try:
         yield filesystem
     finally:
