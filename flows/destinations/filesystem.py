@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from flows.destinations.surroundings import Surroundings
-
 from flows.disk import names
 
 

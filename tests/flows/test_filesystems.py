@@ -1,4 +1,7 @@
-"""The contract of every filesystem. A new one joins by an entry in FILESYSTEMS."""
+"""The contract of every filesystem. A new one joins by an entry in FILESYSTEMS.
+
+So does a site's own, whose keys are in BARTENDER_TESTS_FILESYSTEM as YAML: ``-k own`` selects it.
+"""
 
 import os
 import secrets
@@ -10,12 +13,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from flows.destinations.filesystem import Filesystem, guard
 from flows.destinations.surroundings import Surroundings
 from flows.destinations.types import FILESYSTEMS as TYPES
 from flows.disk.places import Place
 from flows.ssh.connections import Connections
+from tests import howto
 from tests.services.sshd import SshServer
 
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
@@ -55,11 +60,25 @@ def sftp_of(name: str) -> Callable[[pytest.FixtureRequest], Remote]:
     return make
 
 
+def of_the_how_to(request: pytest.FixtureRequest) -> Remote:
+    directory: Path = request.getfixturevalue("tmp_path")
+    (entry := directory / "scratch").mkdir()
+    file = howto.write("new-filesystem.md", directory)
+    return Remote({"type": f"{file}:Filesystem", "directory": str(entry)}, entry)
+
+
+def own(request: pytest.FixtureRequest) -> Remote:
+    return Remote(yaml.safe_load(os.environ["BARTENDER_TESTS_FILESYSTEM"]))
+
+
 FILESYSTEMS: dict[str, Callable[[pytest.FixtureRequest], Remote]] = {
     "local": local,
     "sftp": sftp_of("stock"),
     "sftp only": sftp_of("sftp_only"),
+    "scratch.py": of_the_how_to,
 }
+if "BARTENDER_TESTS_FILESYSTEM" in os.environ:
+    FILESYSTEMS["own"] = own
 
 
 @pytest.fixture(params=FILESYSTEMS)

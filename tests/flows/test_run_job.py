@@ -2,16 +2,12 @@
 
 import asyncio
 import itertools
-import uuid
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
-from prefect.client.schemas.objects import State as PrefectState
-from prefect.filesystems import LocalFileSystem
-from prefect.testing.utilities import prefect_test_harness
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.configuration import config
@@ -25,14 +21,10 @@ from flows.lifecycle import steps
 from flows.lifecycle.ending import end_of_job
 from flows.lifecycle.runtime import Destination, Runtime, open_runtime
 from flows.pickers import PickerContext, pick_first
-from flows.run_job import run_job
+from tests.flows.running import new_job, run
 from tests.waiting import LONG_ENOUGH
 
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=int(LONG_ENOUGH)):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 class Scheduler:
@@ -111,23 +103,6 @@ async def runtime(
         local = runtime.destinations["local"]
         runtime.destinations._destinations["local"] = Destination(scheduler, local.filesystem)
         yield runtime
-
-
-async def new_job(runtime: Runtime) -> Job:
-    token = uuid.uuid4()
-    upload = runtime.place.upload(str(token))
-    upload.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(upload, "w") as archive:
-        archive.writestr("input", "1")
-    return await runtime.jobs.create(application="a", submitter="me", roles=[], command="true", token=token)
-
-
-async def run(runtime: Runtime, job: Job) -> tuple[Job, PrefectState[Any]]:
-    storage = LocalFileSystem(basepath=str(runtime.place.results))
-    await storage.asave("results-of-tests", overwrite=True)
-    flow = run_job.with_options(result_storage=storage)
-    state = await flow(job.id, return_state=True)
-    return await runtime.jobs.get(job.id), state
 
 
 async def says(runtime: Runtime, job: Job, reason: str) -> None:

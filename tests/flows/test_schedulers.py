@@ -1,4 +1,7 @@
-"""The contract of every scheduler. A new one joins by an entry in SCHEDULERS."""
+"""The contract of every scheduler. A new one joins by an entry in SCHEDULERS.
+
+So does a site's own, whose keys are in BARTENDER_TESTS_SCHEDULER as YAML: ``-k own`` selects it.
+"""
 
 import asyncio
 import os
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from blocks import CommandEnvironment, SlurmRestCredentials
@@ -18,6 +22,7 @@ from flows.destinations.types import SCHEDULERS as TYPES
 from flows.disk.places import Place
 from flows.errors import JobCancelled, TimeLimitExceeded
 from flows.ssh.connections import Connections
+from tests import howto
 from tests.flows.submitting import has_ended, run, statuses, submission
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
@@ -27,7 +32,10 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "eager": {"max_load": 1000.0},
     "slurm": {"poll_interval": 0.1, "lost_after": 0.5},
     "slurmrestd": {"poll_interval": 0.1, "lost_after": 0.5, "block": "cluster"},
+    "nice.py:Scheduler": {"interval": 0.05},
 }
+if own := os.environ.get("BARTENDER_TESTS_SCHEDULER"):
+    SCHEDULERS["own"] = yaml.safe_load(own)
 
 LOCAL = ["memory", "eager"]
 
@@ -65,9 +73,11 @@ def place(tmp_path: Path) -> Iterator[Place]:
 async def make(kind: str, place: Place) -> AsyncIterator[Callable[..., Scheduler]]:
     """Make a scheduler; made twice, the second is what another process would have."""
     made = []
+    howto.write("new-scheduler.md", place.data_dir)
 
     def make(**options: Any) -> Scheduler:
-        configured = TYPES.configured({"type": kind, **SCHEDULERS[kind], **options}, Path())
+        keys = {"type": kind, **SCHEDULERS[kind], **options}
+        configured = TYPES.configured(keys, place.data_dir)
         made.append(configured.make(Surroundings(place, "here", Connections())))
         return made[-1]
 

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 import respx
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr, ValidationError
 
 from blocks import SlurmRestCredentials
@@ -35,12 +34,6 @@ PARTITIONS = "/slurm/v0.0.38/partitions"
 SUBMIT = "/slurm/v0.0.38/job/submit"
 ACCOUNTING = "/slurmdb/v0.0.38/jobs"
 NO_JOBS: dict[str, Any] = {"errors": [], "jobs": []}
-
-
-@pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness():
-        yield
 
 
 async def save(cluster: SlurmCluster, **changes: str) -> None:

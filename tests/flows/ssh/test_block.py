@@ -1,10 +1,7 @@
 """An ssh_config that names a block."""
 
-from collections.abc import Iterator
-
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 
 from blocks import SshCredentials
@@ -12,12 +9,6 @@ from flows.errors import Unavailable
 from flows.ssh.config import SshConfig
 from flows.ssh.connections import Connections
 from tests.services.sshd import SshServer
-
-
-@pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness():
-        yield
 
 
 async def test_a_saved_block_is_used_as_it_is_at_the_next_connection(
