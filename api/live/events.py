@@ -12,9 +12,10 @@ from api.live.streams import Stream
 from api.schemas import JobModelDTO, Problem
 from api.services import Services
 from api.watching import Watched
+from flows.disk.places import STDERR, STDOUT
 from flows.jobs.job import Job
 
-FILES = {"stdout.txt": "stdout", "stderr.txt": "stderr"}
+FILES = {STDOUT: "stdout", STDERR: "stderr"}
 """Output files and the names of their events."""
 
 END = "end"

@@ -1,7 +1,9 @@
 """What the command of one of the visitor's jobs wrote to its standard output and error."""
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -15,6 +17,7 @@ from api.routes.jobs import OwnJob
 from api.schemas import Problem
 from api.services import Services, ServicesDep
 from api.watching import Watched
+from flows.disk.places import STDERR, STDOUT
 from flows.errors import JobNotCompleted, JobNotFound
 from flows.jobs.job import Job
 
@@ -58,7 +61,7 @@ async def retrieve_job_stdout(
     job: OwnJob, services: ServicesDep, follow: Follow = False, tail: Tail = None
 ) -> Response:
     """Return what the job's command wrote to its standard output; without parameters, once it has ended."""
-    return await _output(job, "stdout.txt", follow, tail, services)
+    return await _output(job, STDOUT, follow, tail, services)
 
 
 @router.get("/{jobid}/stderr", response_class=Response, responses=_OUTPUT)
@@ -66,7 +69,7 @@ async def retrieve_job_stderr(
     job: OwnJob, services: ServicesDep, follow: Follow = False, tail: Tail = None
 ) -> Response:
     """Return what the job's command wrote to its standard error; without parameters, once it has ended."""
-    return await _output(job, "stderr.txt", follow, tail, services)
+    return await _output(job, STDERR, follow, tail, services)
 
 
 async def _output(job: Job, name: str, following: bool, tail: int | None, services: Services) -> Response:
@@ -81,10 +84,17 @@ async def _output(job: Job, name: str, following: bool, tail: int | None, servic
         # In memory, since a command that still writes may make it shorter meanwhile.
         position = await services.on_disk(tail_start, directory, name, tail)
         piece = await services.on_disk(read_on, directory, name, position, MOST_TAIL)
+        content = piece.content
     except NotThere as error:
-        raise JobNotFound(f"Job {job.id} has no {name}.") from error
-    headers = {"X-Content-Type-Options": "nosniff"}
-    return Response(piece.content, media_type="text/plain", headers=headers)
+        if not await services.on_disk(_is_of_no_command, directory, name):
+            raise JobNotFound(f"Job {job.id} has no {name}.") from error
+        content = b""
+    return Response(content, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _is_of_no_command(directory: Path, name: str) -> bool:
+    """Whether the job is one of ``bartender link``, for which no command of ours wrote anything."""
+    return directory.is_symlink() and not os.path.lexists(directory / name)
 
 
 def _check_is_there(job: Job, tail: int | None, services: Services) -> None:

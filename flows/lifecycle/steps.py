@@ -17,6 +17,8 @@ from prefect.tasks import Task
 
 from flows import archives
 from flows.destinations.scheduler import Submission
+from flows.disk.last_line import last_line
+from flows.disk.places import STDERR, STDOUT
 from flows.errors import (
     ArchiveRefused,
     BartenderError,
@@ -240,16 +242,20 @@ async def collect(job_id: int, destination: str, scheduler_id: str, outcome: Out
     await runtime.jobs.advance(job_id, State.STAGING_OUT)
     await place.filesystem.stage_out(runtime.place.job_dir(job_id), str(job.token))
     await runtime.disk.sync()
-    if (failure := _failure(outcome)) is None:
+    if (failure := await asyncio.to_thread(_failure, outcome, runtime.place.job_dir(job_id))) is None:
         await runtime.jobs.complete(job_id)
     else:
         await runtime.jobs.fail(job_id, failure)
     await leave_destination(runtime, job)
 
 
-def _failure(outcome: Outcome) -> JobFailure | None:
+def _failure(outcome: Outcome, job_dir: Path) -> JobFailure | None:
     if outcome["failure"] is not None:
         return JobFailure.of_kind(outcome["kind"], outcome["failure"])
     if outcome["returncode"] == 0:
         return None
-    return CommandFailed(f"The command ended with exit code {outcome['returncode']}; see stderr.txt.")
+    ended = f"The command ended with exit code {outcome['returncode']}"
+    for name in (STDERR, STDOUT):
+        if (said := last_line(job_dir / name)) is not None:
+            return CommandFailed(f"{ended}; see {name}, which ends with: {said}")
+    return CommandFailed(f"{ended}, and {STDOUT} and {STDERR} say nothing.")

@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flows.disk.places import RETURNCODE, STDERR, STDOUT
 from flows.errors import DestinationRefused
 
 NOT_SUBMITTED = "cancelled"
@@ -42,13 +43,13 @@ if [ -e "$guard/returncode" ]; then
     exit "$code"
 fi
 cd {directory} || exit 75
-rm -f returncode
+rm -f {returncode}
 unset SLURM_JWT
 export SLURM_EXPORT_ENV=ALL
-/bin/sh "$guard/command" >stdout.txt 2>stderr.txt </dev/null
+/bin/sh "$guard/command" >{stdout} 2>{stderr} </dev/null
 code=$?
 [ "$code" -le 128 ] || sleep {own_signal_after}
-printf %s "$code" >returncode
+printf %s "$code" >{returncode}
 echo "$code" >"$guard/returncode.new" && mv "$guard/returncode.new" "$guard/returncode"
 exit "$code"
 """
@@ -117,6 +118,9 @@ def batch_script(*, guard: str, directory: str, submission: str) -> str:
         guard=shlex.quote(guard),
         submission=submission,
         directory=shlex.quote(directory),
+        stdout=STDOUT,
+        stderr=STDERR,
+        returncode=RETURNCODE,
         own_signal_after=OWN_SIGNAL_AFTER,
     )
 

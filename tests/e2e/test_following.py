@@ -36,7 +36,10 @@ async def test_a_command_is_followed_to_its_end(service: Service) -> None:
     assert states[-1] == "error"
     assert "running" in states
     assert told[-1].name == "job"
-    assert told[-1].data["reason"] == "The command ended with exit code 3; see stderr.txt."
+    assert (
+        told[-1].data["reason"]
+        == "The command ended with exit code 3; see stderr.txt, which ends with: careful 3"
+    )
 
 
 async def _events(service: Service, job_id: int) -> list[Event]:

@@ -102,7 +102,7 @@ async def test_a_failing_command(service: Service, prefect: PrefectClient) -> No
     run = await finished(prefect, f"script-{job_id}")
     assert run.state is not None
     assert run.state.is_failed()
-    assert run.state.message == "The command ended with exit code 3; see stderr.txt."
+    assert run.state.message == "The command ended with exit code 3; see stderr.txt, which ends with: sorry"
 
 
 async def test_a_damaged_archive_ends_with_a_reason(service: Service, prefect: PrefectClient) -> None:

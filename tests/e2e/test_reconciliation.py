@@ -98,7 +98,10 @@ async def test_of_an_ended_job(service: Service, prefect: PrefectClient, state: 
     await prefect.set_flow_run_state(run.id, state, force=True)
     assert f"flow run of the ended job {job_id}: is Failed now 1" in await reconcile(prefect)
     run = await prefect.read_flow_run(run.id)
-    assert message(run) == "Failed: The command ended with exit code 3; see stderr.txt."
+    assert (
+        message(run)
+        == "Failed: The command ended with exit code 3, and stdout.txt and stderr.txt say nothing."
+    )
 
 
 @pytest.mark.parametrize("state", [Running(), Pending()], ids=["running", "pending"])

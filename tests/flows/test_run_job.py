@@ -36,6 +36,8 @@ class Scheduler:
         self.submit_errors: list[Exception] = []
         self.watch_errors: list[Exception] = []
         self.loses = 0
+        self.returncode = 0
+        self.writes: dict[str, str] = {}
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
         self.forgotten: list[str] = []
@@ -44,6 +46,8 @@ class Scheduler:
         if self.submit_errors:
             raise self.submit_errors.pop(0)
         self.submitted.append(submission.token)
+        for name, content in self.writes.items():
+            (submission.directory / name).write_text(content)
         return submission.token if len(self.submitted) == 1 else f"{submission.token}-{len(self.submitted)}"
 
     async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
@@ -55,7 +59,7 @@ class Scheduler:
         yield Status(state="running")
         if self.watch_errors:
             raise self.watch_errors.pop(0)
-        yield Status(state="ended", returncode=0)
+        yield Status(state="ended", returncode=self.returncode)
 
     async def cancel(self, scheduler_id: str) -> None:
         self.cancelled.append(scheduler_id)
@@ -119,6 +123,26 @@ async def test_all_goes_well(runtime: Runtime, scheduler: Scheduler) -> None:
     assert state.is_completed()
     assert scheduler.forgotten == [str(job.token)]
     assert not runtime.place.upload(str(job.token)).exists()
+
+
+@pytest.mark.parametrize(
+    ("writes", "said"),
+    [
+        ({"stderr.txt": "one\nwrong\n\n", "stdout.txt": "out\n"}, "; see stderr.txt, which ends with: wrong"),
+        ({"stderr.txt": "", "stdout.txt": "1\nbad input\n"}, "; see stdout.txt, which ends with: bad input"),
+        ({"stderr.txt": "\n", "stdout.txt": ""}, ", and stdout.txt and stderr.txt say nothing."),
+        ({}, ", and stdout.txt and stderr.txt say nothing."),
+        ({"stderr.txt": "\0" + "x" * 9000}, f"; see stderr.txt, which ends with: {'x' * 199}…"),
+    ],
+)
+async def test_a_reason_says_what_the_command_said_last(
+    runtime: Runtime, scheduler: Scheduler, writes: dict[str, str], said: str
+) -> None:
+    scheduler.writes, scheduler.returncode = writes, 3
+    ended, state = await run(runtime, await new_job(runtime))
+    assert (ended.state, ended.reason_kind) == ("error", "user error")
+    assert ended.reason == f"The command ended with exit code 3{said}"
+    assert state.message == ended.reason
 
 
 async def test_files_outlive_a_power_cut_before_anybody_hears_of_them(

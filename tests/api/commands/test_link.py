@@ -67,6 +67,21 @@ async def test_link(
     assert (await bob.get(f"/api/job/{job['id']}")).status_code == 404
 
 
+@pytest.mark.parametrize("query", ["", "?tail=5", "?follow=true"])
+async def test_outputs_that_a_linked_job_does_not_have_are_empty(
+    alice: httpx.AsyncClient, own: dict[str, str], finished: Path, tmp_path: Path, query: str
+) -> None:
+    (finished / "stdout.txt").unlink()
+    (finished / "stderr.txt").unlink()
+    os.mkfifo(finished / "stderr.txt")
+    status, output, _ = await bartender(own, tmp_path, "link", finished.name, "--submitter", "alice")
+    assert status == 0
+    response = await alice.get(f"/api/job/{int(output)}/stdout{query}")
+    assert (response.status_code, response.text) == (200, "")
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert (await alice.get(f"/api/job/{int(output)}/stderr{query}")).status_code == 404
+
+
 async def test_defaults_are_those_of_the_original(site: Site, own: dict[str, str], finished: Path) -> None:
     config = own.pop("BARTENDER_CONFIG_FILENAME")
     status, output, _ = await bartender(own, finished, "link", str(finished), "--config", config)

@@ -39,9 +39,7 @@ def test_what_is_made_is_found(
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["notes", ".bashrc", f"{TOKEN}.tar", f".{TOKEN}", f".{TOKEN}.draft.zz", "1 "]
-)
+@pytest.mark.parametrize("name", ["notes", ".bashrc", f"{TOKEN}.tar", f".{TOKEN}", f".{TOKEN}.draft.zz"])
 def test_what_is_not_ours_is_no_name(name: str) -> None:
     patterns = [names.UPLOAD, names.RESULTS, *AMONG_JOBS, names.AT_DESTINATION]
     assert not any(names.key(pattern, name) for pattern in patterns)
