@@ -49,8 +49,9 @@ _OPTIONS = {
 }
 # Nothing of the operator's: PGDATA, PGOPTIONS and the like must not reach this server.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-# Smart shutdown would wait for clients: fast first, then immediate.
-_STOP_SIGNALS = ((signal.SIGINT, 2.0), (signal.SIGQUIT, 1.0))
+# Smart shutdown would wait for clients: fast first, which writes all that is in memory, and takes its time on
+# a busy machine. After an immediate one the next start recovers as from a crash: numbers of jobs are left out.
+_STOP_SIGNALS = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 5.0))
 
 
 class EmbeddedPostgres:
@@ -187,12 +188,13 @@ class EmbeddedPostgres:
 
     async def _wait_for_predecessor(self) -> None:
         # We hold the lock, so whoever started it is dead: it is going down, or must.
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        for number, seconds in (*_STOP_SIGNALS, (signal.SIGKILL, 5.0)):
             process_id = self._predecessor()
             if process_id is None:
                 return
             os.kill(process_id, number)
-            for _ in range(300):
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
                 if self._predecessor() != process_id:
                     return
                 await asyncio.sleep(0.01)

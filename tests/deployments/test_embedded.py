@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -64,6 +65,29 @@ async def test_only_who_knows_the_password_gets_in(tmp_path: Path) -> None:
                 await connect(server.url("postgres"), password=password)
     finally:
         await server.stop()
+
+
+async def test_a_graceful_end_has_the_time_that_it_needs(tmp_path: Path) -> None:
+    """Its checkpoint may have to wait for a busy disk: here a process that is stopped for a while."""
+    server = EmbeddedPostgres(tmp_path / "postgres")
+    await server.start()
+    connection = await connect(server.url("postgres"))
+    checkpointer = await connection.fetchval(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+    )
+    await connection.close()
+    os.kill(checkpointer, signal.SIGSTOP)
+    try:
+        stopping = asyncio.create_task(server.stop())
+        done, _ = await asyncio.wait([stopping], timeout=4)
+        assert not done
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(checkpointer, signal.SIGCONT)
+    await stopping
+    log = (tmp_path / "postgres/log").read_text()
+    assert "immediate shutdown" not in log
+    assert "database system is shut down" in log
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
@@ -189,7 +213,7 @@ async def test_work_that_cannot_be_done_is_not_repeated(
 
 def test_the_launcher_sends_its_signal_when_the_parent_dies(checkout: Path) -> None:
     script = (
-        "import subprocess, sys; from deployments import launcher;"
+        "import subprocess, sys; from deployments.serving import launcher;"
         "command = launcher.wrap(['/bin/sleep', '1000'], death_signal=9);"
         "child = subprocess.Popen(command); print(child.pid, flush=True); sys.stdin.read()"
     )
