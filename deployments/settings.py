@@ -1,9 +1,9 @@
 """Settings from the environment and the file ``.env``: prefix ``BARTENDER_``."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -13,6 +13,14 @@ from flows.disk.places import Place
 from flows.errors import ConfigurationError
 
 PREFIX = "BARTENDER_"
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+_OTHER_NAMES = {"WARN": "WARNING", "FATAL": "CRITICAL"}  # as logging has them
+
+
+def _log_level(level: object) -> object:
+    name = level.upper() if isinstance(level, str) else level
+    return _OTHER_NAMES.get(name, name) if isinstance(name, str) else name
 
 
 class Settings(BaseSettings):
@@ -24,7 +32,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     workers_count: int = Field(default=1, ge=1)
     reload: bool = False
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_level: Annotated[LogLevel, BeforeValidator(_log_level)] = "INFO"
 
     db_dsn: SecretStr | None = None
     db_host: str | None = None

@@ -21,6 +21,7 @@ _BEGINNING = 1 << 10
 _LAST_SECOND = 253402300799  # of the year 9999: a file's time may be any number
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _UNSAFE = re.compile(r'[^ -~]|["\\/%]')
+_SHOWN_AS = {"text/tab-separated-values": "text/plain"}  # browsers show no table of this type, but save it
 _COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 
 
@@ -38,7 +39,9 @@ def media_type(name: str, beginning: bytes) -> str:
     guess, encoding = mimetypes.guess_type(f"/{name}")  # with a slash, or "data:x" would be read as a URL
     if encoding is not None:
         return _COMPRESSED.get(encoding, "application/octet-stream")
-    return guess or ("application/octet-stream" if b"\0" in beginning else "text/plain")
+    if guess is not None:
+        return _SHOWN_AS.get(guess, guess)
+    return "application/octet-stream" if b"\0" in beginning else "text/plain"
 
 
 def requested_range(header: str | None, size: int) -> range | None:

@@ -50,7 +50,7 @@ _OPTIONS = {
 # Nothing of the operator's: PGDATA, PGOPTIONS and the like must not reach this server.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 # Smart shutdown would wait for clients: fast first, which writes all that is in memory, and takes its time on
-# a busy machine. After an immediate one the next start recovers as from a crash: numbers of jobs are left out.
+# a busy machine. After an immediate one the next start recovers as from a crash; jobs' numbers jump then.
 _STOP_SIGNALS = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 5.0))
 
 

@@ -7,8 +7,9 @@ import shlex
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from deployments.serving.prefect_server import EmbeddedPrefect
 from deployments.serving.processes import Child
 from deployments.settings import PREFIX, Settings
 from flows.disk import locks, private_files
+from flows.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +33,9 @@ API = "api.app:create_app"
 DATABASE = "bartender"
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 60.0
+_PUBLISH_SECONDS = 2 * START_SECONDS  # PostgreSQL, then all the others
 STOP_SIGNALS = ((signal.SIGTERM, 2.5),)
-"""With those of the Prefect server and PostgreSQL, everything has ended in less than 10 s."""
+"""With those of the Prefect server, all but PostgreSQL has ended in less than 10 s."""
 
 _WORKER_DEFAULTS = {"PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "WARNING"}
 
@@ -111,14 +114,22 @@ async def until_signal(work: Coroutine[Any, Any, int]) -> int | None:
 
 
 def environment_of_running(data_dir: Path) -> dict[str, str] | None:
-    """Return the variables by which other processes reach a running server's parts, if one runs."""
-    if locks.holder(_lock(data_dir)) is None:
-        return None
-    try:
-        lines = _environment(data_dir).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return None
-    return dict(shlex.split(line)[1].split("=", 1) for line in lines)
+    """Return the variables by which other processes reach a running server's parts, if one runs.
+
+    One that starts is waited for. Raises ConfigurationError when that takes too long.
+    """
+    deadline = time.monotonic() + _PUBLISH_SECONDS
+    while (holder := locks.holder(_lock(data_dir))) is not None:
+        with suppress(FileNotFoundError):
+            lines = _environment(data_dir).read_text(encoding="utf-8").splitlines()
+            return dict(shlex.split(line)[1].split("=", 1) for line in lines)
+        if time.monotonic() > deadline:
+            raise ConfigurationError(
+                f"{data_dir}: the server there, process {holder}, is not ready yet; run this again when it "
+                "has said where its API is"
+            )
+        time.sleep(0.1)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ ROUTES = ["files/a.txt", "directories", "directories/a", "archive", "archive/a"]
         ("output/model.pdb.gz", "application/gzip"),
         ("output/all.tar.bz2", "application/x-bzip2"),
         ("output/Größe/λ?#&+.csv", "text/csv; charset=utf-8"),
+        ("output/table.tsv", "text/plain; charset=utf-8"),
         ("README", "text/plain; charset=utf-8"),
         ("data:text", "text/plain; charset=utf-8"),
     ],
