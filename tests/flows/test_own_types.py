@@ -46,6 +46,18 @@ async def test_word_for_word(engine: AsyncEngine, tmp_path: Path) -> None:
     is_as_the_command_left_it(*await ran(engine, tmp_path, config), niceness=15)
 
 
+async def test_a_type_says_who_sees_its_commands(engine: AsyncEngine, tmp_path: Path) -> None:
+    file = howto.write("new-scheduler.md", tmp_path)
+    anywhere = "commands_are_here: ClassVar[bool] = False"
+    file.with_name("away.py").write_text(
+        file.read_text().replace("commands_are_here: ClassVar[bool] = True", anywhere)
+    )
+    parts = "{scheduler: {type: '%s.py:Scheduler'}, filesystem: {type: local}}"
+    config = configured(tmp_path, f"destinations: {{here: {parts % 'nice'}, there: {parts % 'away'}}}")
+    async with open_runtime(OwnedJobs(engine), config, Place(tmp_path, tmp_path), pick_first) as runtime:
+        assert runtime.local_destinations == ["here"]
+
+
 async def test_with_a_filesystem_of_ones_own(engine: AsyncEngine, tmp_path: Path) -> None:
     howto.write("new-scheduler.md", tmp_path)
     howto.write("new-filesystem.md", tmp_path)
