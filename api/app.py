@@ -26,8 +26,7 @@ from api.values.forms import Form
 from api.watching import JobWatcher
 from deployments.dispatcher import Dispatcher
 from deployments.settings import Settings
-from flows.configuration import config as configuration
-from flows.configuration.config import Config
+from flows.configuration.config import Config, load
 from flows.database import close
 from flows.errors import ConfigurationError
 from flows.jobs.store import JobStore
@@ -49,7 +48,7 @@ def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
     Raises ConfigurationError of one line.
     """
     settings = Settings.load()
-    config = configuration.load(settings.config_filename)
+    config = load(settings.config_filename)
     app = FastAPI(
         title="Bartender",
         description="Runs command-line applications as jobs.",

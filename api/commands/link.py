@@ -11,7 +11,7 @@ from api.submission.free_ids import free_id
 from api.tokens.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings
-from flows.configuration import config as configuration
+from flows.configuration.config import load
 from flows.disk.places import Place
 from flows.errors import ConfigurationError, Unavailable
 from flows.jobs.store import JobStore
@@ -24,7 +24,7 @@ async def link(directory: Path, *, submitter: str, application: str, settings: S
 
     Raises ConfigurationError; nothing is left then.
     """
-    place = settings.place(configuration.load(settings.config_filename))
+    place = settings.place(load(settings.config_filename))
     target = _checked(directory, place)
     for name in (submitter, application):
         if not is_name(name):

@@ -1,13 +1,13 @@
 """What the tasks of all flow runs in this process share: they take plain values and find the rest here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
 from flows import pickers
-from flows.configuration import config as configuration
+from flows.configuration.config import Config
 from flows.destinations.filesystem import Filesystem
 from flows.destinations.scheduler import Scheduler
 from flows.destinations.surroundings import Surroundings
@@ -29,14 +29,14 @@ class Destination:
 class Destinations:
     """All configured destinations, closed together."""
 
-    def __init__(self, configured: Mapping[str, configuration.Destination], place: Place) -> None:
+    def __init__(self, config: Config, place: Place) -> None:
         self._connections = Connections()
         self._destinations = {
             name: Destination(
                 destination.scheduler.make(surroundings),
                 destination.filesystem.make(surroundings),
             )
-            for name, destination in configured.items()
+            for name, destination in config.destinations.items()
             for surroundings in [Surroundings(place, name, self._connections)]
         }
 
@@ -73,7 +73,7 @@ class Runtime:
     """
 
     jobs: OwnedJobs
-    config: configuration.Config
+    config: Config
     place: Place
     picker: pickers.Picker
     destinations: Destinations
@@ -101,12 +101,12 @@ def current() -> Runtime:
 
 @asynccontextmanager
 async def open_runtime(
-    jobs: OwnedJobs, config: configuration.Config, place: Place, picker: pickers.Picker
+    jobs: OwnedJobs, config: Config, place: Place, picker: pickers.Picker
 ) -> AsyncIterator[Runtime]:
     """Open the process's one runtime and close what it holds."""
     global _current
     try:
-        async with Destinations(config.destinations, place) as destinations:
+        async with Destinations(config, place) as destinations:
             _current = Runtime(jobs, config, place, picker, destinations, DurableDisk(place.job_root))
             yield _current
     finally:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from flows.configuration import config
+from flows.configuration.config import Config
 from flows.destinations.scheduler import Status, Submission
 from flows.disk.places import Place
 from flows.errors import DestinationRefused, Unavailable
@@ -99,7 +99,7 @@ def picker() -> Picker:
 async def runtime(
     engine: AsyncEngine, tmp_path: Path, scheduler: Scheduler, picker: Picker
 ) -> AsyncIterator[Runtime]:
-    configured = config.Config.model_validate(
+    configured = Config.model_validate(
         {"applications": {"a": {"command_template": "true"}}, "uploads": {"max_entries": 3}}
     )
     place = Place(tmp_path / "data", tmp_path / "jobs")

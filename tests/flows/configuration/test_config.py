@@ -5,7 +5,7 @@ import yaml
 
 from flows import pickers
 from flows.archives.limits import UploadLimits
-from flows.configuration import config
+from flows.configuration.config import Config, load
 from flows.errors import ConfigurationError
 from flows.jobs.users import User
 from flows.schedulers import memory
@@ -13,20 +13,20 @@ from flows.schedulers import memory
 MINIMAL = "applications: {wc: {command_template: wc README.md}}\n"
 
 
-def load(tmp_path: Path, text: str) -> config.Config:
+def configured(tmp_path: Path, text: str) -> Config:
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    return config.load(path)
+    return load(path)
 
 
 def test_what_is_not_configured_has_a_default(tmp_path: Path) -> None:
-    loaded = load(tmp_path, MINIMAL)
+    loaded = configured(tmp_path, MINIMAL)
     assert list(loaded.destinations) == ["local"]
     assert loaded.destination_picker == "flows.pickers:pick_first"
 
 
 def test_type_names_the_module(tmp_path: Path) -> None:
-    loaded = load(
+    loaded = configured(
         tmp_path,
         MINIMAL + "destinations: {here: {scheduler: {type: memory, slots: 7}, filesystem: {type: local}}}",
     )
@@ -34,11 +34,11 @@ def test_type_names_the_module(tmp_path: Path) -> None:
 
 
 def test_job_root_dir_is_relative_to_the_file(tmp_path: Path) -> None:
-    assert load(tmp_path, MINIMAL + "job_root_dir: jobs").job_root_dir == tmp_path / "jobs"
+    assert configured(tmp_path, MINIMAL + "job_root_dir: jobs").job_root_dir == tmp_path / "jobs"
 
 
 def test_limits_of_uploads(tmp_path: Path) -> None:
-    assert load(tmp_path, MINIMAL + "uploads: {max_depth: 3}").uploads == UploadLimits(max_depth=3)
+    assert configured(tmp_path, MINIMAL + "uploads: {max_depth: 3}").uploads == UploadLimits(max_depth=3)
 
 
 def test_the_example_shows_the_default_limits(checkout: Path) -> None:
@@ -106,7 +106,7 @@ def test_the_example_shows_the_default_limits(checkout: Path) -> None:
 )
 def test_mistakes_are_told_in_one_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load(tmp_path, text)
+        configured(tmp_path, text)
     assert said in str(caught.value)
     assert str(tmp_path / "config.yaml") in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -114,7 +114,7 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, text: str, said: str) -> 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no such file"):
-        config.load(tmp_path / "no.yaml")
+        load(tmp_path / "no.yaml")
 
 
 DESTINATIONS = """
@@ -126,7 +126,7 @@ destinations:
 
 def picked(tmp_path: Path, picker: str, application: str = "wc", times: int = 1) -> list[str]:
     text = "applications: {first: {command_template: a}, wc: {command_template: b}}" + DESTINATIONS
-    loaded = load(tmp_path, text + f"destination_picker: {picker}")
+    loaded = configured(tmp_path, text + f"destination_picker: {picker}")
     context = pickers.PickerContext(loaded.applications, loaded.destinations, tmp_path)
     pick = pickers.load(loaded, tmp_path / "config.yaml")
     return [pick(tmp_path, application, User("me", ["gold"]), context) for _ in range(times)]

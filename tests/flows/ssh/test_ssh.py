@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from pydantic import ValidationError
 
-from flows.configuration import config
+from flows.configuration.config import load
 from flows.errors import ConfigurationError, Unavailable
 from flows.ssh import keyscan
 from flows.ssh.config import SshConfig
@@ -255,7 +255,7 @@ def test_contradictions_are_one_line_without_secrets(tmp_path: Path, keys: dict[
     content = {"applications": {"wc": {"command_template": "wc"}}, "destinations": {"far": destination}}
     (path := tmp_path / "config.yaml").write_text(json.dumps(content))
     with pytest.raises(ConfigurationError, match=text) as caught:
-        config.load(path)
+        load(path)
     assert "\n" not in str(caught.value)
     assert "hush" not in str(caught.value)
     assert "destinations.far.filesystem" in str(caught.value)
