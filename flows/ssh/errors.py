@@ -13,8 +13,8 @@ def described(name: str, error: BaseException) -> str:
     match error:
         case asyncssh.HostKeyNotVerifiable():
             return (
-                f"{name} has a host key that is not trusted: find out whether it is the right machine before "
-                f"trusting what `bartender ssh-keyscan` prints."
+                f"{name} has a host key that is not trusted: find out whether it is the right machine, then "
+                f"add what `bartender ssh-keyscan` prints as host_key."
             )
         case asyncssh.PermissionDenied():
             return f"{name} refuses the login: check user, password or key."

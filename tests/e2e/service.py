@@ -273,7 +273,7 @@ class Service:
         response.raise_for_status()
         return dict(response.json())
 
-    async def state_is(self, job_id: int, *states: str, seconds: float = 90) -> dict[str, Any]:
+    async def state_is(self, job_id: int, *states: str, seconds: float = 180) -> dict[str, Any]:
         """Wait until the job is in one of the states."""
 
         job: dict[str, Any] = {}
@@ -288,6 +288,18 @@ class Service:
         except TimeoutError:
             raise AssertionError(f"not {states} within {seconds} s: {job}") from None
         return job
+
+    async def reason_of(self, job_id: int, words: str) -> str:
+        """Wait until a job says why it does not get on, with these words."""
+        reason = ""
+
+        async def look() -> bool:
+            nonlocal reason
+            reason = (await self.job(job_id))["reason"] or ""
+            return words in reason
+
+        await until(look)
+        return reason
 
     async def ended(self, job_id: int) -> dict[str, Any]:
         return await self.state_is(job_id, "ok", "error")
