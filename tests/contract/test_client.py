@@ -13,6 +13,7 @@ from tests.contract import node
 from tests.contract.conftest import token_of
 from tests.e2e.service import Service
 from tests.services.fixtures import skipped_where_missing
+from tests.services.node import run
 
 # How many tests each has: none of them may be lost on the way.
 SUBJECTS = {
@@ -38,7 +39,7 @@ async def programs(_installed: None, service: Service, tmp_path_factory: pytest.
 @pytest.mark.parametrize("subject", SUBJECTS)
 async def test_the_client(programs: Path, service: Service, subject: str) -> None:
     program = programs / f"{subject}.js"
-    done = await asyncio.to_thread(node.run, "node", str(program), environment=tokens(service))
+    done = await asyncio.to_thread(run, "node", str(program), environment=tokens(service))
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"^\W*pass (\d+)$", done.stdout, re.MULTILINE)
     assert passed is not None, done.stdout

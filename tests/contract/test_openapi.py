@@ -11,6 +11,7 @@ import pytest_asyncio
 from tests.contract import node
 from tests.contract.conftest import token_of
 from tests.e2e.service import Service
+from tests.services.node import run
 
 SCRIPT = """
 mkdir -p output/deep
@@ -49,7 +50,7 @@ async def test_the_document_is_true(
     service: Service, jobs: dict[str, list[int]], checkout: Path, tmp_path: Path
 ) -> None:
     done = await asyncio.to_thread(
-        node.run,
+        run,
         *(sys.executable, "-m", "schemathesis.cli"),
         *("--config-file", str(node.HERE / "schemathesis.toml"), "run", f"{service.url}/api/openapi.json"),
         *("--header", f"Authorization: Bearer {token_of(service, 'generated')}", "--no-color"),
