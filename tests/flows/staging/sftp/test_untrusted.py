@@ -110,6 +110,7 @@ def hostile(path: Path, name: str, kind: bytes = tarfile.REGTYPE, size: int = 0)
         ("/tmp/escaped", tarfile.REGTYPE, 0),
         ("./result", tarfile.SYMTYPE, 0),
         ("./other", tarfile.REGTYPE, 0),
+        ("./result", tarfile.LNKTYPE, 0),
         ("./result", tarfile.CHRTYPE, 0),
         ("./result", tarfile.REGTYPE, 30 * MIB),
     ],
