@@ -13,7 +13,9 @@ from starlette.routing import Match
 from api.auth import ForeignPage, TokenMissing
 from api.http.bodies import UploadStalled, UploadTooLarge
 from api.http.storage import StorageFull
-from api.interactive.commands import CommandTooSlow, NotForThisJob
+from api.interactive.command import CommandGoesOn, CommandTooSlow
+from api.interactive.commands import NotForThisJob
+from api.interactive.kept import CommandLost
 from api.submission.submit import KeyReused
 from api.tokens.capabilities import CapabilityInvalid
 from api.tokens.verification import TokenInvalid
@@ -42,6 +44,7 @@ STATUS: dict[type[BartenderError], int] = {
     JobNotFound: 404,
     JobEnded: 409,
     TooManyPins: 409,
+    CommandLost: 410,
     UploadStalled: 408,
     UploadTooLarge: 413,
     UnknownApplication: 422,
@@ -78,7 +81,10 @@ def _answer(status: int) -> Any:
         if status >= 500:
             # No traceback: it is no mistake of ours, and comes with every request until it has passed.
             logger.warning("%s %s: %s", request.method, request.url.path, with_cause(error))
-        return JSONResponse({"detail": str(error)}, status, _HEADERS.get(status))
+        headers = dict(_HEADERS.get(status, {}))
+        if isinstance(error, CommandGoesOn):
+            headers["Location"] = error.location
+        return JSONResponse({"detail": str(error)}, status, headers)
 
     return handler
 

@@ -38,7 +38,7 @@ def _make(parent: Path, directory: Path) -> int:
     # One at a time: a directory that is not locked yet is not one that was left.
     with _held(parent / _LOCK):
         for path in parent.iterdir():
-            if path.is_dir() and not _is_in_use(path):
+            if path.is_dir() and not is_in_use(path):
                 remove_directory(path)
         directory.mkdir(mode=0o700)
         lock = _open(directory / _LOCK)
@@ -46,7 +46,8 @@ def _make(parent: Path, directory: Path) -> int:
     return lock
 
 
-def _is_in_use(directory: Path) -> bool:
+def is_in_use(directory: Path) -> bool:
+    """Return whether its process is there; raise FileNotFoundError where there is no such directory."""
     lock = _open(directory / _LOCK)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -42,14 +42,17 @@ class Turns:
             self._room += 1
 
     @asynccontextmanager
-    async def turn(self, directory: Path) -> AsyncIterator[int]:
-        """Yield the opened directory once it is our turn; raise NoDirectory, or Unavailable after a while."""
+    async def turn(self, directory: Path, patience: float | None = None) -> AsyncIterator[int]:
+        """Yield the opened directory once it is our turn; raise NoDirectory, or Unavailable after a while.
+
+        That is after ``patience`` seconds, or as long as a visitor waits.
+        """
         job = _Directory(directory, self._locks)
         slot = False
         try:
             await to_the_end(job.open)
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(PATIENCE if patience is None else patience):
                     # The job's first: who waits for their own job is in nobody else's way.
                     while not await to_the_end(job.lock):  # noqa: ASYNC110 - of other processes, too
                         await asyncio.sleep(_LOOK_INTERVAL)

@@ -24,6 +24,7 @@ from flows.errors import ConfigurationError, one_line
 from flows.jobs.kept import Retention
 
 MAX_INTERACTIVE_TIMEOUT = 60.0
+MAX_KILL_AFTER = 86_400.0
 
 
 class _Model(BaseModel):
@@ -85,14 +86,27 @@ class Application(_Model):
 
 
 class InteractiveApplication(_Model):
-    """A quick command that runs in the directory of a completed job."""
+    """A quick command that runs in the directory of a completed job.
+
+    A visitor waits ``timeout`` seconds for it; after ``kill_after`` seconds it is ended.
+    """
 
     command_template: CommandTemplate
     input_schema: ObjectSchema
     summary: str | None = None
     description: str | None = None
     timeout: float = Field(default=30.0, gt=0, le=MAX_INTERACTIVE_TIMEOUT)
+    kill_after: float = Field(default_factory=lambda data: 10 * data.get("timeout", 0), le=MAX_KILL_AFTER)
     job_application: str | None = None
+
+    @model_validator(mode="after")
+    def _lives_as_long_as_it_is_waited_for(self) -> Self:
+        if self.kill_after < self.timeout:
+            raise ValueError(
+                f"has a kill_after of {self.kill_after:g} seconds, which is less than its timeout of "
+                f"{self.timeout:g}: make it longer"
+            )
+        return self
 
     @model_validator(mode="after")
     def _variables_are_in_the_schema(self) -> Self:

@@ -64,6 +64,19 @@ CONFIG: dict[str, Any] = {
         "hasty": {
             "command_template": "{{ script|unquoted }}",
             "timeout": 0.5,
+            "kill_after": 0.5,
+            "input_schema": {"type": "object", "properties": {"script": {"type": "string"}}},
+        },
+        "lasting": {
+            "command_template": "{{ script|unquoted }}",
+            "timeout": 0.5,
+            "kill_after": 600,
+            "input_schema": {"type": "object", "properties": {"script": {"type": "string"}}},
+        },
+        "stopped": {
+            "command_template": "{{ script|unquoted }}",
+            "timeout": 0.5,
+            "kill_after": 1,
             "input_schema": {"type": "object", "properties": {"script": {"type": "string"}}},
         },
         "file": {

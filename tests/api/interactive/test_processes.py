@@ -135,7 +135,7 @@ async def test_two_jobs_of_one_directory(
 
 CRASHING = """
 import asyncio, os
-from flows import quick_commands
+from flows.local import quick_commands
 
 async def main():
     directory = os.open(".", os.O_RDONLY)

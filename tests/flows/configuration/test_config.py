@@ -49,6 +49,13 @@ def test_the_example_shows_the_default_limits(checkout: Path) -> None:
     assert yaml.safe_load(commented) == {"uploads": UploadLimits().model_dump()}
 
 
+@pytest.mark.parametrize(("keys", "seconds"), [("", 300), ("timeout: 5,", 50), ("kill_after: 40,", 40)])
+def test_when_an_interactive_application_is_ended(tmp_path: Path, keys: str, seconds: float) -> None:
+    application = "i: {" + keys + " command_template: ls, input_schema: {type: object}}"
+    loaded = configured(tmp_path, MINIMAL + "interactive_applications: {" + application + "}")
+    assert loaded.interactive_applications["i"].kill_after == seconds
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -91,6 +98,11 @@ def test_the_example_shows_the_default_limits(checkout: Path) -> None:
             "applications: {wc: {command_template: 'wc {{ n }} {{ nme }} {{ x }}',"
             " input_schema: {type: object, properties: {n: {}, name: {}}}}}",
             "applications.wc has 'nme' and 'x' in its command_template, but not in its input_schema: correct",
+        ),
+        (
+            MINIMAL + "interactive_applications: {i: {command_template: ls, input_schema: {type: object},"
+            " timeout: 9, kill_after: 8}}",
+            "interactive_applications.i has a kill_after of 8 seconds, which is less than its timeout of 9",
         ),
         (
             MINIMAL + "interactive_applications: {i: {command_template: '{% if m %}{% endif %}',"
