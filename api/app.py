@@ -29,6 +29,9 @@ from deployments.settings import Settings
 from flows.configuration.config import Config, load
 from flows.database import close
 from flows.errors import ConfigurationError
+from flows.jobs.end_requests import EndRequests
+from flows.jobs.kept import KeptJobs
+from flows.jobs.outbox import Outbox
 from flows.jobs.store import JobStore
 
 _DISK_THREADS = 16
@@ -39,7 +42,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "The database does not answer now"},
 }
 
-OpenDispatcher = Callable[[JobStore, Config], AbstractAsyncContextManager[Wakeable]]
+OpenDispatcher = Callable[[Outbox, Config], AbstractAsyncContextManager[Wakeable]]
 
 
 def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
@@ -118,11 +121,12 @@ def _lifespan(
             stack.push_async_callback(asyncio.to_thread, disk.shutdown)
             engine = open_engine(url, echo=settings.db_echo)
             stack.push_async_callback(close, engine)
-            store = JobStore(engine, turns())
+            in_turn = turns()  # for all of them together
+            store = JobStore(engine, in_turn)
             await stack.enter_async_context(verifier.keys.running())
             watcher = JobWatcher(store, most=settings.max_streams, most_of_user=settings.max_streams_per_user)
             await stack.enter_async_context(watcher.running())
-            dispatcher = await stack.enter_async_context(open_dispatcher(store, config))
+            dispatcher = await stack.enter_async_context(open_dispatcher(Outbox(engine, in_turn), config))
             quick = await stack.enter_async_context(Interactive(config, settings, place).running())
             place.upload("any").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             app.state.services = Services(
@@ -133,6 +137,8 @@ def _lifespan(
                 verifier=verifier,
                 capabilities=Capabilities.of(place.capability_key),
                 store=store,
+                end_requests=EndRequests(engine, in_turn),
+                kept=KeptJobs(engine, in_turn),
                 watcher=watcher,
                 dispatcher=dispatcher,
                 interactive=quick,

@@ -18,7 +18,7 @@ async def cancel(job: Job, services: Services) -> Job:
 
     Raises JobEnded when it ended before, other than by being cancelled.
     """
-    requested = await services.store.request_cancel(job.id)
+    requested = await services.end_requests.request_cancel(job.id)
     if requested is None:
         return await _cancelled_before(job, services)
     if requested.state.is_final:
@@ -40,12 +40,12 @@ async def _cancelled_before(job: Job, services: Services) -> Job:
 
 async def delete(job: Job, services: Services) -> None:
     """Have the job end and remove it: at once for its submitter, its files once nothing runs among them."""
-    requested = await services.store.request_deletion(job.id)
+    requested = await services.end_requests.request_deletion(job.id)
     if requested is None:
         return  # another request was faster
     ended = await _ended(requested, services)
     if ended is not None and ended.state.is_final:
-        await purge(ended, services.place, services.store)
+        await purge(ended, services.place, services.end_requests)
 
 
 async def _ended(job: Job, services: Services) -> Job | None:

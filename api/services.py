@@ -16,6 +16,8 @@ from api.watching import JobWatcher
 from deployments.settings import Settings
 from flows.configuration.config import Config
 from flows.disk.places import Place
+from flows.jobs.end_requests import EndRequests
+from flows.jobs.kept import KeptJobs
 from flows.jobs.store import JobStore
 
 T = TypeVar("T")
@@ -39,6 +41,8 @@ class Services:
     verifier: Verifier
     capabilities: Capabilities
     store: JobStore
+    end_requests: EndRequests
+    kept: KeptJobs
     watcher: JobWatcher
     dispatcher: Wakeable
     interactive: Interactive

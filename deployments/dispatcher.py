@@ -14,7 +14,7 @@ from deployments.registration.deploy import deployment_id
 from flows.configuration.config import Config
 from flows.errors import Unavailable, with_cause
 from flows.jobs.job import Job
-from flows.jobs.store import JobStore
+from flows.jobs.outbox import Outbox
 from flows.lifecycle.flow_run import flow_run_name, flow_run_tags, idempotency_key
 from flows.waiting.cancelling import cancel
 
@@ -36,8 +36,8 @@ class Dispatcher:
     first it gets.
     """
 
-    def __init__(self, store: JobStore, config: Config) -> None:
-        self._store = store
+    def __init__(self, outbox: Outbox, config: Config) -> None:
+        self._outbox = outbox
         # Known before the picker runs, so that the flow run need not be tagged in another call.
         self._only_destination = next(iter(config.destinations)) if len(config.destinations) == 1 else None
         self._woken = asyncio.Event()
@@ -85,11 +85,11 @@ class Dispatcher:
     async def _dispatch(self) -> None:
         while True:
             self._woken.clear()
-            jobs = await self._store.without_flow_run(limit=BATCH)
+            jobs = await self._outbox.without_flow_run(limit=BATCH)
             if not jobs:
                 return
             created = await self._create(jobs)
-            await self._store.set_flow_run(created)
+            await self._outbox.set_flow_run(created)
             if len(created) < len(jobs):
                 return  # the others are tried again at the next sweep, not at full speed
 

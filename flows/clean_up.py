@@ -84,6 +84,7 @@ async def _expired_jobs(
     await jobs.announce(runtime.config.retention, notice)
     for job in await jobs.delete_expired(limit=at_most):
         findings.add("expired job", job.id, "removed")
-    for job in await jobs.to_purge():  # those, and where whoever should have done it was interrupted
-        if not await purge(job, runtime.place, runtime.jobs):
+    # Those, and where whoever should have done it was interrupted.
+    for job in await runtime.end_requests.to_purge():
+        if not await purge(job, runtime.place, runtime.end_requests):
             findings.add("deleted job", job.id, "kept: its files cannot be removed, see the worker's log")

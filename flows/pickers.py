@@ -28,7 +28,7 @@ Picker = Callable[[Path, str, User, PickerContext], str]
 
 
 def pick_first(job_dir: Path, application_name: str, submitter: User, context: PickerContext) -> str:
-    """Pick the first destination of the configuration file."""
+    """What is picked where no picker is configured; the other destinations get no jobs."""
     return next(iter(context.destinations))
 
 

@@ -11,7 +11,6 @@ from api.schemas import JobModelDTO, Problem
 from api.services import ServicesDep
 from flows.errors import JobNotFound
 from flows.jobs.job import Job, JobFilter, Order, State
-from flows.jobs.kept import KeptJobs
 
 router = APIRouter(prefix="/api/job", tags=["job"])
 
@@ -129,10 +128,10 @@ _PINS: dict[int | str, dict[str, Any]] = {
 @router.post("/{jobid}/pin", response_model=JobModelDTO, responses=_NOT_FOUND | _PINS)
 async def pin_job(job: OwnJob, services: ServicesDep) -> Job:
     """Keep the job: it does not expire while it is pinned."""
-    return await KeptJobs(services.store.engine).pin(job, max_pins=services.config.max_pins)
+    return await services.kept.pin(job, max_pins=services.config.max_pins)
 
 
 @router.delete("/{jobid}/pin", response_model=JobModelDTO, responses=_NOT_FOUND)
 async def unpin_job(job: OwnJob, services: ServicesDep) -> Job:
     """Let the job expire like others; when is announced before."""
-    return await KeptJobs(services.store.engine).unpin(job)
+    return await services.kept.unpin(job)

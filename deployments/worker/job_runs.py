@@ -182,14 +182,14 @@ class JobRuns:
         await asyncio.to_thread(_remove_results, self._runtime.place.results / str(_id(now)))
         released = await patiently(lambda: self._runtime.jobs.release(job.id))
         if released is not None and released.deleted_on is not None:
-            await patiently(lambda: purge(released, self._runtime.place, self._runtime.jobs))
+            await patiently(lambda: purge(released, self._runtime.place, self._runtime.end_requests))
         return True
 
     async def _tell(self, job: Job) -> None:
         try:
             await self._settle(job, None)
             if job.deleted_on is not None:
-                await patiently(lambda: purge(job, self._runtime.place, self._runtime.jobs))
+                await patiently(lambda: purge(job, self._runtime.place, self._runtime.end_requests))
         except JobNotFound:
             logger.debug("Job %s was removed meanwhile", job.id)
         except Exception:

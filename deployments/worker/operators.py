@@ -16,6 +16,7 @@ from deployments.worker.engine import LeanClient
 from deployments.worker.job_runs import JobRuns
 from deployments.worker.upkeep_runs import UpkeepRuns
 from flows.jobs.job import Job
+from flows.jobs.rules import is_settled
 from flows.lifecycle.flow_run import describe
 from flows.lifecycle.retry import run_again
 from flows.lifecycle.runtime import Runtime
@@ -49,7 +50,7 @@ class Operators:
         # In this order: a worker lets go of an ended job only after it has told Prefect so. What is Scheduled
         # then, whatever the list said, was scheduled by an operator since.
         job = await jobs.by_flow_run(flow_run.id)
-        if (job is None or job.is_settled) and await self._is_scheduled(flow_run.id):
+        if (job is None or is_settled(job)) and await self._is_scheduled(flow_run.id):
             await self._answer(flow_run, job)
 
     async def _is_scheduled(self, flow_run_id: UUID) -> bool:

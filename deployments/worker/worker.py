@@ -39,9 +39,10 @@ from flows.database import close, open_engine
 from flows.disk.places import Place
 from flows.errors import ConfigurationError
 from flows.jobs.deletion import purge
+from flows.jobs.end_requests import CANCEL_CHANNEL
 from flows.jobs.leases import RENEWAL_INTERVAL
+from flows.jobs.outbox import CHANNEL
 from flows.jobs.owned import OwnedJobs
-from flows.jobs.store import CANCEL_CHANNEL, CHANNEL
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.lifecycle.stranded import see_to_stranded_jobs
 from flows.run_job import run_job
@@ -260,8 +261,8 @@ class Worker:
 
     async def _purge(self) -> None:
         """Remove what is left of deleted jobs where whoever should have done it was interrupted."""
-        for job in await self._runtime.jobs.to_purge():
-            await purge(job, self._runtime.place, self._runtime.jobs)
+        for job in await self._runtime.end_requests.to_purge():
+            await purge(job, self._runtime.place, self._runtime.end_requests)
 
     async def _end_leftovers(self) -> None:
         """Each worker for itself: it is the one that sees its commands."""

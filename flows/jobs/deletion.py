@@ -5,13 +5,13 @@ import logging
 
 from flows.disk.places import Place
 from flows.disk.trees import remove_tree
+from flows.jobs.end_requests import EndRequests
 from flows.jobs.job import Job
-from flows.jobs.store import JobStore
 
 logger = logging.getLogger(__name__)
 
 
-async def purge(job: Job, place: Place, store: JobStore) -> bool:
+async def purge(job: Job, place: Place, requests: EndRequests) -> bool:
     """Remove what is left of a deleted job that nobody runs any more; may be repeated.
 
     Raises Unavailable when the database is away. The row stays while the files cannot be removed: False.
@@ -21,7 +21,7 @@ async def purge(job: Job, place: Place, store: JobStore) -> bool:
     except OSError:
         logger.exception("The files of the deleted job %s cannot be removed now", job.id)
         return False
-    await store.purge(job.id)
+    await requests.purge(job.id)
     return True
 
 

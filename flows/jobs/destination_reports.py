@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from flows.database import Database
 from flows.jobs.job import State, job_table, metadata
-from flows.jobs.store import ACTIVE
+from flows.jobs.rules import ACTIVE
 
 MAX_AGE = 120.0
 """Seconds after which a report says nothing any more: its worker is gone."""

@@ -9,8 +9,6 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from flows.errors import DestinationRefused, InternalError, StagingFailed
-
 
 class State(enum.StrEnum):
     """Exactly the states that clients know; more detail goes into ``reason``."""
@@ -37,9 +35,6 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.OK: frozenset(),
     State.ERROR: frozenset(),
 }
-
-NOT_THEIR_FAULT = (InternalError.kind, DestinationRefused.kind, StagingFailed.kind)
-"""What the operator may mend, and then run a job again whose command never was handed over."""
 
 metadata = sa.MetaData(
     naming_convention={
@@ -136,26 +131,6 @@ class Job:
     pinned: bool
     created_on: datetime
     updated_on: datetime
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether it has ended and nobody has anything to do for it any more."""
-        knows_of_cancellation = not self.cancel_requested or self.flow_run_id is None
-        return self.state.is_final and self.owner is None and knows_of_cancellation
-
-    @property
-    def may_run_again(self) -> bool:
-        """Whether it ended by no fault of its own and before any scheduler can have had its command.
-
-        A destination is written down before the command is handed over.
-        """
-        return (
-            self.state is State.ERROR
-            and self.reason_kind in NOT_THEIR_FAULT
-            and self.destination is None
-            and self.scheduler_id is None
-            and self.deleted_on is None
-        )
 
 
 class Order(enum.StrEnum):

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from flows.errors import JobNotFound, TooManyPins
 from flows.jobs.job import Job, job_table
-from flows.jobs.store import ENDED, SETTLED, JobStore
+from flows.jobs.rows import JobRows
+from flows.jobs.rules import ENDED, SETTLED
 
 _AT_ONCE = 10_000
 """Jobs changed by one statement, so that none takes longer than the database may be silent."""
@@ -50,7 +51,7 @@ def _days(days: float | None) -> sa.ColumnElement[Any]:
     return sa.literal(None if days is None else timedelta(days=days), sa.Interval())
 
 
-class KeptJobs(JobStore):
+class KeptJobs(JobRows):
     """The store of those who let jobs expire, or keep them."""
 
     async def announce(self, retention: Retention, notice: timedelta) -> int:

@@ -71,7 +71,7 @@ class Leases(Database):
             return renewed.rowcount == 1
 
     async def end(self, number: int) -> None:
-        """End the lease now."""
+        """Let others take its jobs over at once; harmless when the lease is over."""
         async with self.connection() as connection:
             await connection.execute(
                 sa.update(worker_table)

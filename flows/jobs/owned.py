@@ -7,16 +7,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.errors import JobFailure, Superseded
-from flows.jobs.job import NOT_THEIR_FAULT, TRANSITIONS, Job, State, job_table
+from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import IS_LIVE, worker_table
-from flows.jobs.store import ACTIVE, ENDED, JobStore
+from flows.jobs.rows import JobRows
+from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN
 
 _job = job_table.c
 _worker = worker_table.c
 _owners_lease = _worker.id == _job.owner
 
 
-class OwnedJobs(JobStore):
+class OwnedJobs(JobRows):
     """The jobs of one worker process.
 
     ``owner`` is its number (``flows.jobs.leases``). Changes of jobs of others raise Superseded: somebody took
@@ -69,6 +70,10 @@ class OwnedJobs(JobStore):
         jobs = await self._all(statement.values(owner=self.owner).returning(job_table))
         return sorted(jobs, key=lambda job: job.id)
 
+    async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
+        """Return the job that this flow run runs, if any."""
+        return await self._first(sa.select(job_table).where(_job.flow_run_id == flow_run_id))
+
     async def flow_runs(self) -> set[uuid.UUID]:
         """Return the flow runs of all jobs that this process owns."""
         statement = sa.select(_job.flow_run_id).where(self._mine, _job.flow_run_id.is_not(None))
@@ -93,19 +98,14 @@ class OwnedJobs(JobStore):
     async def run_again(self, job: Job) -> Job | None:
         """Own a job that has ended, to run it once more for an operator; None when that may not be.
 
-        The one way back from an end. It demands that the command never can have been started: the job had no
-        destination yet, which is written down before the command is handed over. And that it is the end that
-        the operator has seen: ``job`` is the row as it was before.
+        The one way back from an end, which has to be the one that the operator has seen: ``job`` is the row
+        from before.
         """
         again = sa.update(job_table).where(
             _job.id == job.id,
             _job.flow_run_id == job.flow_run_id,
             _job.ended_on == job.ended_on,
-            _job.state == State.ERROR,
-            _job.reason_kind.in_(NOT_THEIR_FAULT),
-            _job.destination.is_(None),
-            _job.scheduler_id.is_(None),
-            _job.deleted_on.is_(None),
+            MAY_RUN_AGAIN,
             _job.owner.is_(None),
             sa.not_(_job.cancel_requested),
         )

@@ -1,84 +1,24 @@
-"""All SQL about jobs."""
+"""Jobs as their submitters know them: submitted, listed, read and named."""
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from flows.database import Database
-from flows.errors import JobCancelled, JobNotFound, Unavailable
-from flows.jobs.job import Job, JobFilter, Order, State, installation_table, job_table
-
-CHANNEL = "bartender_job"
-"""PostgreSQL channel on which workers are told that flow runs wait for them."""
-
-CANCEL_CHANNEL = "bartender_cancel"
-"""PostgreSQL channel on which workers are told that visitors want jobs to end."""
-
-CANCELLED_BY_VISITOR = JobCancelled("You cancelled the job.")
-
+from flows.errors import Unavailable
+from flows.jobs.job import Job, JobFilter, Order, State, job_table
+from flows.jobs.rows import JobRows
 
 _job = job_table.c
 _ALL = JobFilter()
-ACTIVE = _job.state.not_in([State.OK, State.ERROR])
-ENDED = _job.state.in_([State.OK, State.ERROR])
 _VISIBLE = _job.deleted_on.is_(None)
-# Not to be settled: a worker that runs it, and a flow run that does not know yet that the job was cancelled.
-SETTLED = sa.and_(
-    ENDED, _job.owner.is_(None), sa.or_(sa.not_(_job.cancel_requested), _job.flow_run_id.is_(None))
-)
-# Nothing of the job is anywhere but in its row and its upload.
-_NOT_BEGUN = sa.and_(_job.state == State.NEW, _job.owner.is_(None), _job.destination.is_(None))
-
-
-# Put together once: visitors poll, and to make the statement takes as long as to send it.
-_BY_ID = sa.select(job_table).where(_job.id == sa.bindparam("job_id"))
-
-
-def _from_row(names: Sequence[str], row: sa.Row[Any]) -> Job:
-    values = dict(zip(names, row, strict=True))
-    values["state"] = State(values["state"])
-    return Job(**values)
-
-
 _NEXT_ID = sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id")
 
 
-def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:
-    if order is None:
-        return [_job.id.desc()]
-    columns = [_job[order.removeprefix("-")], _job.id]
-    return [column.desc() if order.startswith("-") else column.asc() for column in columns]
-
-
-class JobStore(Database):
-    """What everybody may do with jobs; ``flows.jobs.owned`` has what only the worker that runs them may."""
-
-    _installation: uuid.UUID | None = None
-
-    async def installation(self) -> uuid.UUID:
-        """Return which database this is, wherever it was copied or restored to. It is asked once."""
-        if self._installation is None:
-            async with self.connection() as connection:
-                found = await connection.execute(sa.select(installation_table.c.id))
-                self._installation = found.scalar_one()
-        return self._installation
-
-    async def _all(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> list[Job]:
-        async with self.connection() as connection:
-            found = await connection.execute(statement, parameters)
-            names = tuple(found.keys())
-            return [_from_row(names, row) for row in found]
-
-    async def _first(
-        self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None
-    ) -> Job | None:
-        jobs = await self._all(statement, parameters)
-        return jobs[0] if jobs else None
-
-    # Submission and reading: what the API needs
+class JobStore(JobRows):
+    """For the API. What else visitors can do is in ``end_requests`` and ``kept``."""
 
     async def create(
         self,
@@ -152,13 +92,6 @@ class JobStore(Database):
         async with self.connection() as connection:
             await connection.execute(statement)
 
-    async def get(self, job_id: int) -> Job:
-        """Raise JobNotFound when there is no such job."""
-        job = await self._first(_BY_ID, {"job_id": job_id})
-        if job is None:
-            raise JobNotFound(f"There is no job {job_id}.")
-        return job
-
     async def by_ids(self, job_ids: Collection[int]) -> list[Job]:
         """Return those of the jobs that there are and that are not deleted."""
         wanted = sa.literal(list(job_ids), pg.ARRAY(sa.BigInteger))
@@ -187,85 +120,12 @@ class JobStore(Database):
             return found.scalar_one()
 
     async def rename(self, job_id: int, name: str) -> None:
-        """Give the job another name."""
+        """Let its submitter call the job so; harmless when it is gone meanwhile."""
         await self._update(_job.id == job_id, name=name)
 
-    # The outbox: jobs that still need a flow run, and who runs them
 
-    async def without_flow_run(self, *, limit: int) -> list[Job]:
-        """Return jobs under way that have no flow run yet, oldest first."""
-        statement = sa.select(job_table).where(ACTIVE, _job.flow_run_id.is_(None))
-        return await self._all(statement.order_by(_job.id).limit(limit))
-
-    async def set_flow_run(self, flow_runs: dict[int, uuid.UUID]) -> None:
-        """Record the flow run of each job id and tell the workers.
-
-        A job that has one already keeps it: a job never has two.
-        """
-        given = sa.select(
-            sa.func.unnest(sa.literal(list(flow_runs), pg.ARRAY(sa.BigInteger))).label("job_id"),
-            sa.func.unnest(sa.literal(list(flow_runs.values()), pg.ARRAY(sa.Uuid()))).label("flow_run_id"),
-        ).cte("given")
-        statement = (
-            sa.update(job_table)
-            .where(_job.id == given.c.job_id, _job.flow_run_id.is_(None))
-            .values(flow_run_id=given.c.flow_run_id)
-        )
-        async with self.connection() as connection:
-            await connection.execute(statement)
-            await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
-
-    async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
-        """Return the job that this flow run runs, if any."""
-        return await self._first(sa.select(job_table).where(_job.flow_run_id == flow_run_id))
-
-    # Ends that visitors ask for
-
-    async def request_cancel(self, job_id: int) -> Job | None:
-        """Have the job end, now or by its worker; return it, or None when it has ended already."""
-        return await self._request(sa.update(job_table).where(_job.id == job_id, ACTIVE))
-
-    async def request_deletion(self, job_id: int) -> Job | None:
-        """Hide the job from its submitter and have it end; return it, or None when it is not there any more.
-
-        Its idempotency key is free again.
-        """
-        statement = sa.update(job_table).where(_job.id == job_id)
-        return await self._request(statement.values(deleted_on=sa.func.now(), idempotency_key=None))
-
-    async def _request(self, update: sa.Update) -> Job | None:
-        reason = str(CANCELLED_BY_VISITOR)
-        job = await self._first(
-            update.values(
-                cancel_requested=sa.or_(_job.cancel_requested, ACTIVE),
-                state=sa.case((_NOT_BEGUN, State.ERROR.value), else_=_job.state),
-                ended_on=sa.case((_NOT_BEGUN, sa.func.now()), else_=_job.ended_on),
-                reason=sa.case((_NOT_BEGUN, reason), else_=_job.reason),
-                reason_kind=sa.case((_NOT_BEGUN, JobCancelled.kind), else_=_job.reason_kind),
-                updated_on=sa.case((ACTIVE, sa.func.now()), else_=_job.updated_on),
-            ).returning(job_table)
-        )
-        if job is not None and job.cancel_requested:
-            async with self.connection() as connection:
-                await connection.execute(sa.select(sa.func.pg_notify(CANCEL_CHANNEL, "")))
-        return job
-
-    async def to_purge(self) -> list[Job]:
-        """Return deleted jobs that nobody has anything to do for any more."""
-        return await self._all(sa.select(job_table).where(_job.deleted_on.is_not(None), SETTLED))
-
-    async def purge(self, job_id: int) -> None:
-        """Remove the row of a deleted job that nobody has anything to do for any more."""
-        statement = sa.delete(job_table)
-        async with self.connection() as connection:
-            await connection.execute(
-                statement.where(_job.id == job_id, _job.deleted_on.is_not(None), SETTLED)
-            )
-
-    async def _update(self, *where: sa.ColumnElement[bool], **values: object) -> int | None:
-        statement = (
-            sa.update(job_table).where(*where).values(**values, updated_on=sa.func.now()).returning(_job.id)
-        )
-        async with self.connection() as connection:
-            updated: int | None = (await connection.execute(statement)).scalar_one_or_none()
-            return updated
+def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:
+    if order is None:
+        return [_job.id.desc()]
+    columns = [_job[order.removeprefix("-")], _job.id]
+    return [column.desc() if order.startswith("-") else column.asc() for column in columns]

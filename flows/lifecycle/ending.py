@@ -17,8 +17,9 @@ from flows.errors import (
     Superseded,
     Unavailable,
 )
+from flows.jobs.end_requests import CANCELLED_BY_VISITOR
 from flows.jobs.job import Job
-from flows.jobs.store import CANCELLED_BY_VISITOR
+from flows.jobs.rules import may_run_again
 from flows.lifecycle.flow_run import describe
 from flows.lifecycle.runtime import Runtime, current
 from flows.waiting.patience import patiently
@@ -87,7 +88,7 @@ async def final_state(job_id: int) -> PrefectState:
 
 
 def _remove_useless(job: Job, place: Place) -> None:
-    if not job.may_run_again:
+    if not may_run_again(job):
         place.upload(str(job.token)).unlink(missing_ok=True)
     draft = place.hidden_dir(job.id, str(job.token))
     if draft.is_dir():  # the job was ended between two steps of unpacking

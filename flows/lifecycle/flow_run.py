@@ -20,7 +20,7 @@ RECONCILE = "reconcile"
 
 
 def flow_run_tags(job: Job, destination: str | None) -> list[str]:
-    """Return the tags that operators filter flow runs by."""
+    """By these, operators filter flow runs in Prefect; ``destination`` is None until one is picked."""
     tags = [f"application:{job.application}", f"submitter:{job.submitter}"]
     return tags if destination is None else [*tags, f"destination:{destination}"]
 

@@ -6,6 +6,7 @@ import logging
 from flows.disk.trees import remove_tree
 from flows.errors import JobCancelled
 from flows.jobs.job import Job, State
+from flows.jobs.rules import may_run_again
 from flows.lifecycle.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ async def run_again(job: Job, runtime: Runtime) -> Job | str | None:
 
     None when it changed at the same moment: another worker may run it again.
     """
-    if not job.may_run_again:
+    if not may_run_again(job):
         return _why_not(job)
     if not await asyncio.to_thread(runtime.place.upload(str(job.token)).exists):
         return "the archive of its files is not kept any more"

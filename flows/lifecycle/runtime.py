@@ -14,6 +14,7 @@ from flows.destinations.surroundings import Surroundings
 from flows.disk.durability import DurableDisk
 from flows.disk.places import Place
 from flows.errors import Unavailable
+from flows.jobs.end_requests import EndRequests
 from flows.jobs.owned import OwnedJobs
 from flows.ssh.connections import Connections
 
@@ -81,6 +82,11 @@ class Runtime:
     cancelled: set[int] = field(default_factory=set)
     beginning: set[int] = field(default_factory=set)
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def end_requests(self) -> EndRequests:
+        """What visitors want to end; on the connections of ``jobs``."""
+        return EndRequests(self.jobs.engine)
 
     @property
     def local_destinations(self) -> list[str]:

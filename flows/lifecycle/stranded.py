@@ -8,10 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from flows.errors import JobCancelled
+from flows.jobs.end_requests import CANCELLED_BY_VISITOR
 from flows.jobs.job import Job, State, job_table
 from flows.jobs.leases import worker_table
 from flows.jobs.owned import OwnedJobs
-from flows.jobs.store import ACTIVE, CANCELLED_BY_VISITOR, ENDED
+from flows.jobs.rules import ACTIVE, ENDED
 from flows.lifecycle.ending import CANCELLED_BY_OPERATOR
 from flows.lifecycle.runtime import Runtime
 

@@ -15,6 +15,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling, Failed, Running
 
 from flows.jobs.job import Job
+from flows.jobs.rules import is_settled
 from flows.lifecycle.flow_run import FLOW, describe
 from flows.lifecycle.runtime import Runtime
 from flows.upkeep.findings import Findings
@@ -70,7 +71,7 @@ async def _of_no_job_under_way(
     jobs = await store.by_flow_runs(flow_runs)
     for flow_run_id in flow_runs:
         job = jobs.get(flow_run_id)
-        if job is not None and not job.is_settled:
+        if job is not None and not is_settled(job):
             continue  # its worker says so, or begins with it just now
         kind = await _kind(client, flow_run_id)
         if kind not in _BEGUN:

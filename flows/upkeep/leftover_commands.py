@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.destinations.scheduler import Listing
 from flows.disk.ownership import is_ours
 from flows.errors import JobCancelled, unavailable_for_now
+from flows.jobs.rules import is_settled
 from flows.lifecycle.runtime import Runtime
 from flows.local.commands import LocalCommands
 from flows.upkeep.store import UpkeepStore
@@ -71,7 +72,7 @@ async def _without_job(store: UpkeepStore, tokens: list[str]) -> list[str]:
         with suppress(ValueError):
             named[uuid.UUID(token)] = token
     jobs = await store.by_tokens(named)
-    return [token for key, token in named.items() if key not in jobs or jobs[key].is_settled]
+    return [token for key, token in named.items() if key not in jobs or is_settled(jobs[key])]
 
 
 def _directories(runtime: Runtime) -> list[Path]:

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from flows.destinations.filesystem import Stored, Storing
 from flows.errors import StagingFailed, Unavailable
+from flows.jobs.rules import is_settled
 from flows.lifecycle.runtime import Runtime
 from flows.upkeep.findings import Findings
 from flows.upkeep.store import UpkeepStore
@@ -51,7 +52,7 @@ async def _doomed(
         job = jobs.get(uuid.UUID(one.token))
         if job is None and not without_job:
             findings.add(WHAT, f"{one.token} at {name}", "kept: of no job in this database")
-        elif job is None or job.is_settled:
+        elif job is None or is_settled(job):
             doomed.append(one.token)
     return doomed
 

@@ -22,6 +22,7 @@ from flows.disk.ownership import OWNER, is_ours
 from flows.disk.places import Place
 from flows.disk.trees import remove_tree
 from flows.jobs.job import Job
+from flows.jobs.rules import is_settled, may_run_again
 from flows.lifecycle.runtime import Runtime
 from flows.upkeep.findings import Findings
 from flows.upkeep.store import UpkeepStore
@@ -74,7 +75,7 @@ class _Leftovers:
         jobs = await self._store.by_tokens([uuid.UUID(entry.key) for entry in entries])
         for entry in entries:
             job = jobs.get(uuid.UUID(entry.key))
-            if job is not None and job.may_run_again and entry.age < age_to_run_again:
+            if job is not None and may_run_again(job) and entry.age < age_to_run_again:
                 continue
             if await self._is_of_no_use(job, owned):
                 await self._remove("upload", entry.path)
@@ -93,7 +94,7 @@ class _Leftovers:
             job = jobs.get(uuid.UUID(entry.key))
             if job is None:
                 self._findings.add("hidden directory", entry.path, "kept: of no job in this database")
-            elif job.is_settled:
+            elif is_settled(job):
                 await self._remove("hidden directory", entry.path)
         for entry in await self._old(self._place.job_root, names.ASIDE):
             self._findings.add("directory set aside", entry.path, "kept: look whether anybody needs it")
@@ -110,7 +111,7 @@ class _Leftovers:
                 self._findings.add("directory without job", entry.path, "kept: perhaps of another database")
 
     async def _is_of_no_use(self, job: Job | None, owned: bool) -> bool:
-        return owned if job is None else job.is_settled
+        return owned if job is None else is_settled(job)
 
     async def _old(self, directory: Path, pattern: re.Pattern[str]) -> list[_Entry]:
         entries = await asyncio.to_thread(lambda: list(_entries(directory, pattern)))

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from flows.destinations.scheduler import Listed, Shared
 from flows.errors import Unavailable
+from flows.jobs.rules import is_settled
 from flows.lifecycle.runtime import Runtime
 from flows.upkeep.findings import Findings
 from flows.upkeep.store import UpkeepStore
@@ -58,5 +59,5 @@ async def _without_job(store: UpkeepStore, listed: list[Listed]) -> list[Listed]
     return [
         found
         for token, found in named
-        if (jobs[token].is_settled if token in jobs else found.installation == installation)
+        if (is_settled(jobs[token]) if token in jobs else found.installation == installation)
     ]

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from flows.jobs.job import Job, job_table
-from flows.jobs.store import ACTIVE, JobStore
+from flows.jobs.rows import JobRows
+from flows.jobs.rules import ACTIVE
 
 _job = job_table.c
 _CHUNK = 1000
@@ -22,7 +23,7 @@ def chunks(keys: Collection[K]) -> Iterator[list[K]]:
         yield everything[start : start + _CHUNK]
 
 
-class UpkeepStore(JobStore):
+class UpkeepStore(JobRows):
     """The store of those who look after all jobs at once."""
 
     async def by_tokens(self, tokens: Collection[uuid.UUID]) -> dict[uuid.UUID, Job]:

@@ -27,8 +27,8 @@ from deployments.serving import asgi
 from deployments.serving.postgres import EmbeddedPostgres
 from flows.configuration.config import Config
 from flows.jobs.job import Job, State
-from flows.jobs.owned import OwnedJobs
-from flows.jobs.store import JobStore
+from flows.jobs.outbox import Outbox
+from tests.all_jobs import AllJobs
 from tests.conftest import TEMPLATE, execute
 
 MAX_UPLOAD_SIZE = 8_000_000
@@ -163,7 +163,7 @@ class Site:
 
     stack: AsyncExitStack
 
-    def __init__(self, port: int, keys: Keys, store: OwnedJobs, data_dir: Path, wakings: Wakings) -> None:
+    def __init__(self, port: int, keys: Keys, store: AllJobs, data_dir: Path, wakings: Wakings) -> None:
         self.port = port
         self.keys = keys
         self.store = store
@@ -267,7 +267,7 @@ async def running(
     wakings = Wakings()
 
     @asynccontextmanager
-    async def open_dispatcher(_store: JobStore, _config: Config) -> AsyncIterator[Wakings]:
+    async def open_dispatcher(_outbox: Outbox, _config: Config) -> AsyncIterator[Wakings]:
         yield wakings
 
     with pytest.MonkeyPatch.context() as environment:
@@ -276,7 +276,7 @@ async def running(
         app = create_app(open_dispatcher=open_dispatcher)
     engine = create_async_engine(postgres.url("api"))
     async with serving(app) as port:
-        yield Site(port, keys, OwnedJobs(engine), directory / "data", wakings)
+        yield Site(port, keys, AllJobs(engine), directory / "data", wakings)
     await engine.dispose()
 
 
@@ -309,5 +309,5 @@ async def alice(site: Site) -> httpx.AsyncClient:
 
 
 @asynccontextmanager
-async def no_dispatcher(_store: JobStore, _config: Config) -> AsyncIterator[Wakings]:
+async def no_dispatcher(_outbox: Outbox, _config: Config) -> AsyncIterator[Wakings]:
     yield Wakings()

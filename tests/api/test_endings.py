@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from api import endings
 from flows.errors import CommandFailed
 from flows.jobs.job import Job, State, job_table
-from flows.jobs.owned import OwnedJobs
+from tests.all_jobs import AllJobs
 from tests.api.conftest import README_ZIP, Site
 from tests.waiting import LONG_ENOUGH
 
@@ -23,8 +23,8 @@ async def submitted(site: Site, client: httpx.AsyncClient) -> Job:
     return await site.store.get(int(response.headers["Location"].rpartition("/")[2]))
 
 
-def worker(site: Site) -> OwnedJobs:
-    return OwnedJobs(site.store.engine, 7)
+def worker(site: Site) -> AllJobs:
+    return AllJobs(site.store.engine, 7)
 
 
 async def begun(site: Site, state: State = State.RUNNING) -> Job:

@@ -59,7 +59,7 @@ CANCEL = [
     "flows.jobs.owned:OwnedJobs.fail",
     "flows.lifecycle.ending:leave_destination",
 ]
-DELETE = ["flows.jobs.deletion:remove_files", "flows.jobs.store:JobStore.purge"]
+DELETE = ["flows.jobs.deletion:remove_files", "flows.jobs.end_requests:EndRequests.purge"]
 
 LEDGER = "echo ran >>ledger; echo $$ >pid; "
 

@@ -10,6 +10,7 @@ from prefect.filesystems import LocalFileSystem
 from flows.jobs.job import Job
 from flows.lifecycle.runtime import Runtime
 from flows.run_job import run_job
+from tests.all_jobs import AllJobs
 
 
 async def new_job(runtime: Runtime, command: str = "true") -> Job:
@@ -19,7 +20,7 @@ async def new_job(runtime: Runtime, command: str = "true") -> Job:
     upload.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(upload, "w") as archive:
         archive.writestr("input", "1")
-    return await runtime.jobs.create(
+    return await AllJobs(runtime.jobs.engine).create(
         application=application, submitter="me", roles=[], command=command, token=token
     )
 

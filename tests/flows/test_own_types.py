@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from flows.configuration.config import Config, load
 from flows.disk.places import Place
 from flows.jobs.job import Job
-from flows.jobs.owned import OwnedJobs
 from flows.lifecycle.runtime import open_runtime
 from flows.pickers import pick_first
 from tests import howto
+from tests.all_jobs import AllJobs
 from tests.flows.running import new_job, run
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -28,7 +28,7 @@ def configured(directory: Path, destinations: str) -> Config:
 async def ran(engine: AsyncEngine, directory: Path, config: Config) -> tuple[Job, Path]:
     """Run a job and return how it ended, and its directory."""
     place = Place(directory / "data", directory / "jobs")
-    async with open_runtime(OwnedJobs(engine), config, place, pick_first) as runtime:
+    async with open_runtime(AllJobs(engine), config, place, pick_first) as runtime:
         job, _ = await run(runtime, await new_job(runtime, "cat input; nice; exit 3"))
         return job, place.job_dir(job.id)
 
@@ -54,7 +54,7 @@ async def test_a_type_says_who_sees_its_commands(engine: AsyncEngine, tmp_path: 
     )
     parts = "{scheduler: {type: '%s.py:Scheduler'}, filesystem: {type: local}}"
     config = configured(tmp_path, f"destinations: {{here: {parts % 'nice'}, there: {parts % 'away'}}}")
-    async with open_runtime(OwnedJobs(engine), config, Place(tmp_path, tmp_path), pick_first) as runtime:
+    async with open_runtime(AllJobs(engine), config, Place(tmp_path, tmp_path), pick_first) as runtime:
         assert runtime.local_destinations == ["here"]
 
 

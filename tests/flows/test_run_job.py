@@ -15,12 +15,12 @@ from flows.destinations.scheduler import Status, Submission
 from flows.disk.places import Place
 from flows.errors import DestinationRefused, Unavailable
 from flows.jobs.job import Job
-from flows.jobs.owned import OwnedJobs
 from flows.jobs.users import User
 from flows.lifecycle import steps
 from flows.lifecycle.ending import end_of_job
 from flows.lifecycle.runtime import Destination, Runtime, open_runtime
 from flows.pickers import PickerContext, pick_first
+from tests.all_jobs import AllJobs
 from tests.flows.running import new_job, run
 from tests.waiting import LONG_ENOUGH
 
@@ -103,7 +103,7 @@ async def runtime(
         {"applications": {"a": {"command_template": "true"}}, "uploads": {"max_entries": 3}}
     )
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    async with open_runtime(OwnedJobs(engine), configured, place, picker) as runtime:
+    async with open_runtime(AllJobs(engine), configured, place, picker) as runtime:
         local = runtime.destinations["local"]
         runtime.destinations._destinations["local"] = Destination(scheduler, local.filesystem)
         yield runtime
@@ -289,7 +289,7 @@ async def test_nothing_is_said_of_a_job_that_another_worker_took_over(
 ) -> None:
     job = await new_job(runtime)
     await runtime.jobs.set_destination(job.id, "local")
-    mine = OwnedJobs(engine, 1)  # it is not this one's
+    mine = AllJobs(engine, 1)  # it is not this one's
 
     async def end() -> None:
         async with end_of_job(job.id):

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.app import create_app
 from flows.jobs.job import Job, State
-from flows.jobs.owned import OwnedJobs
+from tests.all_jobs import AllJobs
 from tests.api.conftest import Keys, Site, Wakings, no_dispatcher, serving
 
 
@@ -30,7 +30,7 @@ async def own_site(
         stack.push_async_callback(engine.dispose)
         clients = await stack.enter_async_context(AsyncExitStack())
         port = await stack.enter_async_context(serving(app, **options))
-        site = Site(port, keys, OwnedJobs(engine), data, Wakings())
+        site = Site(port, keys, AllJobs(engine), data, Wakings())
         site.stack = clients
         yield site
 

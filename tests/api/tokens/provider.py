@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from api.app import create_app
 from api.tokens.keys import PrivateKey, algorithm_of
 from flows.configuration.config import Config
-from flows.jobs.store import JobStore
+from flows.jobs.outbox import Outbox
 from tests.api.conftest import Wakings, serving
 
 WHOAMI = "/api/whoami"
@@ -109,7 +109,7 @@ class Provider:
 
 
 @asynccontextmanager
-async def _no_dispatcher(_store: JobStore, _config: Config) -> AsyncIterator[Wakings]:
+async def _no_dispatcher(_outbox: Outbox, _config: Config) -> AsyncIterator[Wakings]:
     yield Wakings()
 
 

@@ -4,16 +4,14 @@ import uuid
 
 from flows.jobs.job import Job
 from flows.jobs.leases import Leases
-from flows.jobs.owned import OwnedJobs
+from tests.all_jobs import AllJobs
 
 
-def owner(store: OwnedJobs, number: int) -> OwnedJobs:
-    return OwnedJobs(store.engine, number)
+def owner(store: AllJobs, number: int) -> AllJobs:
+    return AllJobs(store.engine, number)
 
 
-async def claimed_by(
-    store: OwnedJobs, name: str, host: str, destination: str | None = None
-) -> tuple[int, Job]:
+async def claimed_by(store: AllJobs, name: str, host: str, destination: str | None = None) -> tuple[int, Job]:
     """Return the number of a worker with a lease and a job that it owns."""
     number = await Leases(store.engine).begin(name, host)
     job = await new(store)
@@ -25,7 +23,7 @@ async def claimed_by(
     return number, job
 
 
-async def new(store: OwnedJobs, submitter: str = "me") -> Job:
+async def new(store: AllJobs, submitter: str = "me") -> Job:
     return await store.create(
         application="wc", submitter=submitter, roles=["a"], command="wc README.md", token=uuid.uuid4()
     )

@@ -8,32 +8,32 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from flows.errors import CommandFailed, JobNotFound, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import Leases
-from flows.jobs.owned import OwnedJobs
+from tests.all_jobs import AllJobs
 from tests.flows.jobs.owning import claimed_by, new, owner
 
 
 @pytest.fixture
-def store(engine: AsyncEngine) -> OwnedJobs:
-    return OwnedJobs(engine)
+def store(engine: AsyncEngine) -> AllJobs:
+    return AllJobs(engine)
 
 
-async def put(store: OwnedJobs, job: Job, state: State) -> None:
+async def put(store: AllJobs, job: Job, state: State) -> None:
     async with store.engine.begin() as connection:
         await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(state=state))
 
 
-async def test_a_new_job_is_named_after_its_id(store: OwnedJobs) -> None:
+async def test_a_new_job_is_named_after_its_id(store: AllJobs) -> None:
     job = await new(store)
     assert (job.name, job.state, list(job.roles)) == (f"job{job.id}", State.NEW, ["a"])
     assert await store.get(job.id) == job
 
 
-async def test_a_job_that_is_not_there(store: OwnedJobs) -> None:
+async def test_a_job_that_is_not_there(store: AllJobs) -> None:
     with pytest.raises(JobNotFound):
         await store.get(12345)
 
 
-async def test_jobs_of_a_submitter_newest_first(store: OwnedJobs) -> None:
+async def test_jobs_of_a_submitter_newest_first(store: AllJobs) -> None:
     jobs = [await new(store) for _ in range(3)]
     await new(store, "somebody else")
     listed = await store.of_submitter("me", limit=2, offset=1)
@@ -41,14 +41,14 @@ async def test_jobs_of_a_submitter_newest_first(store: OwnedJobs) -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), list(itertools.product(State, State)))
-async def test_only_the_tables_transitions_are_made(store: OwnedJobs, source: State, target: State) -> None:
+async def test_only_the_tables_transitions_are_made(store: AllJobs, source: State, target: State) -> None:
     job = await new(store)
     await put(store, job, source)
     await store.advance(job.id, target)
     assert (await store.get(job.id)).state == (target if target in TRANSITIONS[source] else source)
 
 
-async def test_an_end_is_for_good(store: OwnedJobs) -> None:
+async def test_an_end_is_for_good(store: AllJobs) -> None:
     job = await new(store)
     assert await store.fail(job.id, CommandFailed("first"))
     assert not await store.fail(job.id, CommandFailed("second"))
@@ -60,7 +60,7 @@ async def test_an_end_is_for_good(store: OwnedJobs) -> None:
     assert ended.destination is None
 
 
-async def test_a_job_waits_for_one_flow_run_and_one_worker(store: OwnedJobs) -> None:
+async def test_a_job_waits_for_one_flow_run_and_one_worker(store: AllJobs) -> None:
     job = await new(store)
     assert [waiting.id for waiting in await store.without_flow_run(limit=10)] == [job.id]
     assert await owner(store, 1).claim() == []  # nothing to run yet
@@ -73,7 +73,7 @@ async def test_a_job_waits_for_one_flow_run_and_one_worker(store: OwnedJobs) -> 
     assert await owner(store, 2).claim() == []
 
 
-async def test_an_operators_flow_run_takes_only_a_job_that_is_free(store: OwnedJobs) -> None:
+async def test_an_operators_flow_run_takes_only_a_job_that_is_free(store: AllJobs) -> None:
     mine, other = uuid.uuid4(), uuid.uuid4()
     job = await new(store)
     one, two = owner(store, 1), owner(store, 2)
@@ -90,7 +90,7 @@ async def test_an_operators_flow_run_takes_only_a_job_that_is_free(store: OwnedJ
     assert found.id == job.id
 
 
-async def test_a_job_without_its_flow_run_waits_again(store: OwnedJobs) -> None:
+async def test_a_job_without_its_flow_run_waits_again(store: AllJobs) -> None:
     job = await new(store)
     one = owner(store, 1)
     await one.claim_for_flow_run(job.id, uuid.uuid4())
@@ -103,7 +103,7 @@ async def test_a_job_without_its_flow_run_waits_again(store: OwnedJobs) -> None:
     assert await store.without_flow_run(limit=10) == []
 
 
-async def test_a_lease_is_renewed_until_it_is_over(store: OwnedJobs) -> None:
+async def test_a_lease_is_renewed_until_it_is_over(store: AllJobs) -> None:
     leases = Leases(store.engine)
     number = await leases.begin("w", "here")
     until = await leases.live_until("w")
@@ -117,7 +117,7 @@ async def test_a_lease_is_renewed_until_it_is_over(store: OwnedJobs) -> None:
     assert await leases.live_until("w") is None
 
 
-async def test_jobs_of_a_live_worker_are_its_own(store: OwnedJobs) -> None:
+async def test_jobs_of_a_live_worker_are_its_own(store: AllJobs) -> None:
     number, job = await claimed_by(store, "w", "here")
     other = owner(store, await Leases(store.engine).begin("other", "here"))
     assert await other.take_over("other", "here", []) == []
@@ -127,7 +127,7 @@ async def test_jobs_of_a_live_worker_are_its_own(store: OwnedJobs) -> None:
     assert (await store.get(job.id)).state is State.RUNNING
 
 
-async def test_a_successor_takes_over_and_the_one_before_changes_nothing_more(store: OwnedJobs) -> None:
+async def test_a_successor_takes_over_and_the_one_before_changes_nothing_more(store: AllJobs) -> None:
     number, job = await claimed_by(store, "w", "here", "local")
     before, now = owner(store, number), owner(store, await Leases(store.engine).begin("w", "here"))
     assert [taken.id for taken in await now.take_over("w", "here", ["local"])] == [job.id]
@@ -152,7 +152,7 @@ async def test_a_successor_takes_over_and_the_one_before_changes_nothing_more(st
     assert released.owner is None
 
 
-async def test_ended_jobs_that_nobody_settled_are_taken_over_too(store: OwnedJobs) -> None:
+async def test_ended_jobs_that_nobody_settled_are_taken_over_too(store: AllJobs) -> None:
     number, job = await claimed_by(store, "w", "here")
     await owner(store, number).fail(job.id, CommandFailed("ended"))
     now = owner(store, await Leases(store.engine).begin("w", "here"))
@@ -170,7 +170,7 @@ async def test_ended_jobs_that_nobody_settled_are_taken_over_too(store: OwnedJob
     ],
 )
 async def test_local_commands_are_taken_over_where_they_are_seen(
-    store: OwnedJobs, name: str, host: str, destination: str | None, taken: bool
+    store: AllJobs, name: str, host: str, destination: str | None, taken: bool
 ) -> None:
     number, _ = await claimed_by(store, "w", "here", destination)
     await Leases(store.engine).end(number)

@@ -12,20 +12,16 @@ from flows.configuration.config import Config
 from flows.errors import CommandFailed
 from flows.jobs import kept
 from flows.jobs.job import Job, job_table
-from flows.jobs.kept import KeptJobs, Retention
-from flows.jobs.owned import OwnedJobs
+from flows.jobs.kept import Retention
+from tests.all_jobs import AllJobs
 
 NOTICE = timedelta(days=1)
 LONG_AGO = timedelta(days=10)
 
 
-class Jobs(KeptJobs, OwnedJobs):
-    """What those who let jobs expire may, and those who end them."""
-
-
 @pytest.fixture
-def jobs(engine: AsyncEngine) -> Jobs:
-    return Jobs(engine)
+def jobs(engine: AsyncEngine) -> AllJobs:
+    return AllJobs(engine)
 
 
 def retention(days: float | None, **applications: Any) -> Retention:
@@ -41,7 +37,7 @@ def retention(days: float | None, **applications: Any) -> Retention:
     ).retention
 
 
-async def ended_ago(jobs: Jobs, ago: timedelta, application: str = "other") -> Job:
+async def ended_ago(jobs: AllJobs, ago: timedelta, application: str = "other") -> Job:
     job = await jobs.create(
         application=application, submitter="me", roles=[], command="true", token=uuid.uuid4()
     )
@@ -50,19 +46,19 @@ async def ended_ago(jobs: Jobs, ago: timedelta, application: str = "other") -> J
     return job
 
 
-async def _change(jobs: Jobs, job: Job, **values: Any) -> None:
+async def _change(jobs: AllJobs, job: Job, **values: Any) -> None:
     async with jobs.engine.begin() as connection:
         await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(values))
 
 
-async def time_passes(jobs: Jobs, job: Job, passed: timedelta) -> None:
+async def time_passes(jobs: AllJobs, job: Job, passed: timedelta) -> None:
     now = await jobs.get(job.id)
     assert now.ended_on is not None
     expires_on = None if now.expires_on is None else now.expires_on - passed
     await _change(jobs, job, ended_on=now.ended_on - passed, expires_on=expires_on)
 
 
-async def expires_in(jobs: Jobs, job: Job) -> float | None:
+async def expires_in(jobs: AllJobs, job: Job) -> float | None:
     """Return the days until it does."""
     now = await jobs.get(job.id)
     if now.expires_on is None:
@@ -70,11 +66,11 @@ async def expires_in(jobs: Jobs, job: Job) -> float | None:
     return round((now.expires_on - datetime.now(UTC)) / timedelta(days=1), 2)
 
 
-async def deleted(jobs: Jobs) -> set[int]:
+async def deleted(jobs: AllJobs) -> set[int]:
     return {job.id for job in await jobs.delete_expired(limit=100)}
 
 
-async def test_without_retention_nothing_expires(jobs: Jobs) -> None:
+async def test_without_retention_nothing_expires(jobs: AllJobs) -> None:
     job = await ended_ago(jobs, timedelta(days=10_000))
     assert await jobs.announce(retention(None), NOTICE) == 0
     assert await jobs.expired(retention(None), NOTICE, limit=10) == []
@@ -84,7 +80,7 @@ async def test_without_retention_nothing_expires(jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("at_once", [1, 2, 10_000])
 async def test_each_application_has_its_own(
-    jobs: Jobs, at_once: int, monkeypatch: pytest.MonkeyPatch
+    jobs: AllJobs, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, "_AT_ONCE", at_once)
     settings = retention(30, quick=3, kept="never")
@@ -97,7 +93,7 @@ async def test_each_application_has_its_own(
     assert await jobs.announce(settings, NOTICE) == 0  # it stays at that
 
 
-async def test_a_visitor_is_told_before(jobs: Jobs) -> None:
+async def test_a_visitor_is_told_before(jobs: AllJobs) -> None:
     """Also when jobs should have been removed long before the operator said so."""
     job = await ended_ago(jobs, LONG_AGO)
     await jobs.announce(retention(2), NOTICE)
@@ -114,14 +110,14 @@ async def test_a_visitor_is_told_before(jobs: Jobs) -> None:
     assert await deleted(jobs) == set()
 
 
-async def test_a_retention_that_is_changed(jobs: Jobs) -> None:
+async def test_a_retention_that_is_changed(jobs: AllJobs) -> None:
     job = await ended_ago(jobs, LONG_AGO)
     for days, expected in ((30, 20), (12, 2), (2, 1), (40, 30), (None, None)):
         await jobs.announce(retention(days), NOTICE)
         assert await expires_in(jobs, job) == expected
 
 
-async def test_what_does_not_expire(jobs: Jobs) -> None:
+async def test_what_does_not_expire(jobs: AllJobs) -> None:
     """Pinned, under way, still looked after by a worker, deleted already."""
     pinned, busy, gone = [await ended_ago(jobs, LONG_AGO) for _ in range(3)]
     active = await jobs.create(
@@ -144,7 +140,7 @@ async def test_what_does_not_expire(jobs: Jobs) -> None:
     assert await deleted(jobs) == {busy.id}
 
 
-async def test_pinned_after_it_was_announced_and_was_due(jobs: Jobs) -> None:
+async def test_pinned_after_it_was_announced_and_was_due(jobs: AllJobs) -> None:
     job = await ended_ago(jobs, LONG_AGO)
     await jobs.announce(retention(2), NOTICE)
     await time_passes(jobs, job, LONG_AGO)
@@ -152,7 +148,7 @@ async def test_pinned_after_it_was_announced_and_was_due(jobs: Jobs) -> None:
     assert await deleted(jobs) == set()
 
 
-async def test_no_more_than_asked_for_at_once(jobs: Jobs) -> None:
+async def test_no_more_than_asked_for_at_once(jobs: AllJobs) -> None:
     ended = [await ended_ago(jobs, LONG_AGO) for _ in range(3)]
     await jobs.announce(retention(2), NOTICE)
     for job in ended:
@@ -161,7 +157,7 @@ async def test_no_more_than_asked_for_at_once(jobs: Jobs) -> None:
     assert len(await jobs.delete_expired(limit=2)) == 1
 
 
-async def test_a_rename_does_not_prolong(jobs: Jobs) -> None:
+async def test_a_rename_does_not_prolong(jobs: AllJobs) -> None:
     job = await ended_ago(jobs, LONG_AGO)
     await jobs.announce(retention(30), NOTICE)
     await jobs.rename(job.id, "other name")
@@ -170,7 +166,7 @@ async def test_a_rename_does_not_prolong(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("how", ["completed", "failed", "cancelled", "linked"])
-async def test_every_end_is_written_down(jobs: Jobs, how: str) -> None:
+async def test_every_end_is_written_down(jobs: AllJobs, how: str) -> None:
     if how == "linked":
         job_id = await jobs.next_id()
         await jobs.add_completed(job_id=job_id, name="n", application="other", submitter="me")

@@ -10,17 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.errors import DestinationRefused, InternalError, JobFailure, StagingFailed
 from flows.jobs.job import Job, State, job_table
-from flows.jobs.owned import OwnedJobs
+from flows.jobs.rules import may_run_again
+from tests.all_jobs import AllJobs
 
 FLOW_RUN = uuid.uuid4()
 
 
 @pytest.fixture
-def jobs(engine: AsyncEngine) -> OwnedJobs:
-    return OwnedJobs(engine)
+def jobs(engine: AsyncEngine) -> AllJobs:
+    return AllJobs(engine)
 
 
-async def failed(jobs: OwnedJobs, failure: JobFailure) -> Job:
+async def failed(jobs: AllJobs, failure: JobFailure) -> Job:
     job = await jobs.create(application="a", submitter="me", roles=[], command="true", token=uuid.uuid4())
     await jobs.set_flow_run({job.id: FLOW_RUN})
     await jobs.fail(job.id, failure)
@@ -28,10 +29,10 @@ async def failed(jobs: OwnedJobs, failure: JobFailure) -> Job:
 
 
 @pytest.mark.parametrize("failure", [InternalError("i"), DestinationRefused("d"), StagingFailed("s")])
-async def test_a_job_that_never_had_a_destination(jobs: OwnedJobs, failure: JobFailure) -> None:
+async def test_a_job_that_never_had_a_destination(jobs: AllJobs, failure: JobFailure) -> None:
     job = await failed(jobs, failure)
-    assert job.may_run_again
-    again = await OwnedJobs(jobs.engine, 7).run_again(job)
+    assert may_run_again(job)
+    again = await AllJobs(jobs.engine, 7).run_again(job)
     assert again is not None
     assert (again.state, again.owner, again.reason_kind, again.ended_on) == (State.NEW, 7, None, None)
     assert await jobs.run_again(job) is None  # once only
@@ -54,7 +55,7 @@ async def test_a_job_that_never_had_a_destination(jobs: OwnedJobs, failure: JobF
     ],
     ids=lambda change: next(iter(change)),
 )
-async def test_no_other(jobs: OwnedJobs, change: dict[str, Any]) -> None:
+async def test_no_other(jobs: AllJobs, change: dict[str, Any]) -> None:
     job = await failed(jobs, InternalError("It failed."))
     async with jobs.engine.begin() as connection:
         await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(change))

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from flows.errors import CommandFailed, JobCancelled, Superseded
 from flows.jobs.job import Job, State, job_table
 from flows.jobs.leases import Leases, worker_table
-from flows.jobs.owned import OwnedJobs
+from flows.jobs.rules import is_settled
 from flows.lifecycle.stranded import PATIENCE, StrandedJobs
+from tests.all_jobs import AllJobs
 from tests.flows.jobs.owning import claimed_by
 from tests.waiting import LONG_ENOUGH
 
@@ -20,12 +21,15 @@ FAR = "far pid:[1] /data"
 WAITS = "Waiting for the machine far, where the command is; no worker is there."
 
 
+class AllAndStranded(StrandedJobs, AllJobs): ...
+
+
 @pytest.fixture
-async def near(engine: AsyncEngine) -> StrandedJobs:
-    return StrandedJobs(engine, await Leases(engine).begin("near", "near pid:[1] /data"))
+async def near(engine: AsyncEngine) -> AllAndStranded:
+    return AllAndStranded(engine, await Leases(engine).begin("near", "near pid:[1] /data"))
 
 
-async def over(store: OwnedJobs, number: int, ago: timedelta = 2 * PATIENCE) -> None:
+async def over(store: AllJobs, number: int, ago: timedelta = 2 * PATIENCE) -> None:
     """Let the lease of a worker have been over for a while."""
     until = sa.func.clock_timestamp() - ago
     async with store.engine.begin() as connection:
@@ -34,17 +38,17 @@ async def over(store: OwnedJobs, number: int, ago: timedelta = 2 * PATIENCE) -> 
         )
 
 
-async def stranded(store: OwnedJobs, destination: str | None = "local") -> tuple[OwnedJobs, Job]:
+async def stranded(store: AllJobs, destination: str | None = "local") -> tuple[AllJobs, Job]:
     """Return a job that runs on another machine, and the worker there, which is gone."""
     number, job = await claimed_by(store, "far", FAR, destination)
-    far = OwnedJobs(store.engine, number)
+    far = AllJobs(store.engine, number)
     await far.submitted(job.id, str(job.token))
     await far.advance(job.id, State.RUNNING)
     await over(store, number)
     return far, await far.get(job.id)
 
 
-async def test_they_say_what_they_wait_for_until_they_go_on(near: StrandedJobs) -> None:
+async def test_they_say_what_they_wait_for_until_they_go_on(near: AllAndStranded) -> None:
     _, job = await stranded(near)
     assert await near.end_stranded(["local"], []) == []
     await near.explain_stranded(["local"])
@@ -52,14 +56,14 @@ async def test_they_say_what_they_wait_for_until_they_go_on(near: StrandedJobs) 
     assert (waiting.state, waiting.reason, waiting.owner) == (State.RUNNING, WAITS, job.owner)
     await near.explain_stranded(["local"])
     assert await near.get(job.id) == waiting  # nothing to write
-    back = OwnedJobs(near.engine, await Leases(near.engine).begin("far", FAR))
+    back = AllJobs(near.engine, await Leases(near.engine).begin("far", FAR))
     [taken] = await back.take_over("far", FAR, ["local"])
     await back.advance(taken.id, State.RUNNING)
     await near.explain_stranded(["local"])
     assert (await near.get(job.id)).reason is None
 
 
-async def test_a_worker_that_never_said_where_it_is(near: StrandedJobs) -> None:
+async def test_a_worker_that_never_said_where_it_is(near: AllAndStranded) -> None:
     """As those of a version without leases."""
     number, job = await claimed_by(near, "far", "", "local")
     await over(near, number)
@@ -68,7 +72,7 @@ async def test_a_worker_that_never_said_where_it_is(near: StrandedJobs) -> None:
 
 
 @pytest.mark.parametrize("by", ["visitor", "owner of the job", "operator"])
-async def test_who_wants_one_to_end(near: StrandedJobs, by: str) -> None:
+async def test_who_wants_one_to_end(near: AllAndStranded, by: str) -> None:
     far, job = await stranded(near)
     _, other = await stranded(near)
     if by == "visitor":
@@ -81,29 +85,29 @@ async def test_who_wants_one_to_end(near: StrandedJobs, by: str) -> None:
     assert ended == await near.get(job.id)
     who = "The job was cancelled by an operator." if by == "operator" else "You cancelled the job."
     assert (ended.state, ended.reason, ended.reason_kind) == (State.ERROR, who, JobCancelled.kind)
-    assert ended.is_settled
+    assert is_settled(ended)
     assert ended.ended_on is not None
     assert ended.deleted_on == before.deleted_on
     assert await near.end_stranded(["local"], cancelled) == []
     assert (await near.get(other.id)).state is State.RUNNING
     with pytest.raises(Superseded):  # should it only have been frozen
         await far.complete(job.id)
-    back = OwnedJobs(near.engine, await Leases(near.engine).begin("far", FAR))
+    back = AllJobs(near.engine, await Leases(near.engine).begin("far", FAR))
     assert [taken.id for taken in await back.take_over("far", FAR, ["local"])] == [other.id]
 
 
-async def test_one_that_has_ended_is_settled_as_it_is(near: StrandedJobs) -> None:
+async def test_one_that_has_ended_is_settled_as_it_is(near: AllAndStranded) -> None:
     far, job = await stranded(near)
     await far.fail(job.id, CommandFailed("It failed."))
     before = await near.get(job.id)
     [settled] = await near.end_stranded(["local"], [])
-    assert settled.is_settled
+    assert is_settled(settled)
     assert (settled.reason, settled.ended_on) == (before.reason, before.ended_on)
     assert settled.updated_on == before.updated_on
 
 
 @pytest.mark.parametrize("who", ["itself", "of its name", "of its machine"])
-async def test_not_while_a_worker_can_go_on_with_them(near: StrandedJobs, who: str) -> None:
+async def test_not_while_a_worker_can_go_on_with_them(near: AllAndStranded, who: str) -> None:
     far, job = await stranded(near)
     if who == "itself":
         await over(near, far.owner or 0, -PATIENCE)
@@ -121,14 +125,14 @@ def flow_run_of(job: Job) -> uuid.UUID:
     return job.flow_run_id
 
 
-async def assert_left_alone(store: StrandedJobs, job: Job) -> None:
+async def assert_left_alone(store: AllAndStranded, job: Job) -> None:
     before = await store.get(job.id)
     assert await store.end_stranded(["local"], [flow_run_of(before)]) == []
     await store.explain_stranded(["local"])
     assert await store.get(job.id) == before
 
 
-async def test_not_while_a_worker_is_only_being_restarted(near: StrandedJobs) -> None:
+async def test_not_while_a_worker_is_only_being_restarted(near: AllAndStranded) -> None:
     far, job = await stranded(near)
     await over(near, far.owner or 0, PATIENCE / 100)
     await near.request_cancel(job.id)
@@ -136,20 +140,20 @@ async def test_not_while_a_worker_is_only_being_restarted(near: StrandedJobs) ->
 
 
 @pytest.mark.parametrize("destination", ["cluster", None])
-async def test_not_where_any_worker_can_go_on(near: StrandedJobs, destination: str | None) -> None:
+async def test_not_where_any_worker_can_go_on(near: AllAndStranded, destination: str | None) -> None:
     _, job = await stranded(near, destination)
     await near.request_cancel(job.id)
     await assert_left_alone(near, job)
 
 
-async def test_not_by_a_worker_whose_own_lease_is_over(near: StrandedJobs) -> None:
+async def test_not_by_a_worker_whose_own_lease_is_over(near: AllAndStranded) -> None:
     _, job = await stranded(near)
     await near.request_cancel(job.id)
     await over(near, near.owner or 0, timedelta(0))
     await assert_left_alone(near, job)
 
 
-async def test_not_one_that_is_taken_over_at_the_same_moment(near: StrandedJobs) -> None:
+async def test_not_one_that_is_taken_over_at_the_same_moment(near: AllAndStranded) -> None:
     _, job = await stranded(near)
     await near.request_cancel(job.id)
     waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")

@@ -14,10 +14,10 @@ from flows.configuration.config import Config
 from flows.destinations.scheduler import Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed
-from flows.jobs.owned import OwnedJobs
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.upkeep.findings import Findings
 from flows.upkeep.leftover_jobs import WHAT, end_leftover_jobs
+from tests.all_jobs import AllJobs
 from tests.flows.slurm.jobs import WAIT, slurm_id
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
@@ -38,14 +38,14 @@ CONFIG = {
 @pytest.fixture
 async def runtime(engine: AsyncEngine, place: Place, cluster: SlurmCluster) -> AsyncIterator[Runtime]:
     async with open_runtime(
-        OwnedJobs(engine), Config.model_validate(CONFIG), place, pickers.pick_first
+        AllJobs(engine), Config.model_validate(CONFIG), place, pickers.pick_first
     ) as runtime:
         yield runtime
 
 
 async def submitted(runtime: Runtime, *, destination: str = "first", installation: str | None = None) -> str:
     """Make a job that waits to be told to go on, or is held; return Slurm's id of it and its token."""
-    job = await runtime.jobs.create(
+    job = await AllJobs(runtime.jobs.engine).create(
         application="a", submitter="me", roles=[], command=WAIT, token=uuid.uuid4()
     )
     directory = runtime.place.job_dir(job.id)
@@ -69,7 +69,7 @@ async def submitted(runtime: Runtime, *, destination: str = "first", installatio
 
 async def end_rows(runtime: Runtime, *, keep: int) -> None:
     """Let all jobs have ended but the newest ones."""
-    jobs = await runtime.jobs.of_submitter("me", limit=100, offset=0)
+    jobs = await AllJobs(runtime.jobs.engine).of_submitter("me", limit=100, offset=0)
     for job in jobs[keep:]:
         await runtime.jobs.fail(job.id, CommandFailed("It failed."))
 

@@ -15,10 +15,10 @@ from flows.destinations.scheduler import Listing, Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed, JobCancelled
 from flows.jobs.job import Job
-from flows.jobs.owned import OwnedJobs
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.local.commands import LocalCommands
 from flows.upkeep.leftover_commands import end_leftover_commands, forget_what_must_not_start
+from tests.all_jobs import AllJobs
 from tests.flows.submitting import has_ended
 from tests.waiting import LONG_ENOUGH
 
@@ -27,13 +27,13 @@ from tests.waiting import LONG_ENOUGH
 async def runtime(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Runtime]:
     configured = Config.model_validate({"applications": {"a": {"command_template": "true"}}})
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    async with open_runtime(OwnedJobs(engine), configured, place, pickers.pick_first) as runtime:
+    async with open_runtime(AllJobs(engine), configured, place, pickers.pick_first) as runtime:
         yield runtime
 
 
 async def added(runtime: Runtime, destination: str) -> tuple[Job, LocalCommands]:
     """Return a job whose command waits for its start, and the commands among which it is."""
-    job = await runtime.jobs.create(
+    job = await AllJobs(runtime.jobs.engine).create(
         application="a", submitter="me", roles=[], command="sleep 1000", token=uuid.uuid4()
     )
     directory = runtime.place.job_dir(job.id)

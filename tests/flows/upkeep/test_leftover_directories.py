@@ -18,10 +18,10 @@ from flows.destinations.filesystem import guard
 from flows.disk.places import Place
 from flows.errors import CommandFailed
 from flows.jobs.job import Job
-from flows.jobs.owned import OwnedJobs
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.upkeep.findings import Findings
 from flows.upkeep.leftover_directories import WHAT, remove_leftover_directories
+from tests.all_jobs import AllJobs
 from tests.services.sshd import Sshd, SshServer
 
 DAY = 86400.0
@@ -58,13 +58,13 @@ async def runtime(
         {"applications": {"a": {"command_template": "true"}}, "destinations": destinations}
     )
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    async with open_runtime(OwnedJobs(engine), configured, place, pickers.pick_first) as runtime:
+    async with open_runtime(AllJobs(engine), configured, place, pickers.pick_first) as runtime:
         yield runtime
 
 
 async def staged(runtime: Runtime, entry: Path) -> Job:
     """Make a job with all that there can be of one there, of two days ago."""
-    job = await runtime.jobs.create(
+    job = await AllJobs(runtime.jobs.engine).create(
         application="a", submitter="me", roles=[], command="true", token=uuid.uuid4()
     )
     job_dir = runtime.place.job_dir(job.id)
@@ -122,8 +122,8 @@ async def test_of_jobs_that_have_ended(runtime: Runtime, entry: Path) -> None:
 async def test_of_jobs_that_are_gone(runtime: Runtime, entry: Path) -> None:
     """What is of no job here may be another database's: only an operator knows better."""
     gone = await ended(runtime, entry)
-    await runtime.jobs.request_deletion(gone.id)
-    await runtime.jobs.purge(gone.id)
+    await AllJobs(runtime.jobs.engine).request_deletion(gone.id)
+    await AllJobs(runtime.jobs.engine).purge(gone.id)
     assert await cleaned(runtime) == f"{WHAT}: kept: of no job in this database 1"
     assert len(of(entry, gone)) == 5
     assert await cleaned(runtime, without_job=True, dry_run=True) == f"{WHAT}: would be removed 1"

@@ -17,10 +17,10 @@ from flows.disk.places import Place
 from flows.errors import CommandFailed, StagingFailed
 from flows.jobs.deletion import remove_files
 from flows.jobs.job import Job, job_table
-from flows.jobs.owned import OwnedJobs
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.upkeep.findings import Findings
 from flows.upkeep.leftover_files import remove_leftovers
+from tests.all_jobs import AllJobs
 
 
 @pytest.fixture
@@ -29,16 +29,16 @@ async def runtime(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Runtime]
     place = Place(tmp_path / "data", tmp_path / "jobs")
     for directory in (place.uploads, place.results, place.job_root):
         directory.mkdir(parents=True)
-    async with open_runtime(OwnedJobs(engine), configured, place, pickers.pick_first) as runtime:
+    async with open_runtime(AllJobs(engine), configured, place, pickers.pick_first) as runtime:
         yield runtime
 
 
 async def new_job(runtime: Runtime) -> Job:
     """Return a job that has something everywhere."""
-    job = await runtime.jobs.create(
+    job = await AllJobs(runtime.jobs.engine).create(
         application="a", submitter="me", roles=[], command="true", token=uuid.uuid4()
     )
-    await runtime.jobs.set_flow_run({job.id: uuid.uuid4()})
+    await AllJobs(runtime.jobs.engine).set_flow_run({job.id: uuid.uuid4()})
     job = await runtime.jobs.get(job.id)
     for directory in parts(runtime, job)[1:]:
         (directory / "below").mkdir(parents=True)
@@ -139,8 +139,8 @@ async def test_what_has_no_job(runtime: Runtime) -> None:
     """In the data directory it is of no use; among the jobs it may be another database's."""
     job = await new_job(runtime)
     await runtime.jobs.fail(job.id, CommandFailed("It failed."))
-    await runtime.jobs.request_deletion(job.id)
-    await runtime.jobs.purge(job.id)
+    await AllJobs(runtime.jobs.engine).request_deletion(job.id)
+    await AllJobs(runtime.jobs.engine).purge(job.id)
     await clean(runtime, days=1)
     assert present(runtime, job) == [True] * 6
     findings = await clean(runtime)
