@@ -22,7 +22,7 @@ from api.schemas import Problem
 from api.services import Services, Wakeable
 from api.tokens.capabilities import Capabilities
 from api.tokens.verification import Verifier
-from api.values.forms import Form
+from api.values.forms import ApplicationForm
 from api.watching import JobWatcher
 from deployments.dispatcher import Dispatcher
 from deployments.settings import Settings
@@ -112,7 +112,7 @@ def _lifespan(
     url = _database(settings)
     verifier = Verifier.of(settings)
     place = settings.place(config)
-    forms = {name: Form(application) for name, application in config.applications.items()}
+    forms = {name: ApplicationForm(application) for name, application in config.applications.items()}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

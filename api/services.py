@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from api.interactive.commands import Interactive
 from api.tokens.capabilities import Capabilities
 from api.tokens.verification import Verifier
-from api.values.forms import Form
+from api.values.forms import ApplicationForm
 from api.watching import JobWatcher
 from deployments.settings import Settings
 from flows.configuration.config import Config
@@ -36,7 +36,7 @@ class Services:
 
     settings: Settings
     config: Config
-    forms: Mapping[str, Form]
+    forms: Mapping[str, ApplicationForm]
     place: Place
     verifier: Verifier
     capabilities: Capabilities

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from api.submission.free_ids import free_id
+from api.submission.job_name import as_job_name
 from api.tokens.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings
@@ -15,8 +16,6 @@ from flows.configuration.config import load
 from flows.disk.places import Place
 from flows.errors import ConfigurationError, Unavailable
 from flows.jobs.store import JobStore
-
-_LONGEST_NAME = 200
 
 
 async def link(directory: Path, *, submitter: str, application: str, settings: Settings) -> int:
@@ -67,14 +66,10 @@ async def _add(store: JobStore, target: Path, place: Place, submitter: str, appl
             f"{job_dir}: cannot be made ({error.strerror}); free the name or correct the permissions"
         ) from error
     try:
-        name = _name(target) or f"job{job_id}"
+        # File names may be bytes that are no text.
+        name = as_job_name(os.fsencode(target.name).decode(errors="replace")) or f"job{job_id}"
         await store.add_completed(job_id=job_id, name=name, application=application, submitter=submitter)
     except BaseException:
         job_dir.unlink()
         raise
     return job_id
-
-
-def _name(target: Path) -> str:
-    # File names may be bytes that are no text.
-    return os.fsencode(target.name).decode(errors="replace")[:_LONGEST_NAME]

@@ -6,7 +6,8 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
-from api.submission.submit import ARCHIVE_TYPES, FORM_TYPE
+from api.submission.body import ARCHIVE_TYPES
+from api.submission.multipart import FORM_TYPE
 from flows.archives import FORMATS
 from flows.configuration.config import Application, Config, InteractiveApplication
 from flows.configuration.json_schemas import parts
@@ -14,7 +15,7 @@ from flows.configuration.json_schemas import parts
 _SUBMIT = "/api/application/{application}"
 _INTERACTIVE = "/api/job/{jobid}/interactive/{application}"
 _JSON_TYPE = "application/json"
-_ARCHIVE = {"type": "string", "format": "binary", "description": f"The job's files: {FORMATS}"}
+_INTERACTIVE_TAG = "interactive"
 
 
 def unrolled(paths: dict[str, Any], config: Config) -> Iterator[tuple[str, Any]]:
@@ -36,11 +37,15 @@ def unrolled(paths: dict[str, Any], config: Config) -> Iterator[tuple[str, Any]]
 def _submission(
     common: dict[str, Any], path: str, name: str, application: Application, suffix: str
 ) -> dict[str, Any]:
-    operation = _operation(common, name, application)
+    operation = _operation(common, application)
     operation["operationId"] = f"application_{name}" + suffix.replace("/", "_")
-    content = {FORM_TYPE: {"schema": _placed(_form(application), path, "put", FORM_TYPE)}}
+    operation["summary"] = application.summary or f"Upload job to {name}"
+    archive = _archive(application)
+    schema = _placed(_form(application, archive), path, "put", FORM_TYPE)
+    encoding = {"upload": {"contentType": ", ".join(ARCHIVE_TYPES)}}
+    content: dict[str, Any] = {FORM_TYPE: {"schema": schema, "encoding": encoding}}
     if suffix:
-        content |= {media_type: {"schema": _ARCHIVE} for media_type in ARCHIVE_TYPES}
+        content |= {media_type: {"schema": archive} for media_type in ARCHIVE_TYPES}
     operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -48,24 +53,30 @@ def _submission(
 def _interactive(
     common: dict[str, Any], path: str, name: str, application: InteractiveApplication
 ) -> dict[str, Any]:
-    operation = _operation(common, name, application)
+    operation = _operation(common, application)
     operation["operationId"] = f"interactive_application_{name}"
+    operation["summary"] = application.summary or name
+    operation["tags"] = [_INTERACTIVE_TAG]
     schema = _placed(application.input_schema, path, "post", _JSON_TYPE)
     operation["requestBody"] = {"required": True, "content": {_JSON_TYPE: {"schema": schema}}}
     return operation
 
 
-def _operation(
-    common: dict[str, Any], name: str, application: Application | InteractiveApplication
-) -> dict[str, Any]:
+def _operation(common: dict[str, Any], application: Application | InteractiveApplication) -> dict[str, Any]:
     operation = copy.deepcopy(common)
     operation["parameters"] = [p for p in operation.get("parameters", []) if p["name"] != "application"]
-    operation["summary"] = application.summary or name
     operation["description"] = application.description or common["description"]
     return operation
 
 
-def _form(application: Application) -> dict[str, Any]:
+def _archive(application: Application) -> dict[str, Any]:
+    description = f"The job's files: {FORMATS}"
+    if application.upload_needs:
+        description += f". It has to hold {', '.join(f'`{need}`' for need in application.upload_needs)}"
+    return {"type": "string", "format": "binary", "description": description}
+
+
+def _form(application: Application, archive: dict[str, Any]) -> dict[str, Any]:
     fields = application.input_schema or {"type": "object"}
     # The form has the archive, too; what refers to the whole of the fields means them without it.
     if any(part.get("$ref") == "#" for part in parts(fields)):
@@ -77,7 +88,7 @@ def _form(application: Application) -> dict[str, Any]:
         fields["$defs"][name] = copy.deepcopy({k: v for k, v in fields.items() if k != "$defs"})
     return {
         **fields,
-        "properties": {"upload": _ARCHIVE, **fields.get("properties", {})},
+        "properties": {"upload": archive, **fields.get("properties", {})},
         "required": ["upload", *fields.get("required", [])],
     }
 

@@ -13,14 +13,12 @@ from flows.disk.durability import fsync
 class Archive:
     """The file of one upload. Its methods wait for the disk: call them in a thread.
 
-    Once discarded it stays away, whatever a thread that was on its way still writes. ``keep`` tells its
-    owner not to discard it.
+    Once discarded it stays away, whatever a thread that was on its way still writes.
     """
 
     def __init__(self, path: Path, *, limit: int) -> None:
         self.path = path
-        self.limit = limit
-        self.keep = False
+        self._limit = limit
         self._size = 0
         self._file: BinaryIO | None = None
         self._discarded = False
@@ -32,8 +30,8 @@ class Archive:
             if self._discarded:
                 return
             self._size += len(data)
-            if self._size > self.limit:
-                raise UploadTooLarge(self.limit)
+            if self._size > self._limit:
+                raise UploadTooLarge(self._limit)
             with room_or_storage_full():
                 rest = memoryview(data)
                 while rest:  # the last bytes that the disk has room for are written without an error

@@ -7,22 +7,25 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
+from api.submission.job_name import sent_name
 from flows.errors import InvalidUpload
 
+FORM_TYPE = "multipart/form-data"
 MAX_TEXT = 1 << 20  # bytes of all text fields together
 MAX_PARTS = 1000
 
 _NOT_MULTIPART = "The body is not the multipart/form-data that its Content-Type announces."
 
 
-class FormReader:
-    """Feed it the body: it writes the part named ``upload`` with ``write`` and collects the text fields.
+class FormBody:
+    """A form: its part named ``upload`` is the archive, the others are text fields."""
 
-    It works in the thread that feeds it, one at a time. Raises InvalidUpload.
-    """
+    # The text fields, and the headers and boundary of each part.
+    most_besides = MAX_TEXT + MAX_PARTS * 1024
 
     def __init__(self, content_type: str, write: Callable[[memoryview], None]) -> None:
         self.fields: list[tuple[str, str]] = []
+        self.file_name: str | None = None
         self._write = write
         self._has_file = False
         self._ended = False
@@ -46,14 +49,12 @@ class FormReader:
             raise InvalidUpload("The Content-Type has no usable boundary.") from error
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the body."""
         try:
             self._parser.write(data)
         except FormParserError as error:
             raise InvalidUpload(_NOT_MULTIPART) from error
 
     def finish(self) -> None:
-        """Say that the body is at its end; raise InvalidUpload where parts of it are missing."""
         if not self._ended:
             raise InvalidUpload(_NOT_MULTIPART)
         if not self._has_file:
@@ -89,6 +90,7 @@ class FormReader:
             if self._has_file:
                 raise InvalidUpload("Field upload was sent twice; send one archive.")
             self._has_file = True
+            self.file_name = sent_name(self._disposition.decode("iso-8859-1"))
 
     def _add_to_part(self, data: bytes, start: int, end: int) -> None:
         if self._name == "upload":

@@ -26,7 +26,7 @@ _BOOLEANS = {
 }
 
 
-class Form:
+class ApplicationForm:
     """What an application takes besides the archive."""
 
     def __init__(self, application: Application) -> None:

@@ -28,21 +28,22 @@ class JobStore(JobRows):
         roles: Sequence[str],
         command: str,
         token: uuid.UUID,
+        name: str | None = None,
         idempotency_key: str | None = None,
         job_id: int | None = None,
     ) -> Job:
-        """Write down a new job; durable on return. Its name is ``job<id>`` until the visitor renames it.
+        """Write down a new job; durable on return. Without a name it is called ``job<id>``.
 
         ``job_id`` is one of ``next_id``, which is asked for another where it is None.
 
-        Where the submitter has a job with this idempotency key already, that one is returned: its token is
-        another.
+        Where the submitter has a job with this idempotency key already, that one is returned as it is: its
+        token is another.
         """
         if job_id is None:
             job_id = await self.next_id()
         statement = pg.insert(job_table).values(
             id=job_id,
-            name=f"job{job_id}",
+            name=name or f"job{job_id}",
             application=application,
             submitter=submitter,
             roles=list(roles),

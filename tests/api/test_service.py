@@ -14,7 +14,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from api.app import create_app
-from api.submission.submit import ARCHIVE_TYPES
+from api.submission.body import ARCHIVE_TYPES
 from flows.errors import ConfigurationError
 from flows.jobs.store import JobStore
 from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, no_dispatcher, serving
@@ -204,11 +204,14 @@ async def test_operations(site: Site) -> None:
 async def test_applications_in_the_document(site: Site) -> None:
     paths = (await document(site))["paths"]
     operation = paths["/api/application/typed"]["put"]
-    assert (operation["summary"], operation["description"]) == ("typed", "Takes fields")
+    assert (operation["summary"], operation["description"]) == ("Upload job to typed", "Takes fields")
     assert paths["/api/application/wc"]["put"]["summary"] == "Count words"
+    assert operation["tags"] == ["application"]
     assert [parameter["name"] for parameter in operation["parameters"]] == ["Idempotency-Key"]
     assert list(operation["requestBody"]["content"]) == ["multipart/form-data"]
-    schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+    form = operation["requestBody"]["content"]["multipart/form-data"]
+    assert form["encoding"] == {"upload": {"contentType": ", ".join(ARCHIVE_TYPES)}}
+    schema = form["schema"]
     configured = CONFIG["applications"]["typed"]["input_schema"]
     upload = schema["properties"].pop("upload")
     assert (upload["type"], upload["format"]) == ("string", "binary")
@@ -216,12 +219,20 @@ async def test_applications_in_the_document(site: Site) -> None:
     assert schema == {name: value for name, value in configured.items() if name != "required"}
     bare = paths["/api/application/typed/job"]["put"]["requestBody"]["content"]
     assert list(bare) == ["multipart/form-data", *ARCHIVE_TYPES]
+    assert "hold" not in upload["description"]
+    needing = paths["/api/application/wc/job"]["put"]["requestBody"]["content"]
+    for described in (
+        needing["multipart/form-data"]["schema"]["properties"]["upload"],
+        needing["application/zip"]["schema"],
+    ):
+        assert described["description"].endswith("It has to hold `README.md`")
 
 
 async def test_interactive_applications_in_the_document(site: Site) -> None:
     schema = await document(site)
     operation = schema["paths"]["/api/job/{jobid}/interactive/show"]["post"]
     assert (operation["summary"], operation["description"]) == ("Show values", "Writes what it got")
+    assert operation["tags"] == ["interactive"]
     assert [parameter["name"] for parameter in operation["parameters"]] == ["jobid"]
     assert set(operation["responses"]) >= {"200", "401", "403", "404", "413", "422", "425", "503", "504"}
     content = operation["requestBody"]["content"]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from api.app import create_app
-from api.submission.submit import ARCHIVE_TYPES
+from api.submission.body import ARCHIVE_TYPES
 from flows import archives
 from flows.archives import contents
 from flows.archives.limits import UploadLimits

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.values.forms import Form, from_text
+from api.values.forms import ApplicationForm, from_text
 from flows.configuration.config import Application
 from flows.errors import InvalidUpload
 
@@ -55,9 +55,9 @@ def test_from_text(text: str, schema: Any, value: Any) -> None:
     assert type(converted) is type(value)
 
 
-def form(template: str = "true", **properties: Any) -> Form:
+def form(template: str = "true", **properties: Any) -> ApplicationForm:
     schema = {"type": "object", "properties": properties}
-    return Form(Application(command_template=template, input_schema=schema))
+    return ApplicationForm(Application(command_template=template, input_schema=schema))
 
 
 def test_defaults_are_not_shared() -> None:
@@ -91,7 +91,7 @@ LISTS = {"type": "array", "items": {"$ref": "#/$defs/lists"}}
 NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "additionalProperties": False}
 
 
-def form_of(schema: Any) -> Form:
+def form_of(schema: Any) -> ApplicationForm:
     defs = {
         "size": {"$ref": "#/$defs/number"},
         "number": {"type": "integer", "maximum": 9},
@@ -101,7 +101,7 @@ def form_of(schema: Any) -> Form:
         "any": True,
     }
     whole = {"type": "object", "properties": {"n": schema}, "$defs": defs}
-    return Form(Application(command_template="echo {{ n }}", input_schema=whole))
+    return ApplicationForm(Application(command_template="echo {{ n }}", input_schema=whole))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,6 @@ def test_long_values_make_short_messages() -> None:
 
 
 def test_without_schema_fields_are_text() -> None:
-    form = Form(Application(command_template="echo {{ n }}"))
+    form = ApplicationForm(Application(command_template="echo {{ n }}"))
     assert form.command([("n", "1 2")]) == "echo '1 2'"
     assert form.command([]) == "echo "
