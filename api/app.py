@@ -13,10 +13,12 @@ from sqlalchemy import URL
 
 from api import access_log, errors
 from api.database import open_engine, turns
+from api.http.cors import AnsweringOrigins
+from api.http.prefix import BelowPrefix
 from api.http.stopping import AnswerCancelled
 from api.http.unread import CloseUnread
 from api.interactive.commands import Interactive
-from api.openapi import document
+from api.openapi import document, pages
 from api.routes import applications, destinations, events, files, health, interactive, jobs, output, whoami
 from api.schemas import Problem
 from api.services import Services, Wakeable
@@ -24,6 +26,7 @@ from api.tokens.capabilities import Capabilities
 from api.tokens.verification import Verifier
 from api.values.forms import ApplicationForm
 from api.watching import JobWatcher
+from deployments import loopback
 from deployments.dispatcher import Dispatcher
 from deployments.settings import Settings
 from flows.configuration.config import Config, load
@@ -50,14 +53,15 @@ def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
 
     Raises ConfigurationError of one line.
     """
+    loopback.spare()  # where another ASGI server than ours starts us
     settings = Settings.load()
     config = load(settings.config_filename)
-    app = FastAPI(
+    app = AnsweringOrigins(
         title="Bartender",
         description="Runs command-line applications as jobs.",
         version=version("bartender"),
-        docs_url="/api/docs",
-        redoc_url="/api/redoc",
+        docs_url=None,
+        redoc_url=None,
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
         lifespan=_lifespan(settings, config, open_dispatcher),
@@ -66,9 +70,13 @@ def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
     _add_routes(app)
     errors.install(app)
     document.install(app, config)
+    pages.install(app)
     access_log.install()
     app.add_middleware(CloseUnread)
     app.add_middleware(AnswerCancelled)
+    app.origins = settings.origins
+    if settings.root_path:
+        app.add_middleware(BelowPrefix, prefix=settings.root_path)
     return app
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deployments import garbage, log
+from deployments import garbage, log, loopback
 from flows.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ TOKEN_COMMAND = "bartender generate-token --username NAME"  # noqa: S105 - a com
 def main() -> None:
     """Run the command line; a mistake of the operator's is one line and exit status 2."""
     garbage.postpone()
+    for complaint in loopback.spare():
+        print(f"bartender: environment: {complaint}", file=sys.stderr)
     try:
         app(prog_name="bartender")
     except ConfigurationError as error:

@@ -1,9 +1,11 @@
 """Settings from the environment and the file ``.env``: prefix ``BARTENDER_``."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -23,6 +25,32 @@ def _log_level(level: object) -> object:
     return _OTHER_NAMES.get(name, name) if isinstance(name, str) else name
 
 
+def _prefix(text: str) -> str:
+    prefix = text.rstrip("/")
+    if prefix and not re.fullmatch(r"(/[\w.~-]+)+", prefix, re.ASCII):
+        raise ValueError("write it like /bartender, of letters, digits and - . _ ~")
+    if prefix.split("/")[:2] == ["", "api"]:
+        raise ValueError("cannot begin with /api, as our own paths do")
+    return prefix
+
+
+def _origins(text: str) -> str:
+    """Return them as browsers send them, with commas between."""
+    return ",".join(dict.fromkeys(_origin(part.strip()) for part in text.split(",") if part.strip()))
+
+
+def _origin(text: str) -> str:
+    if text == "*":
+        return text
+    parts = urlsplit(text.lower().removesuffix("/"))
+    host = parts.hostname or ""
+    if parts.geturl() != f"{parts.scheme}://{parts.netloc}" or not host or {"*", "@"} & set(parts.netloc):
+        raise ValueError(f"{text!r} is no origin: write each like https://app.example.org")
+    host = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    own = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{host}" + ("" if parts.port in {None, own} else f":{parts.port}")
+
+
 class Settings(BaseSettings):
     """What an operator sets outside the configuration file. What is not configured is embedded."""
 
@@ -30,6 +58,8 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    root_path: Annotated[str, AfterValidator(_prefix)] = ""
+    cors_origins: Annotated[str, AfterValidator(_origins)] = ""
     workers_count: int = Field(default=1, ge=1)
     reload: bool = False
     log_level: Annotated[LogLevel, BeforeValidator(_log_level)] = "INFO"
@@ -49,7 +79,7 @@ class Settings(BaseSettings):
     token_audience: str = ""
     config_filename: Path = Path("config.yaml")
     data_dir: Path = Path(".bartender")
-    prefect_port: int = Field(default=4200, ge=0, le=65535)
+    prefect_port: int | None = Field(default=None, ge=0, le=65535)
     worker_name: str | None = Field(default=None, pattern=r"^[\w-][\w.-]*$")
     operator_role: str = Field(default="operator", min_length=1)
     max_upload_size: int = Field(default=1_000_000_000, gt=0)
@@ -57,6 +87,11 @@ class Settings(BaseSettings):
     interactive_max_size: int = Field(default=10_000_000, gt=0)
     max_streams: int = Field(default=300, gt=0)
     max_streams_per_user: int = Field(default=20, gt=0)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins whose scripts may use the API; "*" is any."""
+        return tuple(filter(None, self.cors_origins.split(",")))
 
     @classmethod
     def load(cls) -> "Settings":

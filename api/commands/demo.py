@@ -55,7 +55,8 @@ def _settings(*, any_port: bool) -> Settings:
     update |= {"token_issuers": "", "token_audience": ""}
     if any_port:
         update["port"] = _free_port(settings.host, settings.port)
-        update["prefect_port"] = _free_port("127.0.0.1", settings.prefect_port)
+        if settings.prefect_port is not None:
+            update["prefect_port"] = _free_port("127.0.0.1", settings.prefect_port)
     return settings.model_copy(update=update)
 
 

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import math
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ from flows.jobs.users import User
 MAX_TOKEN = 16 * 1024
 _LEEWAY = 10.0  # seconds that the clock of who signs tokens may differ from ours
 _MAX_LENGTH = 255
+_CENTURY = 3.2e9  # seconds
 _REQUIRED = ("sub", "exp", "iss")
 
 
@@ -96,7 +99,9 @@ class Verifier:
             except jwt.InvalidSignatureError:
                 continue
             except jwt.ExpiredSignatureError as error:
-                raise TokenInvalid("The token has expired; get a new one.") from error
+                raise TokenInvalid(_over(token)) from error
+            except jwt.ImmatureSignatureError as error:
+                raise TokenInvalid(_early(token)) from error
             except jwt.MissingRequiredClaimError as error:
                 raise TokenInvalid(f"The token has no claim {error.claim!r}.") from error
             except jwt.InvalidIssuerError as error:
@@ -128,6 +133,45 @@ def is_name(value: object) -> bool:
     """Whether a user or a role can be called so."""
     # Printable: NUL and lone surrogates, which JSON can carry, fit in no database.
     return isinstance(value, str) and 0 < len(value) <= _MAX_LENGTH and value.isprintable()
+
+
+# Both are told only of tokens that one of our keys has signed.
+
+
+def _over(token: str) -> str:
+    ago = _lasting(time.time() - _seconds(_json_object(token.split(".")[1])["exp"]))
+    return f"The token is over: it has expired {ago} ago by this server's clock; get a new one."
+
+
+def _early(token: str) -> str:
+    claims = _json_object(token.split(".")[1])
+    now = time.time()
+    issued, begin = (_seconds(claims.get(name)) for name in ("iat", "nbf"))
+    ahead = max(issued, begin) - now
+    if ahead > _CENTURY:
+        return "The token is from the future: its times are to be in seconds, and may be in milliseconds."
+    if "iat" in claims and issued <= now + _LEEWAY:
+        return f"The token is not valid yet: its claim 'nbf' says in {_lasting(ahead)}."
+    return (
+        f"The token is from the future: its issuer's clock is {_lasting(ahead)} ahead of this server's; "
+        "both have to be right."
+    )
+
+
+def _seconds(claim: Any) -> float:
+    try:
+        return float(claim)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):  # of the claim that is not to blame
+        return 0.0
+
+
+def _lasting(seconds: float) -> str:
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(seconds, 1):.0f} seconds"
 
 
 def _listed(name: str, text: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from deployments import garbage, migrations
+from deployments import garbage, loopback, migrations
 from deployments.registration.names import default_worker_name
 from deployments.serving import asgi
 from deployments.serving.listening import answers, base_url, listen
@@ -32,10 +32,18 @@ logger = logging.getLogger(__name__)
 API = "api.app:create_app"
 DATABASE = "bartender"
 LOOPBACK = "127.0.0.1"
+PREFECT_PORT = 4200
+"""Of the embedded server, where none is configured and this one is free."""
 START_SECONDS = 60.0
 _PUBLISH_SECONDS = 2 * START_SECONDS  # PostgreSQL, then all the others
 STOP_SIGNALS = ((signal.SIGTERM, 2.5),)
 """With those of the Prefect server, all but PostgreSQL has ended in less than 10 s."""
+
+_NO_PROXY = (
+    'no_proxy="${no_proxy:-${NO_PROXY-}}"; '
+    f'export no_proxy="{",".join(loopback.HOSTS)}${{no_proxy:+,$no_proxy}}"\n'
+)
+"""For Prefect's own commands, which would look for us beyond the proxy of the shell that they run in."""
 
 _WORKER_DEFAULTS = {"PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "WARNING"}
 
@@ -122,7 +130,8 @@ def environment_of_running(data_dir: Path) -> dict[str, str] | None:
     while (holder := locks.holder(_lock(data_dir))) is not None:
         with suppress(FileNotFoundError):
             lines = _environment(data_dir).read_text(encoding="utf-8").splitlines()
-            return dict(shlex.split(line)[1].split("=", 1) for line in lines)
+            values = [shlex.split(line)[1] for line in lines if line + "\n" != _NO_PROXY]
+            return dict(value.split("=", 1) for value in values)
         if time.monotonic() > deadline:
             raise ConfigurationError(
                 f"{data_dir}: the server there, process {holder}, is not ready yet; run this again when it "
@@ -146,8 +155,7 @@ async def _start_embedded(
     postgres = EmbeddedPostgres(data_dir / "postgres")
     prefect = None
     if not os.environ.get("PREFECT_API_URL"):
-        listener = listen(LOOPBACK, settings.prefect_port, f"{PREFIX}PREFECT_PORT")
-        stack.enter_context(listener)
+        listener = stack.enter_context(_listen_for_prefect(settings, data_dir))
         prefect = EmbeddedPrefect(data_dir / "prefect", postgres, listener, log=log)
     if configured is not None:
         await migrations.check(configured)
@@ -164,6 +172,23 @@ async def _start_embedded(
         await postgres.until_done(lambda: migrations.upgrade(postgres.url(DATABASE)))
         environment[f"{PREFIX}DB_DSN"] = postgres.url(DATABASE).render_as_string(hide_password=False)
     return _Embedded(prefect, environment)
+
+
+def _listen_for_prefect(settings: Settings, data_dir: Path) -> socket.socket:
+    """Return a listener on the configured port; without one, on the one from before or else on a free one."""
+    variable = f"{PREFIX}PREFECT_PORT"
+    if settings.prefect_port is not None:
+        return listen(LOOPBACK, settings.prefect_port, variable)
+    remembered = data_dir / "prefect_port"
+    before = remembered.read_bytes() if remembered.exists() else b""
+    port = int(before) if before.isdigit() and int(before) < 1 << 16 else PREFECT_PORT
+    try:
+        listener = listen(LOOPBACK, port, variable)
+    except ConfigurationError:
+        listener = listen(LOOPBACK, 0, variable)  # of another server on this machine
+    # Kept, for bookmarks and for whoever has it in a configuration.
+    private_files.write(remembered, str(listener.getsockname()[1]))
+    return listener
 
 
 async def _start_worker(stack: AsyncExitStack, environment: Mapping[str, str], log: Path | None) -> None:
@@ -235,7 +260,8 @@ def _publish(stack: AsyncExitStack, data_dir: Path, environment: Mapping[str, st
     """Let workers and operators on this machine find the embedded parts; a shell can source the file."""
     path = _environment(data_dir)
     lines = [shlex.quote(f"{name}={value}") for name, value in environment.items()]
-    private_files.write(path, "".join(f"export {line}\n" for line in lines))
+    content = "".join(f"export {line}\n" for line in lines)
+    private_files.write(path, content + _NO_PROXY)
     stack.callback(path.unlink, missing_ok=True)
 
 
