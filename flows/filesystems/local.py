@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.destinations.filesystem import guard
 from flows.destinations.surroundings import Surroundings
+from flows.disk.writable import check_writable
 
 
 class Filesystem:
@@ -22,7 +23,7 @@ class Filesystem:
         model_config = ConfigDict(extra="forbid", frozen=True)
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
-        pass
+        self._job_root = surroundings.place.job_root
 
     async def stage_in(self, job_dir: Path, token: str) -> Path:
         return job_dir
@@ -34,7 +35,7 @@ class Filesystem:
         await asyncio.to_thread(shutil.rmtree, guard(job_dir, token), ignore_errors=True)
 
     async def check(self) -> None:
-        pass
+        await check_writable(self._job_root)
 
     async def close(self) -> None:
         pass

@@ -5,13 +5,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.destinations.scheduler import Status, Submission
+from flows.destinations.surroundings import Surroundings
 from flows.destinations.variables import BlockVariables
+from flows.disk.writable import check_writable
 from flows.errors import (
     InternalError,
     JobCancelled,
@@ -77,13 +78,14 @@ class LocalScheduler:
 
     def __init__(
         self,
-        directory: Path,
+        surroundings: Surroundings,
         *,
         slots: float,
         time_limit: float | None = None,
         environment: str | None = None,
     ) -> None:
-        self._commands = LocalCommands(directory)
+        self._disk = surroundings.place.data_dir
+        self._commands = LocalCommands(surroundings.place.commands / surroundings.destination)
         self._slots = slots
         self._time_limit = time_limit
         self._environment = BlockVariables(environment)  # read when a command starts, not before
@@ -136,7 +138,7 @@ class LocalScheduler:
         await asyncio.to_thread(self._commands.forget, scheduler_id)
 
     async def check(self) -> None:
-        """Nothing is between us and this machine."""
+        await check_writable(self._disk)
 
     async def tokens(self) -> list[str]:
         return await asyncio.to_thread(self._commands.tokens)

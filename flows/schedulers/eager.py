@@ -23,7 +23,7 @@ class Scheduler(LocalScheduler):
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         super().__init__(
-            surroundings.place.commands / surroundings.destination,
+            surroundings,
             slots=math.inf,
             time_limit=config.timeout,
             environment=config.environment,

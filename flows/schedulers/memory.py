@@ -16,7 +16,7 @@ class Scheduler(LocalScheduler):
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         super().__init__(
-            surroundings.place.commands / surroundings.destination,
+            surroundings,
             slots=config.slots,
             environment=config.environment,
         )

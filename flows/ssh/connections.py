@@ -23,11 +23,6 @@ class Connections:
         """Return the other machine, the same for equal configurations. It is connected to when it is used."""
         return self._hosts.setdefault(ssh_config, SshHost(ssh_config))
 
-    @property
-    def ssh_hosts(self) -> list[SshHost]:
-        """All other machines."""
-        return list(self._hosts.values())
-
     async def close(self) -> None:
         """Close all connections. What runs on the other machines goes on."""
         await asyncio.gather(*(host.close() for host in self._hosts.values()))

@@ -1,7 +1,6 @@
 """Another machine, by SSH."""
 
 import asyncio
-import logging
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,11 +10,9 @@ import asyncssh
 from flows.destinations.host import Completed
 from flows.errors import Unavailable
 from flows.ssh.config import SshConfig
-from flows.ssh.link import HostHealth, Link, Process, SessionRefused
+from flows.ssh.link import Link, Process, SessionRefused
 
-__all__ = ["HostHealth", "Process", "SshHost"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Process", "SshHost"]
 
 _OPEN_SECONDS = 30.0
 _TOOLS = "bartender: tools"
@@ -28,17 +25,16 @@ echo '{_TOOLS}'
 class SshHost:
     """Two connections at the most, made when they are needed: one for commands, one for files.
 
-    So commands never wait for files. ``health`` is what was last seen of the host.
+    So commands never wait for files.
     """
 
     def __init__(self, config: SshConfig) -> None:
         self.name = config.name
-        self.health = HostHealth()
         self._config = config
         self._has_tools: bool | None = None
         self._asking = asyncio.Lock()
-        self._commands = Link(self.name, self._connect, self.health)
-        self._files = Link(self.name, self._connect, self.health)
+        self._commands = Link(self.name, self._connect)
+        self._files = Link(self.name, self._connect)
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
@@ -102,12 +98,7 @@ class SshHost:
 
     def lost(self) -> Unavailable:
         """Return the error of a connection that was lost."""
-        return self.unavailable(f"The connection to {self.name} was lost.")
-
-    def unavailable(self, text: str) -> Unavailable:
-        """Return an error with this text, and note it."""
-        self.health.missed(text)
-        return Unavailable(text)
+        return Unavailable(f"The connection to {self.name} was lost.")
 
     async def close(self) -> None:
         """Close the connections. Commands go on there."""

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from flows.destinations.filesystem import Filesystem, guard
 from flows.destinations.surroundings import Surroundings
 from flows.destinations.types import FILESYSTEMS as TYPES
 from flows.disk.places import Place
+from flows.errors import Unavailable
 from flows.ssh.connections import Connections
 from tests import howto
-from tests.services.sshd import SshServer
+from tests.services.sshd import Sshd, SshServer
+from tests.waiting import until_it_works
 
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
 
@@ -40,22 +43,36 @@ ODD_NAMES = [
 
 @dataclass
 class Remote:
-    """``keys`` of the configuration; ``entry`` is where the directories of jobs are, if not here."""
+    """``keys`` of the configuration; ``entry`` is where the directories of jobs are, if not here.
+
+    ``away`` is a time without the far side; without it that is not tried.
+    """
 
     keys: dict[str, Any]
     entry: Path | None = None
+    away: Callable[[], AbstractContextManager[None]] | None = None
 
 
 def local(request: pytest.FixtureRequest) -> Remote:
-    return Remote({"type": "local"})
+    job_root = request.getfixturevalue("tmp_path") / "jobs"
+
+    @contextmanager
+    def away() -> Iterator[None]:
+        """What it is a link to is not there."""
+        job_root.symlink_to("/nowhere/jobs")
+        yield
+        job_root.unlink()
+
+    return Remote({"type": "local"}, away=away)
 
 
 def sftp_of(name: str) -> Callable[[pytest.FixtureRequest], Remote]:
     def make(request: pytest.FixtureRequest) -> Remote:
         server: SshServer = request.getfixturevalue("ssh_server")
         entry = server.home / f"jobs {secrets.token_hex(4)}"
-        keys = server.login(getattr(server, name))
-        return Remote({"type": "sftp", "ssh_config": keys, "entry": str(entry)}, entry)
+        sshd: Sshd = getattr(server, name)
+        keys = {"type": "sftp", "ssh_config": server.login(sshd), "entry": str(entry)}
+        return Remote(keys, entry, sshd.away)
 
     return make
 
@@ -64,7 +81,14 @@ def of_the_how_to(request: pytest.FixtureRequest) -> Remote:
     directory: Path = request.getfixturevalue("tmp_path")
     (entry := directory / "scratch").mkdir()
     file = howto.write("new-filesystem.md", directory)
-    return Remote({"type": f"{file}:Filesystem", "directory": str(entry)}, entry)
+
+    @contextmanager
+    def away() -> Iterator[None]:
+        elsewhere = entry.rename(directory / "elsewhere")
+        yield
+        elsewhere.rename(entry)
+
+    return Remote({"type": f"{file}:Filesystem", "directory": str(entry)}, entry, away)
 
 
 def own(request: pytest.FixtureRequest) -> Remote:
@@ -223,3 +247,21 @@ async def test_removed_with_all_that_was_beside_it(
 
 async def test_it_can_be_reached(filesystem: Filesystem) -> None:
     await filesystem.check()
+
+
+async def test_it_says_when_it_cannot_be_reached(filesystem: Filesystem, remote: Remote) -> None:
+    if remote.away is None:
+        pytest.skip("it cannot be taken away here")
+    await filesystem.check()
+    with remote.away():
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await filesystem.check()
+    await until_it_works(filesystem.check)
+
+
+async def test_it_says_so_from_the_beginning(filesystem: Filesystem, remote: Remote) -> None:
+    if remote.away is None:
+        pytest.skip("it cannot be taken away here")
+    with remote.away(), pytest.raises(Unavailable):
+        await filesystem.check()

@@ -8,6 +8,7 @@ import os
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from flows.destinations.scheduler import Scheduler, Status
 from flows.destinations.surroundings import Surroundings
 from flows.destinations.types import SCHEDULERS as TYPES
 from flows.disk.places import Place
-from flows.errors import JobCancelled, TimeLimitExceeded
+from flows.errors import JobCancelled, TimeLimitExceeded, Unavailable
 from flows.ssh.connections import Connections
 from tests import howto
 from tests.flows.submitting import has_ended, run, statuses, submission
+from tests.services.daemon import Daemon
 from tests.services.slurm import SlurmCluster
-from tests.waiting import until
+from tests.services.sshd import SshServer
+from tests.waiting import until, until_it_works
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "memory": {"slots": 3},
@@ -38,6 +41,8 @@ if own := os.environ.get("BARTENDER_TESTS_SCHEDULER"):
     SCHEDULERS["own"] = yaml.safe_load(own)
 
 LOCAL = ["memory", "eager"]
+BY_SSH = "slurm by ssh"
+"""The same scheduler as ``slurm``: only whether it can be asked is different."""
 
 
 @pytest.fixture(params=SCHEDULERS)
@@ -45,6 +50,8 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     if request.param == "slurm":
         cluster: SlurmCluster = request.getfixturevalue("slurm_cluster")
         monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    if request.param == BY_SSH:
+        request.getfixturevalue("slurm_cluster")
     if request.param == "slurmrestd":
         cluster = request.getfixturevalue("slurm_cluster")
         credentials = SlurmRestCredentials(
@@ -70,20 +77,26 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-async def make(kind: str, place: Place) -> AsyncIterator[Callable[..., Scheduler]]:
+async def make(
+    kind: str, place: Place, request: pytest.FixtureRequest
+) -> AsyncIterator[Callable[..., Scheduler]]:
     """Make a scheduler; made twice, the second is what another process would have."""
-    made = []
+    made, connections = [], Connections()
     howto.write("new-scheduler.md", place.data_dir)
 
     def make(**options: Any) -> Scheduler:
-        keys = {"type": kind, **SCHEDULERS[kind], **options}
+        keys = {"type": kind, **SCHEDULERS.get(kind, {}), **options}
+        if kind == BY_SSH:
+            server: SshServer = request.getfixturevalue("ssh_server")
+            keys |= {"type": "slurm", "ssh_config": server.login(server.stock)}
         configured = TYPES.configured(keys, place.data_dir)
-        made.append(configured.make(Surroundings(place, "here", Connections())))
+        made.append(configured.make(Surroundings(place, "here", connections)))
         return made[-1]
 
     yield make
     for scheduler in made:
         await scheduler.close()
+    await connections.close()
 
 
 @pytest.fixture
@@ -214,6 +227,56 @@ async def test_forget_leaves_nothing(scheduler: Scheduler, place: Place) -> None
 
 async def test_it_can_be_asked(scheduler: Scheduler) -> None:
     await scheduler.check()
+
+
+@contextmanager
+def disk_away(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The data directory is a link to where nothing is."""
+    data_dir = request.getfixturevalue("place").data_dir
+    elsewhere = data_dir.rename(data_dir.with_name("elsewhere"))
+    data_dir.symlink_to("/nowhere/data")
+    yield
+    data_dir.unlink()
+    elsewhere.rename(data_dir)
+
+
+def daemon_away(name: str) -> Callable[[pytest.FixtureRequest], AbstractContextManager[None]]:
+    @contextmanager
+    def away(request: pytest.FixtureRequest) -> Iterator[None]:
+        daemon: Daemon = getattr(request.getfixturevalue("slurm_cluster"), name)
+        daemon.kill()
+        try:
+            yield
+        finally:
+            daemon.start()
+
+    return away
+
+
+def machine_away(request: pytest.FixtureRequest) -> AbstractContextManager[None]:
+    server: SshServer = request.getfixturevalue("ssh_server")
+    return server.stock.away()
+
+
+AWAY: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[None]]] = {
+    "memory": disk_away,
+    "eager": disk_away,
+    "slurm": daemon_away("slurmctld"),
+    "slurmrestd": daemon_away("slurmrestd"),
+    BY_SSH: machine_away,
+}
+
+
+@pytest.mark.parametrize("kind", AWAY, indirect=True)
+async def test_it_says_when_it_cannot_be_asked(
+    scheduler: Scheduler, kind: str, request: pytest.FixtureRequest
+) -> None:
+    await scheduler.check()
+    with AWAY[kind](request):
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await scheduler.check()
+    await until_it_works(scheduler.check)
 
 
 async def test_what_is_lost_ends(scheduler: Scheduler) -> None:

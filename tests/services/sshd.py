@@ -1,7 +1,8 @@
 """OpenSSH on three ports of 127.0.0.1."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ class Sshd(Daemon):
         """The listener and all connections at once, as when the machine goes down."""
         self.kill()
         self.drop_connections()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Crashed, and started again in the end."""
+        self.crash()
+        try:
+            yield
+        finally:
+            self.start()
 
 
 class SshServer:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.destinations.scheduler import Submission
+from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
 from flows.errors import CommandFailed, JobCancelled, TimeLimitExceeded, Unavailable
 from flows.local import processes
@@ -18,6 +19,7 @@ from flows.local.commands import LocalCommands
 from flows.local.environment import MARK
 from flows.local.processes import end_session
 from flows.local.scheduling import LocalScheduler
+from flows.ssh.connections import Connections
 from tests.flows.local.shortage import descriptors
 from tests.flows.submitting import CLEANS_UP, GOES_ON, WAITS, has_ended, statuses, submission
 from tests.waiting import LONG_ENOUGH, until
@@ -29,7 +31,9 @@ async def make(place: Place) -> AsyncIterator[Callable[..., LocalScheduler]]:
     made: list[LocalScheduler] = []
 
     def make(time_limit: float | None = None) -> LocalScheduler:
-        made.append(LocalScheduler(place.commands / "here", slots=3, time_limit=time_limit))
+        made.append(
+            LocalScheduler(Surroundings(place, "here", Connections()), slots=3, time_limit=time_limit)
+        )
         return made[-1]
 
     yield make

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from flows.destinations.scheduler import Status, Submission
+from flows.destinations.surroundings import Surroundings
 from flows.disk import durability
 from flows.disk.places import Place
 from flows.errors import DestinationFailed
 from flows.local.commands import LocalCommands
 from flows.local.scheduling import LocalScheduler
+from flows.ssh.connections import Connections
 from tests.flows.submitting import WAITS, statuses, submission
 from tests.waiting import until
 
@@ -25,7 +27,7 @@ async def make(place: Place) -> AsyncIterator[Callable[[], LocalScheduler]]:
     made: list[LocalScheduler] = []
 
     def make() -> LocalScheduler:
-        made.append(LocalScheduler(place.commands / "here", slots=1))
+        made.append(LocalScheduler(Surroundings(place, "here", Connections()), slots=1))
         return made[-1]
 
     yield make

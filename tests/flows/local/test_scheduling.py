@@ -10,10 +10,12 @@ import pytest
 
 from blocks import CommandEnvironment
 from flows.destinations.scheduler import Status, Submission
+from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
 from flows.errors import InternalError
 from flows.local import kept, wrapper
 from flows.local.scheduling import LocalScheduler
+from flows.ssh.connections import Connections
 from tests.flows.local.shortage import descriptors
 from tests.flows.submitting import WAITS, statuses, submission
 from tests.waiting import LONG_ENOUGH, until
@@ -25,7 +27,8 @@ async def make(place: Place) -> AsyncIterator[Callable[..., LocalScheduler]]:
     made: list[LocalScheduler] = []
 
     def make(environment: str | None = None) -> LocalScheduler:
-        made.append(LocalScheduler(place.commands / "here", slots=1, environment=environment))
+        surroundings = Surroundings(place, "here", Connections())
+        made.append(LocalScheduler(surroundings, slots=1, environment=environment))
         return made[-1]
 
     yield make
