@@ -18,6 +18,12 @@ KEEPALIVE_SECONDS = 15.0
 """A connection counts as lost when three questions in a row get no answer."""
 
 _CLOSE_SECONDS = 5.0
+_OF_A_USER = 1
+"""The type of certificates that are of users; 2 is of hosts. PROTOCOL.certkeys of OpenSSH has both."""
+
+
+class CertificateRefused(asyncssh.PermissionDenied):
+    """The login was refused, and ``reason`` is what is wrong with the certificate."""
 
 
 class SshCredentials(Block):
@@ -50,6 +56,11 @@ class SshCredentials(Block):
         default=None, description="The text of a private key, in OpenSSH's format or PEM."
     )
     passphrase: SecretStr | None = Field(default=None, description="Opens the private key.")
+    certificate: str | None = Field(
+        default=None,
+        description="The text of a certificate of the private key, as a centre's authority signs it.",
+        examples=["ssh-ed25519-cert-v01@openssh.com AAAA..."],
+    )
     host_key: str | None = Field(
         default=None,
         description="The only public key that the machine may have; `bartender ssh-keyscan HOST` prints it.",
@@ -70,16 +81,24 @@ class SshCredentials(Block):
     def _is_public_key(cls, value: str | None) -> str | None:
         return value if value is None else check_host_key(value)
 
+    @field_validator("certificate")
+    @classmethod
+    def _is_certificate(cls, value: str | None) -> str | None:
+        return value if value is None else check_certificate(value)
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         check_agreement(self)
         return self
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
-        """Open a connection and close it at the end.
+    async def connect(
+        self, tunnel: asyncssh.SSHClientConnection | None = None
+    ) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """Open a connection, by way of the machine at the end of ``tunnel``, and close it at the end.
 
-        Raises OSError, asyncssh.Error, or ValueError for a key that cannot be read.
+        Raises OSError, asyncssh.Error (CertificateRefused where that is why), or ValueError for a key that
+        cannot be read.
         """
         if self.insecure:
             logger.warning(
@@ -89,7 +108,12 @@ class SshCredentials(Block):
                 self.port,
             )
         options = await asyncio.to_thread(self._options)
-        connection = await asyncssh.connect(self.host, self.port, **options)
+        try:
+            connection = await asyncssh.connect(self.host, self.port, tunnel=tunnel or (), **options)
+        except asyncssh.PermissionDenied as error:
+            if (complaint := self._complaint()) is not None:
+                raise CertificateRefused(complaint) from error
+            raise
         try:
             yield connection
         finally:
@@ -114,10 +138,29 @@ class SshCredentials(Block):
         if self.private_key is not None:
             passphrase = None if self.passphrase is None else self.passphrase.get_secret_value()
             key = asyncssh.import_private_key(self.private_key.get_secret_value(), passphrase)
-            options |= {"client_keys": [key], "agent_path": None}
+            options |= {"client_keys": [(key, self._certificate_of(key))], "agent_path": None}
         elif self.password is not None:
             options["client_keys"] = None  # nor the agent: servers count each refused key as a failure
         return options
+
+    def _certificate_of(self, key: asyncssh.SSHKey) -> asyncssh.SSHCertificate | None:
+        if self.certificate is None:
+            return None
+        certificate = asyncssh.import_certificate(self.certificate)
+        if certificate.key.public_data != key.public_data:
+            raise ValueError("the certificate does not belong to the private key")
+        return certificate
+
+    def _complaint(self) -> str | None:
+        """Return what is wrong with the certificate, as far as that is known here."""
+        if self.certificate is None:
+            return None
+        certificate = asyncssh.import_certificate(self.certificate)
+        try:
+            certificate.validate(_OF_A_USER, self.user)  # type: ignore[attr-defined]  # all that there are have it
+        except ValueError as error:
+            return str(error)
+        return None
 
     def _trusted(self) -> object:
         if self.insecure:
@@ -141,10 +184,24 @@ def check_host_key(text: str) -> str:
     return text
 
 
+def check_certificate(text: str) -> str:
+    """Return the text; raise ValueError when it is not a certificate in OpenSSH's format."""
+    try:
+        asyncssh.import_certificate(text)
+    except asyncssh.KeyImportError as error:
+        raise ValueError(
+            "is not a certificate such as `ssh-ed25519-cert-v01@openssh.com AAAA...`: take the text of the "
+            "file that ends in -cert.pub"
+        ) from error
+    return text
+
+
 def check_agreement(part: Any) -> None:
     """Raise ValueError for keys that contradict each other, here or in a configuration file."""
     if part.passphrase is not None and part.private_key is None:
         raise ValueError("has a passphrase without private_key: add the key, or use password")
+    if part.certificate is not None and part.private_key is None:
+        raise ValueError("has a certificate without private_key: add the key that it belongs to")
     if part.host_key is not None and part.known_hosts is not None:
         raise ValueError("has host_key and known_hosts: keep one of them")
     if part.insecure and (part.host_key is not None or part.known_hosts is not None):

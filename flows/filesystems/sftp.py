@@ -3,13 +3,10 @@
 import asyncio
 import concurrent.futures
 import logging
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 
-from asyncssh import SFTPNoSuchFile
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from flows.archives.contents import shown
@@ -112,18 +109,16 @@ class Filesystem:
         await _here(Landing(job_dir, token).remove_draft)
 
     async def stored(self) -> list[Stored]:
+        far = await self._far_side()
         changed: dict[str, float] = {}
-        with failures.of_sftp(self._host.name), suppress(SFTPNoSuchFile):
-            async with self._host.sftp() as client:
-                async for child in client.scandir(os.fsencode(self._entry)):
-                    if (token := token_of(os.fsdecode(child.filename))) is not None:
-                        changed[token] = max(changed.get(token, 0.0), child.attrs.mtime or 0)
+        for name, when in (await far.stored(self._entry)).items():
+            if (token := token_of(name)) is not None:
+                changed[token] = max(changed.get(token, 0.0), when)
         return [Stored(token, last) for token, last in changed.items()]
 
     async def check(self) -> None:
-        with failures.of_sftp(self._host.name):
-            async with self._host.sftp() as client:
-                await client.stat(b".")
+        far = await self._far_side()
+        await far.check()
 
     async def _far_side(self) -> FarSide:
         return (Shell if await self._host.has_tools() else Plain)(self._host, self._executor)

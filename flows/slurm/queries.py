@@ -16,12 +16,9 @@ SINFO = "sinfo -h -o %P"
 """A small question that tells whether the controller answers."""
 
 _SECTION = "--"
-_BEGIN = "-- notes"
 
 # Builtins of the shell only for a job that has ended as it should: there may be thousands.
-_READ = (
-    f"echo '{_BEGIN}'\n"
-    + """while IFS= read -r guard; do
+_READ = """while IFS= read -r guard; do
     code= cancelled= begun=yes
     [ ! -f "$guard/returncode" ] || read -r code <"$guard/returncode"
     case $code in *[!0-9]*) code= ;; esac
@@ -29,7 +26,6 @@ _READ = (
     [ ! -d "$guard" ] || [ -L "$guard/job" ] || begun=
     printf '%s|%s|%s\\n' "$code" "$cancelled" "$begun"
 done"""
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +74,7 @@ def evidence(ended: Collection[Reference], unknown: Iterable[Reference]) -> Orde
 
 def read_evidence(ended: Collection[Reference], stdout: str) -> Evidence:
     """Read what the command of ``evidence`` printed. Raises ValueError when it is not whole."""
-    # Before that is what the account's shell says at each login.
-    _, _, answer = stdout.partition(f"{_BEGIN}\n")
-    lines = answer.removesuffix("\n").split("\n")
+    lines = stdout.removesuffix("\n").split("\n")
     notes = dict(zip(ended, map(_notes, lines[: len(ended)]), strict=True))
     rest = lines[len(ended) :]
     if not rest:

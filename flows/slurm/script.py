@@ -144,7 +144,7 @@ def submitted(stdout: str) -> str | None:
     Raises ValueError for anything else.
     """
     lines = stdout.split("\n")
-    # The last line: before that is what the account's shell says at each login.
+    # The last line: a site's own sbatch may have said something before.
     words = lines[-2].split() if len(lines) > 1 else []
     if words == [NOT_SUBMITTED]:
         return None

@@ -34,7 +34,8 @@ File = Annotated[Path, AfterValidator(_absolute)]
 class SshConfig(BaseModel):
     """Either the machine and the credentials themselves, or the name of an SshCredentials block.
 
-    Equal ones share their connections.
+    Equal ones share their connections. ``proxy_jump`` is a machine that this one is reached by. Without a
+    ``certificate``, the one beside the private key is used, if there is one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -45,16 +46,18 @@ class SshConfig(BaseModel):
     password: SecretStr | None = None
     private_key: File | None = None
     passphrase: SecretStr | None = None
+    certificate: File | None = None
     host_key: Annotated[str, AfterValidator(_host_key)] | None = None
     known_hosts: File | None = None
     insecure: bool = False
     block: str | None = Field(default=None, min_length=1)
+    proxy_jump: "SshConfig | None" = None
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
         from blocks.ssh import check_agreement
 
-        inline = sorted(self.model_fields_set - {"block"})
+        inline = sorted(self.model_fields_set - {"block", "proxy_jump"})
         if self.block is not None and inline:
             raise ValueError(f"has block and {', '.join(inline)}: keep one or the other")
         if self.block is None and self.hostname is None:
@@ -82,6 +85,7 @@ class SshConfig(BaseModel):
             password=self.password,
             private_key=await self._key(),
             passphrase=self.passphrase,
+            certificate=await self._certificate(),
             host_key=self.host_key,
             known_hosts=self.known_hosts,
             insecure=self.insecure,
@@ -90,7 +94,26 @@ class SshConfig(BaseModel):
     async def _key(self) -> SecretStr | None:
         if self.private_key is None:
             return None
+        return SecretStr(await _content("private key", self.private_key))
+
+    async def _certificate(self) -> str | None:
+        from blocks.ssh import check_certificate
+
+        file = self.certificate
+        if file is None and self.private_key is not None:
+            beside = self.private_key.with_name(f"{self.private_key.name}-cert.pub")
+            file = beside if await asyncio.to_thread(beside.exists) else None
+        if file is None:
+            return None
         try:
-            return SecretStr(await asyncio.to_thread(self.private_key.read_text))
-        except (OSError, UnicodeDecodeError) as error:
-            raise Unavailable(f"The private key {self.private_key} cannot be read ({error}).") from error
+            return check_certificate(await _content("certificate", file))
+        except ValueError as error:
+            raise Unavailable(f"The certificate {file} {error}.") from error
+
+
+async def _content(what: str, file: Path) -> str:
+    """Read a file anew: it may be another one by now."""
+    try:
+        return await asyncio.to_thread(file.read_text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unavailable(f"The {what} {file} cannot be read ({error}).") from error

@@ -21,7 +21,10 @@ class Connections:
 
     def ssh_host(self, ssh_config: SshConfig) -> SshHost:
         """Return the other machine, the same for equal configurations. It is connected to when it is used."""
-        return self._hosts.setdefault(ssh_config, SshHost(ssh_config))
+        if ssh_config not in self._hosts:
+            jump = ssh_config.proxy_jump
+            self._hosts[ssh_config] = SshHost(ssh_config, None if jump is None else self.ssh_host(jump))
+        return self._hosts[ssh_config]
 
     async def close(self) -> None:
         """Close all connections. What runs on the other machines goes on."""

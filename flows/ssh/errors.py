@@ -10,16 +10,22 @@ LOST = (OSError, EOFError, asyncssh.Error)
 
 def described(name: str, error: BaseException) -> str:
     """Return a sentence of why no connection could be made. There never is a secret in it."""
+    from blocks.ssh import CertificateRefused  # imports Prefect, which who connects has done
+
     match error:
         case asyncssh.HostKeyNotVerifiable():
             return (
                 f"{name} has a host key that is not trusted: find out whether it is the right machine, then "
                 f"add what `bartender ssh-keyscan` prints as host_key."
             )
+        case CertificateRefused():
+            return f"{name} refuses the login: the certificate is of no use ({error.reason}), get a new one."
         case asyncssh.PermissionDenied():
-            return f"{name} refuses the login: check user, password or key."
+            return f"{name} refuses the login: check user, password, key or certificate."
         case asyncssh.KeyImportError() | asyncssh.KeyEncryptionError():
             return f"The private key for {name} cannot be used ({error}): check key and passphrase."
+        case ValueError():
+            return f"What is needed to log in to {name} cannot be used: {one_line(error)}."
         case TimeoutError():
             return f"{name} does not answer in time."
         case asyncssh.Error():

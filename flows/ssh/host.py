@@ -1,45 +1,79 @@
 """Another machine, by SSH."""
 
 import asyncio
-import shlex
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 import asyncssh
 
 from flows.destinations.host import Completed
 from flows.errors import Unavailable
+from flows.ssh import shell
+from flows.ssh.command_line import command_line
 from flows.ssh.config import SshConfig
-from flows.ssh.link import Link, Process, SessionRefused
-
-__all__ = ["Process", "SshHost"]
+from flows.ssh.errors import LOST
+from flows.ssh.link import Link
+from flows.ssh.marks import Mark, readable
+from flows.ssh.reconnecting import Reconnecting
+from flows.ssh.shell import Process, Shell, communicate
 
 _OPEN_SECONDS = 30.0
-_TOOLS = "bartender: tools"
-_ASK_FOR_TOOLS = f"""
-for tool in tar find mv; do $tool --version 2>/dev/null | grep -q GNU || exit; done
-echo '{_TOOLS}'
-"""
+_LOGIN_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A script that runs. What its login printed before is passed over, in ``process.stdout``."""
+
+    process: Process
+    mark: Mark
 
 
 class SshHost:
     """Two connections at the most, made when they are needed: one for commands, one for files.
 
-    So commands never wait for files.
+    So commands never wait for files. A third one is for hosts that are behind this one.
     """
 
-    def __init__(self, config: SshConfig) -> None:
+    def __init__(self, config: SshConfig, gateway: "SshHost | None" = None) -> None:
+        """``gateway`` is the host that this one is behind."""
         self.name = config.name
         self._config = config
-        self._has_tools: bool | None = None
-        self._asking = asyncio.Lock()
-        self._commands = Link(self.name, self._connect)
-        self._files = Link(self.name, self._connect)
+        self._gateway = gateway
+        self._files_shell = Shell()
+        self._commands = Link(self.name, self._connect_for_commands)
+        self._files = Link(self.name, self._connect_for_files)
+        self._passage = Reconnecting(self.name, self._connect)
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
         credentials = await self._config.credentials()
-        async with credentials.connect() as connection:
+        async with AsyncExitStack() as stack:
+            if self._gateway is None:
+                connection = await stack.enter_async_context(credentials.connect())
+            else:
+                tunnel = await stack.enter_async_context(self._gateway.passage())
+                with _refused(self._gateway.name, self.name):
+                    connection = await stack.enter_async_context(credentials.connect(tunnel))
+            yield connection
+
+    def passage(self) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
+        """Use the connection by which other hosts are reached; it is there at least until the end."""
+        return self._passage.connection()
+
+    @asynccontextmanager
+    async def _connect_for_commands(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        async with self._connect() as connection:
+            there = await shell.look(connection)
+            if there.trouble is not None:
+                raise Unavailable(f"{self.name} cannot run our commands: {there.trouble}.")
+            yield connection
+
+    @asynccontextmanager
+    async def _connect_for_files(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        async with self._connect() as connection:
+            self._files_shell = await shell.look(connection)
             yield connection
 
     async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
@@ -47,54 +81,89 @@ class SshHost:
 
         Its time begins when it has a channel to run in.
         """
+        mark = Mark()
 
         async def start(connection: asyncssh.SSHClientConnection) -> Process:
             stdin = asyncssh.PIPE if input else asyncssh.DEVNULL
-            return await connection.create_process(shell(command), encoding=None, stdin=stdin)
+            return await connection.create_process(
+                command_line(mark.around(command)), encoding=None, stdin=stdin
+            )
 
         async with self._commands.channel(start, seconds) as process:
             try:
                 async with asyncio.timeout(seconds):
-                    stdout, stderr = await _communicate(process, input)
+                    stdout, stderr = await communicate(process, input)
             except TimeoutError as error:
                 # That says nothing of the host: keepalive finds out about one that is frozen.
                 raise Unavailable(f"A command took longer than {seconds:g} s on {self.name}.") from error
             status = process.returncode
+        answer = mark.answer(stdout, stderr)
+        if answer is None:
+            raise self._unanswered(status, mark, stdout + stderr)
+        return Completed(
+            answer.status, answer.stdout.decode(errors="replace"), answer.stderr.decode(errors="replace")
+        )
+
+    def _unanswered(self, status: int | None, mark: Mark, printed: bytes) -> Unavailable:
         if status is None:
-            raise self.lost()
-        return Completed(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+            return self.lost()
+        if mark.begin in printed:
+            return Unavailable(f"A command on {self.name} was ended before its answer was complete.")
+        return Unavailable(f"{self.name} does not run our command; it says {readable(printed)}.")
 
-    def process(self, command: str) -> AbstractAsyncContextManager[Process]:
-        """Start a command line of ``/bin/sh``, for bytes to stream to and from; end it at the end.
+    @asynccontextmanager
+    async def process(self, script: str) -> AsyncIterator[Running]:
+        """Start a script of ``/bin/sh``, for bytes to stream to and from; end it at the end.
 
-        Once it has ended, ``returncode`` is None when the connection was lost.
+        Once it has ended, its ``returncode`` is None when the connection was lost.
         """
+        mark = Mark()
 
         async def start(connection: asyncssh.SSHClientConnection) -> Process:
-            return await connection.create_process(shell(command), encoding=None)
+            return await connection.create_process(command_line(mark.at_the_beginning(script)), encoding=None)
 
-        return self._files.channel(start, _OPEN_SECONDS)
+        async with self._files.channel(start, _OPEN_SECONDS) as process:
+            await self._begun(process, mark)
+            yield Running(process, mark)
 
-    def sftp(self) -> AbstractAsyncContextManager[asyncssh.SFTPClient]:
+    async def _begun(self, process: Process, mark: Mark) -> None:
+        try:
+            async with asyncio.timeout(_LOGIN_SECONDS):
+                try:
+                    await process.stdout.readuntil(mark.begin)
+                except asyncio.IncompleteReadError as error:
+                    if not process.stdout.at_eof():
+                        raise Unavailable(f"{self.name} prints too much at the login.") from error
+                    await process.wait_closed()
+                    raise self._unanswered(process.returncode, mark, error.partial) from error
+        except TimeoutError as error:
+            raise Unavailable(f"{self.name} does not come to our command in time.") from error
+        except LOST as error:
+            raise self.lost() from error
+
+    @asynccontextmanager
+    async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
         """Open an SFTP client. Names are bytes."""
 
         async def start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
             return await connection.start_sftp_client(path_encoding=None)
 
-        return self._files.channel(start, _OPEN_SECONDS)
+        async with AsyncExitStack() as stack:
+            try:
+                client = await stack.enter_async_context(self._files.channel(start, _OPEN_SECONDS))
+            except Unavailable as error:
+                if (greeting := self._files_shell.greeting) == b"":
+                    raise
+                raise Unavailable(
+                    f"{error} What each login prints there, {readable(greeting)}, is in the way of SFTP: let "
+                    "it be printed for terminals only."
+                ) from error
+            yield client
 
     async def has_tools(self) -> bool:
-        """Whether there is a shell with GNU's tar, find and mv, and not SFTP only. Asked once."""
-        async with self._asking:
-            if self._has_tools is None:
-                try:
-                    done = await self.run(_ASK_FOR_TOOLS)
-                except SessionRefused:
-                    self._has_tools = False
-                else:
-                    # An account for SFTP only may accept any command and run its SFTP server instead.
-                    self._has_tools = _TOOLS in done.stdout.splitlines()
-        return self._has_tools
+        """Whether there is a shell with GNU's tar, find and mv, and not SFTP only: by the last connecting."""
+        await self._files.ready()
+        return self._files_shell.has_tools
 
     def lost(self) -> Unavailable:
         """Return the error of a connection that was lost."""
@@ -102,17 +171,12 @@ class SshHost:
 
     async def close(self) -> None:
         """Close the connections. Commands go on there."""
-        await asyncio.gather(self._commands.close(), self._files.close())
+        await asyncio.gather(self._commands.close(), self._files.close(), self._passage.close())
 
 
-async def _communicate(process: Process, input: bytes) -> tuple[bytes, bytes]:
+@contextmanager
+def _refused(gateway: str, name: str) -> Iterator[None]:
     try:
-        return await process.communicate(input)
-    except BrokenPipeError:
-        # It ended before we came to write, without reading any of it: how it ended is what counts.
-        return await process.communicate()
-
-
-def shell(command: str) -> str:
-    """Return a command line for whatever shell the user has there."""
-    return f"exec /bin/sh -c {shlex.quote(command)}"
+        yield
+    except asyncssh.ChannelOpenError as error:
+        raise Unavailable(f"{gateway} does not let us through to {name} ({error.reason}).") from error

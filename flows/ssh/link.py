@@ -10,19 +10,15 @@ import asyncssh
 from flows.errors import Unavailable
 from flows.ssh.errors import LOST, described
 from flows.ssh.reconnecting import Connect, Line, Reconnecting
+from flows.ssh.shell import Process
 from flows.ssh.slots import Slots
 from flows.waiting.spawned import Spawned
 
 _CLOSE_SECONDS = 5.0
 _MOST_CUT = 2
 
-Process = asyncssh.SSHClientProcess[bytes]
 C = TypeVar("C", Process, asyncssh.SFTPClient)
 Start = Callable[[asyncssh.SSHClientConnection], Awaitable[C]]
-
-
-class SessionRefused(Unavailable):
-    """The host answers, but does not do what was asked for: no commands, or no SFTP."""
 
 
 class Link:
@@ -57,6 +53,11 @@ class Link:
             # By a task of its own: it may take a while, and the caller may be being cancelled.
             self._finishing.start(self._finish(line, opening))
 
+    async def ready(self) -> None:
+        """Return when there is a connection. Raises Unavailable."""
+        async with self._connections.connection():
+            pass
+
     async def _take(self) -> Line:
         await self._slots.take()
         try:
@@ -77,7 +78,7 @@ class Link:
             if line.connection.is_closed():
                 raise Unavailable(f"The connection to {self.name} was lost.") from error
             if error.code == asyncssh.OPEN_REQUEST_SESSION_FAILED:
-                raise SessionRefused(f"{self.name} opens no session for this ({error.reason}).") from error
+                raise Unavailable(f"{self.name} opens no session for this ({error.reason}).") from error
             if line.cut:
                 line.worn = True
             elif alone and self._slots.used == 1:

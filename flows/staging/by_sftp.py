@@ -41,6 +41,18 @@ class Plain:
         self._host = host
         self._executor = executor
 
+    async def check(self) -> None:
+        async with self._sftp() as sftp:
+            await sftp.stat(b".")
+
+    async def stored(self, entry: Path) -> dict[str, float]:
+        found: dict[str, float] = {}
+        async with self._sftp() as sftp:
+            with suppress(SFTPNoSuchFile):
+                async for child in sftp.scandir(_encoded(str(entry))):
+                    found[_decoded(child.filename)] = float(child.attrs.mtime or 0)
+        return found
+
     async def put(self, names: Names, job_dir: Path, sent: Listing) -> Listing | None:
         draft = _encoded(names.path(names.draft))
         async with self._sftp() as sftp:

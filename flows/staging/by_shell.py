@@ -13,7 +13,8 @@ from flows.archives import tars
 from flows.archives.compression import Blockwise
 from flows.archives.contents import Member
 from flows.errors import InvalidUpload, Unavailable
-from flows.ssh.host import Process, SshHost
+from flows.ssh.host import SshHost
+from flows.ssh.shell import Process
 from flows.staging import failures, listing, sending
 from flows.staging.bridge import BLOCK, Bridge
 from flows.staging.far_side import Found
@@ -32,6 +33,11 @@ _REMOVE_SECONDS = 600.0
 # Of the other OSErrors, this machine's disk is the cause.
 CONNECTION_ERRORS = (ConnectionError, asyncssh.Error)
 
+_STORED = """
+[ -d {entry} ] || {{ say none; exit; }}
+say some
+exec find {entry} -mindepth 1 -maxdepth 1 -printf '%T@ %f\\0'
+"""
 _PUT = """
 set -e
 mkdir -p -- {entry}
@@ -86,6 +92,18 @@ class Shell:
     def __init__(self, host: SshHost, executor: concurrent.futures.Executor) -> None:
         self._host = host
         self._executor = executor
+
+    async def check(self) -> None:
+        async with started(self._host, "say here") as command:
+            await command.answer()
+
+    async def stored(self, entry: Path) -> dict[str, float]:
+        async with started(self._host, _STORED.format(entry=quote(str(entry)))) as command:
+            if await command.answer() == "none":
+                return {}
+            found = await command.rest(listing.MAX_BYTES)
+        lines = [line.partition(" ") for line in found.decode("utf-8", "surrogateescape").split("\0")[:-1]]
+        return {name: float(changed) for changed, _, name in lines}
 
     async def put(self, names: Names, job_dir: Path, sent: Listing) -> Listing | None:
         async with started(self._host, _filled(_PUT, names)) as command:

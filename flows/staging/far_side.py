@@ -21,6 +21,14 @@ class Found:
 class FarSide(Protocol):
     """The other machine. All methods may be repeated, and raise Unavailable or StagingFailed."""
 
+    async def check(self) -> None:
+        """Reach it."""
+        ...
+
+    async def stored(self, entry: Path) -> dict[str, float]:
+        """Return what there is in a directory, and when each was changed last; in s since 1970, there."""
+        ...
+
     async def put(self, names: Names, job_dir: Path, sent: Listing) -> Listing | None:
         """Make a draft of what is listed; return what is in it, or None when the job is there already."""
         ...

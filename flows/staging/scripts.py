@@ -7,41 +7,36 @@ from typing import Any, TypeVar
 
 from flows.errors import Unavailable
 from flows.ssh.errors import LOST
-from flows.ssh.host import Process, SshHost
+from flows.ssh.host import Running, SshHost
 from flows.staging import failures
 from flows.staging.bridge import BLOCK, in_time
 
 T = TypeVar("T")
 
-MARK = "bartender:"
-PRELUDE = f"""
+PRELUDE = """
 export LC_ALL=C
+unset CDPATH POSIXLY_CORRECT TAR_OPTIONS
 umask 077
-say() {{ printf '\\n{MARK}%s\\n' "$1"; printf '\\n{MARK}\\n' >&2; }}
+say() { printf '%s\\n' "$1"; }
 """
-"""Of each script: ``say`` gives an answer, and tells our output from what a login prints by itself."""
+"""Of each script: what a login may have set for its user is not for us; ``say`` gives an answer."""
 
-_MAX_NOISE = 64 << 10
 _MAX_ERRORS = 8 << 10
 
 
 class Command:
     """One that runs. Raises Unavailable when the connection is lost, or nothing is heard for too long."""
 
-    def __init__(self, process: Process, host: SshHost) -> None:
-        self.process = process
+    def __init__(self, running: Running, host: SshHost) -> None:
+        self.process = running.process
         self.host = host
+        self._mark = running.mark
         self._errors = b""
 
     async def answer(self) -> str:
         """Return what the script says next. When it ends instead, raise the error of that."""
-        passed = 0
-        while line := await self._step(self.process.stdout.readline()):
-            passed += len(line)
-            if line.startswith(MARK.encode()):
-                return line.decode(errors="replace").removeprefix(MARK).strip()
-            if passed > _MAX_NOISE:
-                raise Unavailable(f"{self.host.name} prints too much at the login.")
+        if line := await self._step(self.process.stdout.readline()):
+            return line.decode(errors="replace").strip()
         raise await self.end()
 
     async def rest(self, limit: int, accepted: Collection[int] = (0,)) -> bytes:
@@ -60,7 +55,7 @@ class Command:
     @property
     def errors(self) -> str:
         """What it wrote to its standard error, as far as that matters."""
-        return self._errors.decode(errors="replace").rpartition(f"\n{MARK}\n")[2].strip()
+        return self._mark.errors(self._errors).decode(errors="replace").strip()
 
     async def end(self) -> Exception:
         """Wait for its end, which is near; return the error of that."""
@@ -89,8 +84,8 @@ class Command:
 @asynccontextmanager
 async def started(host: SshHost, script: str) -> AsyncIterator[Command]:
     """Start a script; end it at the end."""
-    async with host.process(PRELUDE + script) as process:
-        command = Command(process, host)
+    async with host.process(PRELUDE + script) as running:
+        command = Command(running, host)
         errors = asyncio.ensure_future(command.read_errors())
         try:
             yield command

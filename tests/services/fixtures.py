@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.services.logins import need_shells
 from tests.services.packages import Missing
 from tests.services.processes import identity, read_stat
 from tests.services.slurm import SlurmCluster
@@ -53,6 +54,13 @@ def slurm_without_accounting(services_state: State, request: pytest.FixtureReque
 def ssh_server(services_state: State, request: pytest.FixtureRequest) -> SshServer:
     """Commands run over it find the cluster ``slurm_cluster``, if a test has that too."""
     return started(SshServer(services_state, SlurmCluster(services_state).environment), request.config)
+
+
+@pytest.fixture(scope="session")
+def shells(request: pytest.FixtureRequest) -> None:
+    """There are all shells that accounts may have."""
+    with skipped_where_missing(request.config):
+        need_shells()
 
 
 Server = TypeVar("Server", SlurmCluster, SshServer)

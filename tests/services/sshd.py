@@ -138,7 +138,25 @@ class SshServer:
                     daemon.stop()
                     daemon.drop_connections()
 
-    def _sshd(self, name: str, limits: str) -> Sshd:
+    @contextmanager
+    def another(self, name: str, options: str, sftp: str = "internal-sftp") -> Iterator[Sshd]:
+        """One more server, with these lines before those of all."""
+        sshd = self._sshd(f"ssh-{name}", options, sftp)
+        sshd.start()
+        try:
+            yield sshd
+        finally:
+            sshd.stop()
+            sshd.drop_connections()
+
+    def pinned(self, sshd: Sshd, **more: Any) -> dict[str, Any]:
+        """Return the keys of an ``ssh_config`` for a server that is not among the known hosts."""
+        host_key = " ".join(self.host_key.with_suffix(".pub").read_text().split()[:2])
+        keys = self.login(sshd) | {"host_key": host_key} | more
+        del keys["known_hosts"]
+        return keys
+
+    def _sshd(self, name: str, limits: str, sftp: str = "internal-sftp") -> Sshd:
         common = [
             f"HostKey {self.host_key}",
             f"AuthorizedKeysFile {self.directory / 'authorized_keys'}",
@@ -149,7 +167,7 @@ class SshServer:
             "UseDNS no",
             "LogLevel VERBOSE",  # a line for each session that is opened
             "PasswordAuthentication yes",
-            "Subsystem sftp internal-sftp",
+            f"Subsystem sftp {sftp}",
         ]
         if knows(NO_PENALTIES):
             common.append(NO_PENALTIES.replace("=", " "))

@@ -65,12 +65,6 @@ async def test_all_that_a_visitor_may_write_in_a_command(scheduler: Scheduler, p
     assert printed.decode().splitlines()[:3] == ["END-", "#SBATCH --array=1-9", "'\"$(id)`id`\\ ü"]
 
 
-async def test_an_account_that_greets(scheduler: Scheduler, host: Recorder, place: Place) -> None:
-    host.before = "echo Welcome on node 5\necho 6 >&2\n"
-    end, _ = await run(scheduler, place, "exit 3")
-    assert end.returncode == 3
-
-
 async def test_odd_directories(scheduler: Scheduler, place: Place) -> None:
     job = submission(place, "pwd")
     directory = job.directory.with_name("a:b 'c' $(id) %j ü")

@@ -6,12 +6,12 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from blocks import CommandEnvironment
-from flows.destinations.scheduler import Scheduler
+from flows.destinations.scheduler import Scheduler, Shared
 from flows.destinations.surroundings import Surroundings
 from flows.destinations.types import SCHEDULERS
 from flows.disk.places import Place
@@ -19,8 +19,9 @@ from flows.errors import JobCancelled, Unavailable
 from flows.ssh.connections import Connections
 from tests.flows.slurm.jobs import WAIT, Job, started
 from tests.flows.submitting import statuses
+from tests.services.logins import READ_AT_LOGIN, login
 from tests.services.sshd import SshServer
-from tests.waiting import LONG_ENOUGH, until
+from tests.waiting import LONG_ENOUGH, until, until_it_works
 
 
 @pytest.fixture
@@ -47,6 +48,52 @@ async def test_jobs_of_another_machine(make: Callable[..., Scheduler], job: Job)
     ends = await asyncio.gather(*(statuses(scheduler, scheduler_id) for scheduler_id in ids))
     assert [end[-1].returncode for end in ends] == list(range(12))
     assert len({(job.directory / "stdout.txt").read_text() for job in jobs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", r"printf '\033]0;%s\007' login1"),
+        ("bash", r"printf '4711|PENDING|None|job\n4711'"),
+        ("csh", ""),
+        ("tcsh", r"printf '\033[31mWelcome'"),
+    ],
+)
+async def test_logins_that_greet_and_other_shells(
+    make: Callable[..., Scheduler],
+    job: Job,
+    ssh_server: SshServer,
+    shells: None,
+    shell: str,
+    line: str,
+) -> None:
+    scheduler, runs = make(), job(WAIT + "; exit 3")
+    files = {READ_AT_LOGIN[shell]: f"{line}\n"} if line else {}
+    with login(ssh_server.state.account, shell, files):
+        await scheduler.check()
+        scheduler_id = await started(scheduler, runs)
+        assert await scheduler.submit(runs) == scheduler_id
+        assert [one.token for one in await cast(Shared, scheduler).under_way() if one.token == runs.token]
+        (runs.directory / "go").touch()
+        assert (await statuses(scheduler, scheduler_id))[-1].returncode == 3
+    assert (runs.directory / "ledger").read_text() == "ran\n"
+
+
+async def test_an_answer_that_does_not_come_is_no_empty_queue(
+    make: Callable[..., Scheduler], job: Job, ssh_server: SshServer
+) -> None:
+    scheduler, runs = make(lost_after=0.1), job(WAIT)
+    scheduler_id = await started(scheduler, runs)
+    with login(ssh_server.state.account, "bash", {".bashrc": "echo 'Maintenance.'; exit\n"}):
+        with pytest.raises(Unavailable, match="Maintenance"):
+            await cast(Shared, scheduler).under_way()
+        with pytest.raises(Unavailable, match="Maintenance"):
+            await statuses(scheduler, scheduler_id)
+        with pytest.raises(Unavailable, match="Maintenance"):
+            await scheduler.check()
+    (runs.directory / "go").touch()
+    await until_it_works(scheduler.check)
+    assert (await until_it_works(lambda: statuses(scheduler, scheduler_id)))[-1].returncode == 0
 
 
 async def test_a_long_command_and_secret_variables(

@@ -65,8 +65,8 @@ def test_what_is_no_job_is_passed_over(text: str) -> None:
 
 def test_notes_and_accounting_are_read() -> None:
     jobs = [Reference("a", "19", "/jobs/1"), Reference("b", "20", "/jobs/2"), Reference("c", "21", "/jobs/3")]
-    notes = "-- notes\n0||yes\n|yes|\n||yes\n"
-    evidence = queries.read_evidence(jobs, f"Welcome!\n{notes}--\n{SACCT}--\n")
+    notes = "0||yes\n|yes|\n||yes\n"
+    evidence = queries.read_evidence(jobs, f"{notes}--\n{SACCT}--\n")
     assert list(evidence.notes.values()) == [Notes(0), Notes(None, True, False), Notes()]
     assert evidence.rows is not None
     assert evidence.rows[2:5] == [
@@ -80,14 +80,14 @@ def test_notes_and_accounting_are_read() -> None:
 
 def test_accounting_that_did_not_answer_is_told_from_one_that_knows_nothing() -> None:
     job = [Reference("a", "19", "/jobs/1")]
-    assert queries.read_evidence(job, "-- notes\n||\n--\n").rows is None
-    assert queries.read_evidence(job, "-- notes\n||\n--\n19|COMPL").rows is None
+    assert queries.read_evidence(job, "||\n--\n").rows is None
+    assert queries.read_evidence(job, "||\n--\n19|COMPL").rows is None
 
 
 @pytest.mark.parametrize("notes", ["", "0||\n", "0||\n0||\n0||\n", "0||\n0||\nsomething\n--\n", "0||\n0\n"])
 def test_half_an_answer_is_none(notes: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        queries.read_evidence([Reference("a", "1", "/a"), Reference("b", "2", "/b")], f"-- notes\n{notes}")
+        queries.read_evidence([Reference("a", "1", "/a"), Reference("b", "2", "/b")], notes)
 
 
 @pytest.mark.parametrize(

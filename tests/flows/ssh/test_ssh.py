@@ -4,13 +4,12 @@ import asyncio
 import json
 import random
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 import pytest
-import pytest_asyncio
 from pydantic import ValidationError
 
 from flows.configuration.config import load
@@ -26,13 +25,6 @@ from tests.waiting import until, until_it_works
 
 def ssh_config(server: SshServer, sshd: Sshd, **more: Any) -> SshConfig:
     return SshConfig.model_validate(server.login(sshd) | more)
-
-
-@pytest_asyncio.fixture
-async def connections() -> AsyncIterator[Connections]:
-    connections = Connections()
-    yield connections
-    await connections.close()
 
 
 @pytest.fixture
@@ -52,13 +44,15 @@ def host(ssh_server: SshServer, sshd: Sshd, connections: Connections) -> SshHost
 async def test_how_a_command_ends(host: SshHost) -> None:
     done = await host.run("printf 'ü\\n\\377'; echo bad >&2; exit 3")
     assert (done.status, done.stdout, done.stderr) == (3, "ü\n\ufffd", "bad\n")
-    assert (await host.run("kill -9 $$")).status == -9
+    with pytest.raises(Unavailable, match="before its answer was complete"):
+        await host.run("kill -9 $$")
     assert (await host.run("cat; pwd")).stdout.strip()  # there is nothing to read
 
 
 async def test_a_command_that_ends_before_it_is_sent_what_it_could_read(
     host: SshHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await host.run("true")  # connected
     create_process = asyncssh.SSHClientConnection.create_process
 
     async def slowly(*args: Any, **kwargs: Any) -> Any:
@@ -94,22 +88,11 @@ async def test_a_burst_needs_one_connection_and_few_sessions(host: SshHost, sshd
 
 
 async def test_a_host_that_allows_fewer_sessions(ssh_server: SshServer, connections: Connections) -> None:
-    sshd = ssh_server._sshd("ssh-narrow", "MaxSessions 2\n")
-    await asyncio.to_thread(sshd.start)
-    try:
-        host = connections.ssh_host(
-            ssh_config(ssh_server, sshd, known_hosts=None, host_key=public(ssh_server.host_key))
-        )
+    with ssh_server.another("narrow", "MaxSessions 2\n") as sshd:
+        host = connections.ssh_host(SshConfig.model_validate(ssh_server.pinned(sshd)))
         done = await asyncio.gather(*(host.run(f"echo {n}") for n in range(20)))
         assert [int(one.stdout) for one in done] == list(range(20))
-    finally:
         await connections.close()
-        await asyncio.to_thread(sshd.stop)
-        await asyncio.to_thread(sshd.drop_connections)
-
-
-def public(key: Path) -> str:
-    return " ".join(key.with_suffix(".pub").read_text().split()[:2])
 
 
 async def test_a_command_that_takes_too_long_is_ended(host: SshHost, ssh_server: SshServer) -> None:
@@ -239,6 +222,9 @@ async def test_nothing_is_left_after_close(ssh_server: SshServer) -> None:
         ({"block": "b", "password": "hush"}, "block and password"),
         ({"hostname": "h", "passphrase": "hush"}, "passphrase without private_key"),
         ({"hostname": "h", "host_key": "ssh-rsa x"}, "not a public key"),
+        ({"hostname": "h", "certificate": "/c"}, "certificate without private_key"),
+        ({"hostname": "h", "proxy_jump": {"username": "u", "password": "hush"}}, "hostname"),
+        ({"block": "b", "proxy_jump": {"hostname": "h", "gateway": "hush"}}, "gateway is not a known key"),
         ({"hostname": "h", "known_hosts": "/x", "insecure": True}, "insecure"),
         ({"hostname": "h", "private_key": "key"}, "absolute"),
         ({"hostname": "h", "password": "hush", "pasword": "hush"}, "pasword is not a known key"),
