@@ -7,7 +7,9 @@
     sending    this machine's side of stage in
     landing    this machine's side of stage out
     bridge     threads that wait for the event loop
-    shell      the other machine, where it has a shell, tar and find
-    plain      the other machine, where it speaks SFTP only
+    far_side   what the other machine has to do
+    by_shell   the other machine, where it has a shell, tar and find
+    scripts    what is run there, and the bytes that come and go
+    by_sftp    the other machine, where it speaks SFTP only
     failures   which of its errors are worth another try
 """
