@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
+from flows.archives import sparse
 from flows.archives.compression import BLOCK, Source, blocks, truncated
 from flows.archives.contents import Member, no_plain_file, shown
 from flows.errors import InvalidUpload
@@ -27,6 +28,7 @@ _DIRECTORY = ord("5")
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"LKxg"
 _HARD_LINK = ord("1")
 _LINKS_AND_DEVICES = frozenset(b"2346")
+_SPARSE = b"GNU.sparse."
 _DAMAGED = "The tar archive is damaged ({}); make it again."
 _PAX_RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([^=\n]+)=", re.DOTALL)
 
@@ -39,6 +41,7 @@ class _Extension:
     link: bytes | None = None
     links: int = 0
     size: int | None = None
+    sparse_size: int | None = None
     pending: bool = False
 
 
@@ -82,11 +85,17 @@ def members(source: Source, contents: Contents) -> Iterator[tuple[Member, Iterat
         if kind in {_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL}:
             _extend(extension, kind, _extended_header(around, size))
             continue
-        member = contents.add(**_member(header, kind, size, extension))
-        extension = _Extension()
-        content = _Content(source, 0 if member.copy_of is not None else member.size)
-        yield member, iter(content)
+        stored = _stored_size(size, extension)
+        member = contents.add(**_member(header, kind, stored, extension))
+        if extension.sparse_size is None:
+            content = _Content(source, stored)
+            yield member, content.read(stored)
+        else:
+            extents, read = sparse.read_map(lambda: _record(around), stored, member.size)
+            content = _Content(source, stored - read)
+            yield member, sparse.filled(content.read, extents, member.size)
         content.skip_rest()
+        extension = _Extension()
     if extension.pending:
         raise InvalidUpload(_DAMAGED.format("a header without a member"))
     _read_padding(around)
@@ -113,8 +122,8 @@ class _Content:
         self._left = size
         self._padding = -size % RECORD
 
-    def __iter__(self) -> Iterator[bytes]:
-        for block in blocks(self._source.read, self._left):
+    def read(self, size: int) -> Iterator[bytes]:
+        for block in blocks(self._source.read, size):
             self._left -= len(block)
             yield block
 
@@ -122,10 +131,15 @@ class _Content:
         self._source.skip(self._left + self._padding)
 
 
-def _header(source: _Around) -> bytes:
-    header = source.read(RECORD)
-    if len(header) < RECORD:
+def _record(source: _Around) -> bytes:
+    record = source.read(RECORD)
+    if len(record) < RECORD:
         raise truncated()
+    return record
+
+
+def _header(source: _Around) -> bytes:
+    header = _record(source)
     if not _is_zero(header) and not _has_checksum(header):
         raise InvalidUpload(_DAMAGED.format("a header is wrong"))
     return header
@@ -164,8 +178,7 @@ def _extended_header(source: _Around, size: int) -> bytes:
 
 def _extend(extension: _Extension, kind: int, data: bytes) -> None:
     if kind == _PAX_GLOBAL:
-        if {b"path", b"linkpath", b"size"} & _pax(data).keys():
-            raise InvalidUpload(_DAMAGED.format("one name or size for all members"))
+        _check_global(_pax(data))
         return
     extension.pending = True
     if kind == _LONG_NAME:
@@ -182,6 +195,14 @@ def _extend(extension: _Extension, kind: int, data: bytes) -> None:
             if extension.size is not None or not records[b"size"].isdigit():
                 raise InvalidUpload(_DAMAGED.format("a size is wrong"))
             extension.size = _decimal(records[b"size"])
+        _set_sparse(extension, records)
+
+
+def _check_global(records: dict[bytes, bytes]) -> None:
+    if {b"path", b"linkpath", b"size"} & records.keys():
+        raise InvalidUpload(_DAMAGED.format("one name or size for all members"))
+    if any(map(_is_sparse, records)):
+        raise _sparse()
 
 
 def _decimal(digits: bytes) -> int:
@@ -194,6 +215,23 @@ def _set_name(extension: _Extension, name: bytes) -> None:
     if extension.name is not None:
         raise InvalidUpload(_DAMAGED.format("two names for one member"))
     extension.name = name
+
+
+def _set_sparse(extension: _Extension, records: dict[bytes, bytes]) -> None:
+    if not any(map(_is_sparse, records)):
+        return
+    found = {key: value for key, value in records.items() if _is_sparse(key)}
+    if found.pop(_SPARSE + b"major", b"") != b"1" or found.pop(_SPARSE + b"minor", b"") != b"0":
+        raise _sparse()
+    size = found.pop(_SPARSE + b"realsize", b"")
+    extension.name = found.pop(_SPARSE + b"name", b"")  # that of the header is made up
+    if found or extension.sparse_size is not None or not size.isdigit():
+        raise _sparse()
+    extension.sparse_size = _decimal(size)
+
+
+def _is_sparse(key: bytes) -> bool:
+    return key.startswith(_SPARSE)
 
 
 def _set_link(extension: _Extension, name: bytes) -> None:
@@ -209,40 +247,42 @@ def _pax(data: bytes) -> dict[bytes, bytes]:
         end = at + int(match[1]) if match else 0
         if match is None or not match.end() < end <= len(data) or data[end - 1] != ord("\n"):
             raise InvalidUpload(_DAMAGED.format("an extended header is wrong"))
-        if match[2] in records:
+        if match[2] in records and not _is_sparse(match[2]):
             raise InvalidUpload(_DAMAGED.format("an extended header says something twice"))
         records[match[2]] = data[match.end() : end - 1]
         at = end
-    if any(key.startswith(b"GNU.sparse.") for key in records):
-        raise _sparse()
     return records
 
 
-def _member(header: bytes, kind: int, size: int, extension: _Extension) -> _Arguments:
+def _stored_size(size: int, extension: _Extension) -> int:
+    if extension.size is None:
+        return size
+    # Programs that look at the header only would find other members than those that look at both.
+    if extension.size < _OCTAL_LIMIT and size != extension.size:
+        raise InvalidUpload(_DAMAGED.format("two sizes for one member"))
+    return extension.size
+
+
+def _member(header: bytes, kind: int, stored: int, extension: _Extension) -> _Arguments:
     name = _text(_own_name(header) if extension.name is None else extension.name)
     if kind in _LINKS_AND_DEVICES:
         raise no_plain_file(name)
-    if kind == ord("S"):
+    if kind == ord("S") or (extension.sparse_size is not None and kind not in _FILE_TYPES):
         raise _sparse()
     if kind not in _FILE_TYPES and kind not in {_DIRECTORY, _HARD_LINK}:
         raise InvalidUpload(f"The archive has {shown(name)}, which is no plain file: send plain files only.")
-    if extension.size is not None:
-        # Programs that look at the header only would find other members than those that look at both.
-        if extension.size < _OCTAL_LIMIT and size != extension.size:
-            raise InvalidUpload(_DAMAGED.format("two sizes for one member"))
-        size = extension.size
     return {
         "raw_name": name,
         "is_dir": kind == _DIRECTORY or name.endswith("/"),
-        "size": size,
+        "size": stored if extension.sparse_size is None else extension.sparse_size,
         "executable": bool(_number(header[100:108]) & 0o111),
-        "copy_of": _target(header, name, size, extension) if kind == _HARD_LINK else None,
+        "copy_of": _target(header, name, stored, extension) if kind == _HARD_LINK else None,
     }
 
 
-def _target(header: bytes, name: str, size: int, extension: _Extension) -> str:
+def _target(header: bytes, name: str, stored: int, extension: _Extension) -> str:
     """Return the name of the member that a hard link leads to."""
-    if size or name.endswith("/"):
+    if stored or name.endswith("/"):
         # Some programs would read content here, and others the next header.
         raise InvalidUpload(_DAMAGED.format("a link with content"))
     if extension.links > 1:
