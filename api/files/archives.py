@@ -29,8 +29,10 @@ logger = logging.getLogger(__name__)
 _CHUNK = 1 << 18
 _PIECE = 1 << 18  # bytes, or
 _STEP = 0.02  # seconds of work, after which what there is is sent
-_WORTH_A_LOOK = 1 << 20  # bytes of a file
-_SAMPLE = 1 << 14
+_WORTH_A_LOOK = 1 << 12  # bytes of a file, of which
+_PART = 64  # is looked at, at its beginning, middle and end each, but
+_SHORTEST_SAMPLE = 1 << 9  # bytes at least: fewer would not tell text from anything else
+_LONGEST_SAMPLE = 1 << 14
 # Packing keeps processors busy: the other threads of the disk are for everybody else.
 _PACKING = asyncio.Semaphore(4)
 
@@ -141,8 +143,10 @@ def _pack_file(directory: JobDirectory, found: Found, name: str, into: Packer) -
 def _is_dense(file: OpenedFile) -> bool:
     if file.size < _WORTH_A_LOOK:
         return False
-    places = (0, file.size // 2, file.size - _SAMPLE)
-    return all(is_dense(file.read(place, _SAMPLE)) for place in places)
+    # In proportion, since small files may be many.
+    length = min(max(file.size // _PART, _SHORTEST_SAMPLE), _LONGEST_SAMPLE)
+    places = (0, (file.size - length) // 2, file.size - length)
+    return is_dense(b"".join(file.read(place, length) for place in places))
 
 
 def archive(
