@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from api.interactive.scratch import remove_directory
-from api.values.schema import InputSchema, place
+from api.values.complaints import place
+from api.values.schema import InputSchema
 from flows.configuration.json_schemas import pointed
 from flows.errors import InvalidUpload
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from api.values.schema import InputSchema, rendered, shortened
+from api.values.complaints import shortened
+from api.values.schema import InputSchema, rendered
 from flows.configuration.config import Application
 from flows.configuration.json_schemas import about_the_same
 from flows.errors import InvalidUpload

@@ -8,12 +8,11 @@ from typing import Any
 import jsonschema
 from referencing import Registry
 
+from api.values.complaints import complaint
 from flows.configuration import command_templates
 from flows.errors import InvalidUpload
 
 _ERRORS_LOOKED_AT = 100  # there may be one for each value
-_MAX_ERRORS = 5
-_MAX_MESSAGE = 300
 
 
 class InputSchema:
@@ -33,7 +32,7 @@ class InputSchema:
         except RecursionError as error:
             raise InvalidUpload("The values are too deep in each other; send flatter ones.") from error
         if errors:
-            raise InvalidUpload("; ".join(_describe(error) for error in errors[:_MAX_ERRORS]) + ".")
+            raise InvalidUpload(complaint(errors))
         return values
 
 
@@ -55,19 +54,3 @@ def rendered(template: str, values: Mapping[str, Any]) -> str:
     except UnicodeEncodeError as error:  # JSON in a field can hold half of a surrogate pair
         raise InvalidUpload("A field has a character that is not in Unicode; leave it out.") from error
     return command
-
-
-def place(path: list[str | int]) -> str:
-    """Return the name of a field, one in another with a dot between."""
-    return shortened(".".join(str(part) for part in path))
-
-
-def _describe(error: jsonschema.ValidationError) -> str:
-    field = place(list(error.absolute_path))
-    message = shortened(error.message)
-    return f"Field {field}: {message}" if field else f"The fields are not complete or correct: {message}"
-
-
-def shortened(text: str) -> str:
-    """Return the text, or its beginning, for a message."""
-    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"
