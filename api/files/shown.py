@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
+from api.http.prefix import below
+
 VIEW = "/api/view"
 
 SANDBOX = {
@@ -53,4 +55,4 @@ def may_run(media_type: str) -> bool:
 def address(request: Request, capability: str, path: str) -> str:
     """Return where a browser is sent for a file of the job that the capability is for."""
     query = f"?{request.url.query}" if request.url.query else ""
-    return f"{request.scope.get('root_path', '')}{VIEW}/{capability}/{quote(path)}{query}"
+    return below(request, f"{VIEW}/{capability}/{quote(path)}{query}")

@@ -12,6 +12,7 @@ ANSWER_HEADERS = (
     "Content-Range",
     "ETag",
     "Location",
+    "Preference-Applied",
     "Retry-After",
     "X-Total-Count",
 )

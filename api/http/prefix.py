@@ -1,6 +1,12 @@
 """A reverse proxy may offer us below a path of its own."""
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+def below(request: Request, path: str) -> str:
+    """Return the path of ours as whoever sent the request reaches it."""
+    return f"{request.scope.get('root_path', '')}{path}"
 
 
 class BelowPrefix:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from api.http.storage import room_or_storage_full
 from api.interactive.embedded_files import TemporaryFiles, extracted
@@ -72,14 +71,20 @@ class Application:
 
 
 class Command:
-    """A command that was asked for. ``values`` names it; ``is_kept`` once its result will be."""
+    """A command that was asked for. ``values`` names it; ``is_kept`` once its result will be.
+
+    ``results`` is where the results of this application on the job are, as the visitor reaches it.
+    """
 
     task: asyncio.Task[Result]
 
-    def __init__(self, application: Application, job: Job, values: str, is_async: bool) -> None:
+    def __init__(
+        self, application: Application, job: Job, values: str, results: str, *, is_async: bool
+    ) -> None:
         self.application = application
         self.job = job
         self.values = values
+        self.results = results
         self.is_async = is_async
         self.is_kept = False
         self.not_waited_for = asyncio.Event()
@@ -101,7 +106,7 @@ class Command:
     def elsewhere(self, known: str) -> Accepted:
         """Return where the result will be, or raise CommandGoesOn for a visitor who has waited."""
         name, seconds = self.application.name, self.application.configured.timeout
-        location = f"/api/job/{self.job.id}/interactive/{quote(name, safe='')}/{known}"
+        location = f"{self.results}/{known}"
         if self.is_async:
             return Accepted(location)
         raise CommandGoesOn(

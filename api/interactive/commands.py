@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from api.http.prefix import below
 from api.http.storage import StorageFull, room_or_storage_full
 from api.interactive.command import Accepted, Application, Command, CommandTooSlow
 from api.interactive.embedded_files import TemporaryFiles
@@ -95,7 +97,9 @@ class Interactive:
             in_line.enter_context(self._turns.line())
             body = await receive_json(request, limit=self._max_size)
             values = await to_the_end(partial(application.values, body))
-            command = Command(application, job, digest(name, values), _responds_async(request))
+            results = below(request, f"/api/job/{job.id}/interactive/{quote(name, safe='')}")
+            is_async = _responds_async(request)
+            command = Command(application, job, digest(name, values), results, is_async=is_async)
             earlier = partial(self._kept.same, job.id, command.values, self._place.job_dir(job.id))
             if (known := await to_the_end(earlier)) is not None:
                 return await self._of_earlier(command, known, request)

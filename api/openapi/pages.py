@@ -5,6 +5,8 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse
 
+from api.http.prefix import below
+
 _STATIC = "/api/docs/static"
 # Both pages have a script and styles in themselves; Redoc's search is a worker made of text.
 _POLICY = (
@@ -19,11 +21,11 @@ def install(app: FastAPI) -> None:
     app.mount(_STATIC, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs-static")
 
     async def swagger(request: Request) -> HTMLResponse:
-        static = _below(request, _STATIC)
+        static = below(request, _STATIC)
         return _guarded(
             get_swagger_ui_html(
                 title=f"{app.title} - Swagger UI",
-                openapi_url=_below(request, str(app.openapi_url)),
+                openapi_url=below(request, str(app.openapi_url)),
                 swagger_js_url=f"{static}/swagger-ui-bundle.js",
                 swagger_css_url=f"{static}/swagger-ui.css",
                 swagger_favicon_url=f"{static}/favicon.png",
@@ -32,11 +34,11 @@ def install(app: FastAPI) -> None:
         )
 
     async def redoc(request: Request) -> HTMLResponse:
-        static = _below(request, _STATIC)
+        static = below(request, _STATIC)
         return _guarded(
             get_redoc_html(
                 title=f"{app.title} - ReDoc",
-                openapi_url=_below(request, str(app.openapi_url)),
+                openapi_url=below(request, str(app.openapi_url)),
                 redoc_js_url=f"{static}/redoc.standalone.js",
                 redoc_favicon_url=f"{static}/favicon.png",
                 with_google_fonts=False,
@@ -45,10 +47,6 @@ def install(app: FastAPI) -> None:
 
     app.add_route("/api/docs", swagger, include_in_schema=False)
     app.add_route("/api/redoc", redoc, include_in_schema=False)
-
-
-def _below(request: Request, path: str) -> str:
-    return f"{request.scope.get('root_path', '')}{path}"
 
 
 def _guarded(page: HTMLResponse) -> HTMLResponse:

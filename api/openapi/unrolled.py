@@ -15,7 +15,6 @@ from flows.configuration.json_schemas import parts
 _SUBMIT = "/api/application/{application}"
 _INTERACTIVE = "/api/job/{jobid}/interactive/{application}"
 _JSON_TYPE = "application/json"
-_INTERACTIVE_TAG = "interactive"
 
 
 def unrolled(paths: dict[str, Any], config: Config) -> Iterator[tuple[str, Any]]:
@@ -56,7 +55,6 @@ def _interactive(
     operation = _operation(common, application)
     operation["operationId"] = f"interactive_application_{name}"
     operation["summary"] = application.summary or name
-    operation["tags"] = [_INTERACTIVE_TAG]
     schema = _placed(application.input_schema, path, "post", _JSON_TYPE)
     operation["requestBody"] = {"required": True, "content": {_JSON_TYPE: {"schema": schema}}}
     return operation

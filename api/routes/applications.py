@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 
 from api.auth import CurrentUser
+from api.http.prefix import below
 from api.schemas import ApplicationDTO, Problem
 from api.services import ServicesDep
 from api.submission.submit import submit
@@ -77,5 +78,4 @@ async def submit_job(
 ) -> Response:
     """Submit a job: an archive with its files and, in a form, the application's fields."""
     job = await submit(application, request, user, services, idempotency_key)
-    location = f"{request.scope.get('root_path', '')}/api/job/{job.id}"
-    return Response(status_code=303, headers={"Location": location})
+    return Response(status_code=303, headers={"Location": below(request, f"/api/job/{job.id}")})

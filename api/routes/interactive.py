@@ -12,7 +12,7 @@ from api.services import ServicesDep
 from flows.errors import JobNotCompleted
 from flows.local.quick_commands import Result
 
-router = APIRouter(prefix="/api/job", tags=["job"])
+router = APIRouter(prefix="/api/job", tags=["interactive"])
 
 _LOCATION = {
     "Location": {"schema": {"type": "string"}, "description": "Where the result will be, for an hour"}

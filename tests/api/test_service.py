@@ -232,7 +232,8 @@ async def test_interactive_applications_in_the_document(site: Site) -> None:
     schema = await document(site)
     operation = schema["paths"]["/api/job/{jobid}/interactive/show"]["post"]
     assert (operation["summary"], operation["description"]) == ("Show values", "Writes what it got")
-    assert operation["tags"] == ["interactive"]
+    result = schema["paths"]["/api/job/{jobid}/interactive/{application}/{result}"]["get"]
+    assert operation["tags"] == result["tags"] == ["interactive"]
     assert [parameter["name"] for parameter in operation["parameters"]] == ["jobid"]
     assert set(operation["responses"]) >= {"200", "401", "403", "404", "413", "422", "425", "503", "504"}
     content = operation["requestBody"]["content"]

@@ -13,6 +13,7 @@ from deployments.settings import Settings
 from flows.errors import ConfigurationError
 from tests.api.conftest import README_ZIP, Keys, Site
 from tests.api.live.following import own_site
+from tests.e2e.service import until
 
 PREFIX = "/tools/bartender"
 ZIP = {"Content-Type": "application/zip"}
@@ -65,6 +66,22 @@ async def test_a_page_of_a_job(site: Site, proxy: Proxy) -> None:
     answer = await proxy.get(f"{PREFIX}/api/job/{job.id}/files/a.html")
     assert answer.status_code == 307
     assert (await proxy.get(answer.headers["Location"])).content == b"<p>"
+
+
+async def test_a_result_that_is_not_waited_for(site: Site, proxy: Proxy) -> None:
+    job = await site.ended_job({})
+    answer = await proxy.client.post(
+        proxy.path(f"{PREFIX}/api/job/{job.id}/interactive/sh"),
+        json={"script": "echo done"},
+        headers={"Prefer": "respond-async"},
+    )
+    assert answer.status_code == 202
+
+    async def result() -> httpx.Response | None:
+        found = await proxy.get(answer.headers["Location"])
+        return None if found.status_code == 425 else found
+
+    assert (await until(result)).json()["stdout"] == "done\n"
 
 
 @pytest.mark.parametrize("page", ["docs", "redoc"])
