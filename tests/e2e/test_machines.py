@@ -15,7 +15,7 @@ from tests.e2e.conftest import database, job_runs, prefect_client
 from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service, appears, until, written
 from tests.flows.submitting import has_ended
 
-pytestmark = pytest.mark.long  # the rules one by one: tests/flows/test_stranded.py
+pytestmark = pytest.mark.long  # the rules one by one: tests/flows/lifecycle/test_stranded.py
 
 UNTIL_GO = "echo $$ >pid; echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done; echo out"
 
