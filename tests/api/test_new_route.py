@@ -8,9 +8,9 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.app import create_app
-from flows.jobs.owned import OwnedJobs
 from flows.plugins import import_object
 from tests import howto
+from tests.all_jobs import AllJobs
 from tests.api.conftest import Keys, Site, Wakings, no_dispatcher, serving
 
 
@@ -21,7 +21,7 @@ async def test_word_for_word(
     app = create_app(open_dispatcher=no_dispatcher)
     app.include_router(import_object(f"{howto.write('new-route.md', tmp_path)}:router", tmp_path))
     async with serving(app) as port, AsyncExitStack() as stack:
-        site = Site(port, keys, OwnedJobs(engine), tmp_path / "data", Wakings())
+        site = Site(port, keys, AllJobs(engine), tmp_path / "data", Wakings())
         site.stack = stack
         alice, bob = await site.client("alice"), await site.client("bob")
         job, other = await site.ended_job({"stdout.txt": b"123", "b": b"45"}), await site.new_job()

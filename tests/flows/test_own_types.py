@@ -34,7 +34,7 @@ async def ran(engine: AsyncEngine, directory: Path, config: Config) -> tuple[Job
 
 
 def is_as_the_command_left_it(job: Job, directory: Path, niceness: int) -> None:
-    assert (job.state, job.reason) == ("error", "The command ended with exit code 3; see stderr.txt.")
+    assert (job.state, job.reason_kind) == ("error", "user error")
     assert (directory / "stdout.txt").read_text() == f"1{niceness}\n"
     assert (directory / "returncode").read_text() == "3"
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
