@@ -5,7 +5,6 @@ removes what nobody holds the lock of.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import shutil
@@ -14,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from flows.disk import private_files
+from flows.disk import locks, private_files
 
 logger = logging.getLogger(__name__)
 
@@ -41,20 +40,16 @@ def _make(parent: Path, directory: Path) -> int:
             if path.is_dir() and not is_in_use(path):
                 remove_directory(path)
         directory.mkdir(mode=0o700)
-        lock = _open(directory / _LOCK)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = locks.opened(directory / _LOCK)
+        locks.wait_for(lock)
     return lock
 
 
 def is_in_use(directory: Path) -> bool:
     """Return whether its process is there; raise FileNotFoundError where there is no such directory."""
-    lock = _open(directory / _LOCK)
+    lock = locks.opened(directory / _LOCK)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
+        return not locks.try_to_take(lock)
     finally:
         os.close(lock)
 
@@ -67,15 +62,11 @@ def remove_directory(directory: Path) -> None:
         logger.warning("%s cannot be removed; the next start tries again", directory, exc_info=True)
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    lock = _open(path)
+    lock = locks.opened(path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.wait_for(lock)
         yield
     finally:
         os.close(lock)

@@ -1,12 +1,12 @@
 """Whose turn it is: so many commands at once in this process, and one at a time in each job's directory."""
 
 import asyncio
-import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from flows.disk import locks
 from flows.errors import Unavailable
 from flows.waiting.threads import to_the_end
 
@@ -88,15 +88,11 @@ class _Directory:
         # Not the directory itself is locked: on NFS that takes a file that is open for writing.
         status = os.fstat(self.descriptor)
         name = f"{(status.st_dev + status.st_ino) % _LOCKS:03x}"
-        self._opened.append(os.open(self._locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._opened.append(locks.opened(self._locks / name))
 
     def lock(self) -> bool:
         """Return whether nobody else has it."""
-        try:
-            fcntl.flock(self._opened[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return locks.try_to_take(self._opened[1])
 
     def close(self) -> None:
         for descriptor in self._opened:

@@ -1,4 +1,4 @@
-"""Directories that one process at a time may use."""
+"""Files that one process at a time holds; the kernel lets go of them when it dies."""
 
 import fcntl
 import os
@@ -9,15 +9,36 @@ from pathlib import Path
 from flows.errors import ConfigurationError
 
 
+def opened(path: Path) -> int:
+    """Return a descriptor of the lock file, which is made if need be. Who closes it lets go of the lock."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def wait_for(descriptor: int) -> None:
+    """Take the lock when nobody else has it any more."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def try_to_take(descriptor: int) -> bool:
+    """Take the lock unless somebody else has it; return whether it is ours."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def exclusive(path: Path, way_out: str) -> Iterator[None]:
     """Hold the lock file ``path``, which has our process id in it.
 
-    The kernel lets go of it when we die. Raises ConfigurationError naming the process that holds it.
+    Raises ConfigurationError naming the process that holds it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = opened(path)
     try:
-        _lock(descriptor, path, way_out)
+        if not try_to_take(descriptor):
+            process = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
+            raise ConfigurationError(f"{path.parent}: is in use by process {process}; {way_out}")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -33,18 +54,6 @@ def holder(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int(os.pread(descriptor, 32, 0) or 0)
-    else:
-        return None
+        return None if try_to_take(descriptor) else int(os.pread(descriptor, 32, 0) or 0)
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, path: Path, way_out: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        process = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
-        raise ConfigurationError(f"{path.parent}: is in use by process {process}; {way_out}") from error
