@@ -1,15 +1,19 @@
 """The servers as fixtures, and what happens to tests where they cannot be had."""
 
+import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
 
+from tests.services import chromium
 from tests.services.logins import need_shells
 from tests.services.packages import Missing
 from tests.services.processes import identity, read_stat
@@ -36,6 +40,15 @@ def own_services_state() -> Iterator[State]:
     state = new_state(uuid.uuid4().hex[:8])
     yield state
     remove(state)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def browser(pytestconfig: pytest.Config) -> AsyncIterator[Browser]:
+    """Chromium; each test makes a context of its own."""
+    with skipped_where_missing(pytestconfig):
+        await asyncio.to_thread(chromium.install)
+    async with chromium.running() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The documentation's pages in a real browser, which reaches no other machine."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,19 +12,9 @@ from sqlalchemy import URL
 
 from tests.api.conftest import Keys, Site
 from tests.api.live.following import own_site
-from tests.services import chromium
-from tests.services.fixtures import skipped_where_missing
 from tests.waiting import LONG_ENOUGH
 
 PREFIXES = ["", "/bartender"]
-
-
-@pytest_asyncio.fixture(scope="module")
-async def browser(pytestconfig: pytest.Config) -> AsyncIterator[Browser]:
-    with skipped_where_missing(pytestconfig):
-        await asyncio.to_thread(chromium.install)
-    async with chromium.running() as browser:
-        yield browser
 
 
 @pytest_asyncio.fixture(params=PREFIXES)
