@@ -6,11 +6,12 @@ from api.services import Services
 from flows.errors import JobCancelled, JobEnded, JobNotFound, Unavailable
 from flows.jobs.deletion import purge, remove_files
 from flows.jobs.job import Job
+from flows.waiting.patience import Delays
 
 PATIENCE = 10.0
 """Seconds for which a visitor waits for the worker to end the command; it is ended all the same."""
 
-_FIRST_LOOK, _LAST_LOOK = 0.03, 0.5
+_LOOKS = Delays(0.03, longest=0.5, factor=1.5)
 
 
 async def cancel(job: Job, services: Services) -> Job:
@@ -50,13 +51,12 @@ async def delete(job: Job, services: Services) -> None:
 
 async def _ended(job: Job, services: Services) -> Job | None:
     """Wait for a while until the job has ended; return how it is then, None once it is gone."""
-    delay = _FIRST_LOOK
+    delays = iter(_LOOKS)
     now: Job | None = job
     try:
         async with asyncio.timeout(PATIENCE):
             while now is not None and not now.state.is_final:
-                await asyncio.sleep(delay)
-                delay = min(1.5 * delay, _LAST_LOOK)
+                await asyncio.sleep(next(delays))
                 now = await _look(job, services)
     except (TimeoutError, Unavailable):
         return now  # the worker ends it, whoever waits

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from api.schemas import JobModelDTO
 from flows.errors import Unavailable, VisitorError, with_cause
 from flows.jobs.job import Job
 from flows.jobs.store import JobStore
+from flows.waiting.cancelling import cancel
+from flows.waiting.patience import happens
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +46,7 @@ class Watched:
 
     async def wait(self, seconds: float) -> None:
         """Return at the next change, or after so many seconds without one."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
+        await happens(self._changed, within=seconds)
         self._changed.clear()
 
 
@@ -72,8 +72,7 @@ class JobWatcher:
         try:
             yield self
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            await cancel([task])
 
     def open(self, job: Job) -> Watched:
         """Follow the job for its submitter until ``close``; raise TooManyOfUser or TooManyStreams."""

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from api.services import Services
 from api.watching import Watched
 from deployments.serving.asgi import STOPPING
+from flows.waiting.cancelling import cancel
 
 _LAST_WORD = 0.3  # seconds to send the end to a visitor who may not read
 _HEADERS = {
@@ -59,9 +60,7 @@ class Stream(Response):
             await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
         finally:
             complete = sending.done()
-            for task in (sending, *others):
-                task.cancel()
-            await asyncio.wait([sending, *others])
+            await cancel([sending, *others])
         if complete:
             sending.result()  # raises what went wrong
         if complete or self.ends_with_server:

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -15,6 +15,8 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from api.tokens.keys import PublicKey, TokenKey, algorithm_of
 from flows.errors import BartenderError, ConfigurationError, Unavailable
+from flows.waiting.cancelling import cancel
+from flows.waiting.patience import Delays
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ MAX_AGE = 300.0
 MAX_KEYS = 50
 MAX_SIZE = 256 * 1024  # bytes of the whole set
 _SECONDS = 5.0  # for one fetch
-_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_RETRY_DELAYS = Delays(1.0, longest=60.0)
 # Fetches that unknown keys in tokens, which anybody can make up, may cause: at once, and in the long run.
 _BURST = 5
 _REFILL_SECONDS = 10.0
@@ -62,7 +64,7 @@ class Jwks:
             try:
                 yield
             finally:
-                await _cancelled(refreshing, self._fetching)
+                await cancel([refreshing, self._fetching])
 
     def find(self, algorithm: str, kid: str | None) -> Sequence[TokenKey]:
         fitting = [key for key in self._keys if key.algorithm == algorithm]
@@ -83,14 +85,13 @@ class Jwks:
         return True
 
     async def _keep_fresh(self) -> None:
-        attempt = 0
+        delays = iter(_RETRY_DELAYS)
         while True:
             await asyncio.shield(self._fetching or self._start_fetch())
             if self._failed:
-                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
-                attempt += 1
+                await asyncio.sleep(next(delays))
             else:
-                attempt = 0
+                delays = iter(_RETRY_DELAYS)
                 await asyncio.sleep(MAX_AGE)
 
     def _start_fetch(self) -> asyncio.Task[None]:
@@ -187,11 +188,3 @@ def _checked(url: str) -> str:
     if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo:
         raise mistake
     return url
-
-
-async def _cancelled(*tasks: asyncio.Task[None] | None) -> None:
-    for task in tasks:
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from deployments.serving import launcher
 from flows.errors import ConfigurationError
+from flows.waiting.patience import Delays
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY = 0.1
-LONGEST_DELAY = 10.0
+DELAYS = Delays(0.1, longest=10.0)
 STEADY = 10.0
 """Seconds after which a process counts as having run well: the delays then begin anew."""
 
@@ -110,7 +110,7 @@ class Child:
                 os.close(output)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        delay = FIRST_DELAY
+        delays = iter(DELAYS)
         while True:
             started = time.monotonic()
             status = await process.wait()
@@ -118,10 +118,10 @@ class Child:
                 return
             self._failures += 1
             if time.monotonic() - started > STEADY:
-                delay = FIRST_DELAY
+                delays = iter(DELAYS)
+            delay = next(delays)
             logger.warning("%s ended with status %s; starting it again in %.1f s", self.name, status, delay)
             await asyncio.sleep(delay)
-            delay = min(2 * delay, LONGEST_DELAY)
             try:
                 process = self._process = await self._spawn()
             except OSError as error:

@@ -9,6 +9,8 @@ import sqlalchemy as sa
 import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from flows.waiting.patience import happens
+
 SIGN_INTERVAL = 5.0
 """Seconds between two signs of life of a session that keeps a lock."""
 
@@ -46,6 +48,4 @@ async def until_lost(connection: AsyncConnection) -> None:
         while not lost.is_set():
             async with asyncio.timeout(ANSWER_SECONDS):
                 await connection.execute(sa.select(1))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SIGN_INTERVAL):
-                    await lost.wait()
+            await happens(lost, within=SIGN_INTERVAL)

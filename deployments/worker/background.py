@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 import httpx
 
 from flows.errors import Unavailable, with_cause
+from flows.waiting.patience import happens
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +62,7 @@ async def when_woken(woken: asyncio.Event, function: Work, interval: float) -> N
     while True:
         woken.clear()
         await _try(function)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(interval):
-                await woken.wait()
+        await happens(woken, within=interval)
 
 
 async def _try(function: Work) -> None:

@@ -31,6 +31,7 @@ from deployments.registration.upkeep_flows import UPKEEP
 from deployments.worker.engine import LeanClient, run_in_loop
 from deployments.worker.leadership import Leadership, leadership
 from flows.waiting.cancelling import cancel
+from flows.waiting.patience import happens
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +89,7 @@ class UpkeepRuns:
                         await self._take_over()
                     if self._may_start():
                         await self._start_due()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(INTERVAL):
-                            await held.lost.wait()
+                    await happens(held.lost, within=INTERVAL)
             finally:
                 await self._leave(held)
 

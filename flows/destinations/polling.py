@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from flows.errors import Unavailable
+from flows.waiting.cancelling import cancel
+from flows.waiting.patience import Delays, happens
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ class Batcher(Generic[K, A]):
     def __init__(self, ask: Callable[[Collection[K]], Awaitable[Mapping[K, A]]], spacing: float) -> None:
         self._ask = ask
         self._spacing = spacing
-        self._pause = spacing
+        self._after_errors = Delays(2 * spacing, longest=max(spacing, LONGEST_PAUSE))
+        self._pauses = iter(self._after_errors)
         self._waiting: dict[K, list[asyncio.Future[A]]] = {}
         self._due = math.inf
         self._not_before = -math.inf
@@ -93,20 +96,18 @@ class Batcher(Generic[K, A]):
         loop = asyncio.get_running_loop()
         while (delay := max(self._due, self._not_before) - loop.time()) > 0:
             self._earlier.clear()
-            try:
-                async with asyncio.timeout(delay):
-                    await self._earlier.wait()
-            except TimeoutError:
+            if not await happens(self._earlier, within=delay):
                 return
 
     async def _settle(self, batch: dict[K, list[asyncio.Future[A]]]) -> None:
+        pause = self._spacing
         try:
             answers = await self._ask(list(batch))
         except asyncio.CancelledError:
             _fail(batch, "The service stops.")
             raise
         except Exception as error:
-            self._pause = max(self._spacing, min(2 * self._pause, LONGEST_PAUSE))
+            pause = max(pause, next(self._pauses))
             text = str(error)
             if not isinstance(error, Unavailable):
                 # A mistake of ours says nothing of the jobs, which must not end by it.
@@ -114,10 +115,10 @@ class Batcher(Generic[K, A]):
                 text = "The destination's answer was not understood; the operator's log has the cause."
             _fail(batch, text)
         else:
-            self._pause = self._spacing
+            self._pauses = iter(self._after_errors)
             self._hand_out(batch, answers)
         finally:
-            self._not_before = asyncio.get_running_loop().time() + self._pause
+            self._not_before = asyncio.get_running_loop().time() + pause
 
     def _hand_out(self, batch: dict[K, list[asyncio.Future[A]]], answers: Mapping[K, A]) -> None:
         for key, futures in batch.items():
@@ -132,9 +133,7 @@ class Batcher(Generic[K, A]):
     async def close(self) -> None:
         """Ask nothing more; who waits gets Unavailable."""
         self._closed = True
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+        await cancel([self._worker])
         _fail(self._waiting, "The service stops.")
 
 

@@ -5,21 +5,25 @@ import os
 import shutil
 import stat
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from flows.waiting.patience import Delays
+
 _TRIES = 10
+_PAUSES = Delays(0.02, longest=0.2)
 
 
 def remove_tree(directory: Path) -> None:
     """Remove a directory, where its owner has denied himself that and while somebody writes there, too."""
-    for tried in range(_TRIES):
+    for pause in islice(_PAUSES, _TRIES):
         try:
             shutil.rmtree(directory, onerror=_allow)
         except OSError as error:
             if error.errno != errno.ENOTEMPTY:
                 raise
-            time.sleep(0.02 * tried)  # whoever writes may be about to end
+            time.sleep(pause)  # whoever writes may be about to end
         else:
             return
     raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(directory))

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -42,8 +43,8 @@ from flows.waiting.threads import to_the_end
 logger = logging.getLogger(__name__)
 
 RETRIES = 1_000_000
-RETRY_DELAYS = [1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0]
-"""Seconds; the last one repeats. A part that is away does not fail jobs: they wait for it."""
+RETRY_DELAYS = list(islice(Delays(1.0, longest=60.0, jitter=0), 7))
+"""Prefect repeats the last one, and adds chance. A part that is away does not fail jobs: they wait for it."""
 
 RESUBMISSION_DELAYS = Delays(1.0, longest=60.0)
 """A destination may lose whatever it takes: its disk reads wrongly, say."""
@@ -82,6 +83,7 @@ step = task(
     cache_policy=CacheKeyFnPolicy(cache_key_fn=_result_key),
     retries=RETRIES,
     retry_delay_seconds=RETRY_DELAYS,
+    retry_jitter_factor=0.5,
     retry_condition_fn=_is_transient,
 )
 """Makes a task whose result outlives the process, and that is tried again while a part is away."""

@@ -23,12 +23,14 @@ from flows.errors import (
 )
 from flows.local.commands import LOST, End, LocalCommands
 from flows.local.kept import Kept
+from flows.waiting.patience import Delays, patiently
 from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_DELAYS = Delays(1.0, longest=30.0)
 _LOST = Status(state="ended", failure=LOST)
 _OUR_MISTAKE = InternalError(
     "The command failed by a mistake in the service; the operator's log has the cause."
@@ -262,11 +264,4 @@ def _ended(end: End) -> Status:
 
 async def _insist(what: str, act: Callable[[], Awaitable[T]], passing: type[Exception]) -> T:
     """Act until it works: the machine may be out of processes, memory, open files or room, which passes."""
-    delay = 1.0
-    while True:
-        try:
-            return await act()
-        except passing:
-            logger.exception("Cannot %s now; trying again in %.0f s", what, delay)
-        await asyncio.sleep(delay)
-        delay = min(2 * delay, 30.0)
+    return await patiently(act, delays=_DELAYS, passing=passing, what=f"Cannot {what} now")

@@ -18,6 +18,7 @@ from flows.slurm.doubts import Doubts
 from flows.slurm.queries import Row
 from flows.slurm.references import Reference
 from flows.slurm.states import Notes
+from flows.waiting.patience import Delays
 
 VISIBLE_AFTER = 30.0
 """Seconds in which what was written on a node becomes visible elsewhere on a network filesystem."""
@@ -28,6 +29,7 @@ LOOK_FOR_NOTES = 60.0
 LATE_SUBMISSION = 2.0
 """Seconds in which the controller works off a submission whose sender was just interrupted."""
 
+_WHILE_IT_ENDS = Delays(0.25, longest=2.0, factor=1.5)
 _SUBMISSIONS_AT_ONCE = 8
 _JOBS_IN_A_QUESTION = 10_000
 """Their ids are in one word of a command line, which has 128 KiB at most."""
@@ -120,7 +122,7 @@ class SlurmScheduler:
     async def _end(self, reference: Reference) -> None:
         """Cancel until Slurm says that the job is gone."""
         may_come = reference.slurm_id is None
-        soon = 0.0
+        soon, delays = 0.0, iter(_WHILE_IT_ENDS)
         for round_ in itertools.count():
             rows = (await self._batcher.answer(reference, within=soon)).rows
             ids = [row.slurm_id for row in rows if row.state not in states.ENDED]
@@ -132,7 +134,7 @@ class SlurmScheduler:
                 continue
             if round_ % 8 == 0 or any(row.state != "COMPLETING" for row in rows):
                 await self._cluster.cancel(ids)
-            soon = min(2.0, 0.25 * 1.5**round_)
+            soon = next(delays)
 
     async def forget(self, scheduler_id: str) -> None:
         """The notes of the job's script go with its files: the filesystem removes them."""

@@ -54,10 +54,10 @@ async def patiently(
             return await ask()
         except passing as error:
             delay = next(pauses)
-            text = f"{what}: {with_cause(error)}" if what else with_cause(error)
+            again = f"{what}; trying again" if what else "Trying again"
             # Nobody can tell from its text alone where an error comes from that was not foreseen.
             trace = None if isinstance(error, _FORESEEN) else error
-            logger.warning("Trying again in %.1f s: %s", delay, text, exc_info=trace)
+            logger.warning("%s in %.1f s: %s", again, delay, with_cause(error), exc_info=trace)
         await asyncio.sleep(delay)
 
 

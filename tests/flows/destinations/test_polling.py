@@ -126,7 +126,7 @@ async def test_questions_become_rare_while_there_is_no_answer() -> None:
     for _ in range(6):
         with pytest.raises(Unavailable):
             await batcher.answer(1, within=0)
-    assert loop.time() - began >= 0.01 * (2 + 4 + 8 + 16 + 32)
+    assert loop.time() - began >= 0.01 * (2 + 4 + 8 + 16 + 32) / 2  # chance takes up to half of each
     await batcher.close()
 
 

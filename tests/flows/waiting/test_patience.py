@@ -44,8 +44,8 @@ async def test_what_passes_is_waited_out_and_told(caplog: pytest.LogCaptureFixtu
             await patiently(ask, delays=AT_ONCE, passing=(Unavailable, OSError), what="It is not known") == 7
         )
     assert [record.getMessage() for record in caplog.records] == [
-        "Trying again in 0.0 s: It is not known: It is away.",
-        "Trying again in 0.0 s: It is not known: no route",
+        "It is not known; trying again in 0.0 s: It is away.",
+        "It is not known; trying again in 0.0 s: no route",
     ]
     assert not any(record.exc_info for record in caplog.records)
 
