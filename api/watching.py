@@ -11,7 +11,7 @@ from flows.errors import Unavailable, VisitorError, with_cause
 from flows.jobs.job import Job
 from flows.jobs.store import JobStore
 from flows.waiting.cancelling import cancel
-from flows.waiting.patience import happens
+from flows.waiting.events import happens
 
 logger = logging.getLogger(__name__)
 

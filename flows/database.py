@@ -11,7 +11,7 @@ import sqlalchemy.exc
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from flows.errors import Unavailable
+from flows.errors import Refused, Unavailable
 
 CLOSE_SECONDS = 3.0
 
@@ -63,14 +63,6 @@ class Database:
 
 _CONNECTING = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What an attempt to connect raises; SQLAlchemy 2.0 leaves it as it is."""
-
-
-class Refused(Unavailable):
-    """The database answers with an error that is not about the values it was given.
-
-    It takes no writes, its schema is being changed, or the password was: all of that passes, or an operator
-    sees to it.
-    """
 
 
 @contextmanager

@@ -24,7 +24,7 @@
     │   └── InternalError       our mistake
     ├── Superseded              another worker runs the job by now
     └── Unavailable (transient) a part we need does not answer now
-        └── Refused             the database answers, with an error (flows.database)
+        └── Refused             it answers, with an error: an operator may have to see to it
 
 ``str(error)`` is one sentence for whom it concerns; the cause is chained for the operator.
 """
@@ -154,6 +154,13 @@ class Unavailable(BartenderError):
     """A part that is needed does not answer at the moment."""
 
     transient = True
+
+
+class Refused(Unavailable):
+    """A part that is needed answers, with an error that is not about what it was asked.
+
+    It takes no writes, its schema is being changed, or a password was. An operator may have to see to it.
+    """
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.schedules import CronSchedule
@@ -22,10 +23,35 @@ from deployments.registration.names import (
     WORK_POOL_TYPE,
 )
 from deployments.registration.upkeep_flows import Upkeep
+from flows.errors import Refused
 from flows.lifecycle.flow_run import FLOW
+from flows.prefect_api import unavailable_when_prefect_is_away
 from flows.run_job import run_job
 
 logger = logging.getLogger(__name__)
+
+
+async def register(client: PrefectClient, results: Path) -> tuple[UUID, LocalFileSystem]:
+    """Make known what is not; return the id of the jobs' flow, and the block of the directory of results.
+
+    Raises Unavailable while the server is away, Refused when it is none of Prefect's or does not let us in.
+    """
+    with unavailable_when_prefect_is_away():
+        await _check_address(client)
+        deployment = await client.read_deployment(await deployment_id(client))
+        await register_blocks(client)
+        return deployment.flow_id, await result_storage(results)
+
+
+async def _check_address(client: PrefectClient) -> None:
+    """Raise Refused where what answers is none of Prefect's servers, or its UI."""
+    try:
+        with unavailable_when_prefect_is_away():
+            await client.api_version()
+    except (httpx.HTTPStatusError, ValueError) as error:
+        raise Refused(
+            "PREFECT_API_URL does not lead to the API of a Prefect server: its address ends in /api."
+        ) from error
 
 
 async def deployment_id(client: PrefectClient) -> UUID:

@@ -24,9 +24,9 @@ from sqlalchemy import URL
 
 from deployments.serving import launcher
 from deployments.serving.processes import Child
-from flows.database import Refused, unavailable_when_away
+from flows.database import unavailable_when_away
 from flows.disk import locks, private_files
-from flows.errors import ConfigurationError, Unavailable, one_line
+from flows.errors import ConfigurationError, Refused, Unavailable, one_line
 
 logger = logging.getLogger(__name__)
 

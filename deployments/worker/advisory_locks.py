@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from flows.waiting.patience import happens
+from flows.waiting.events import happens
 
 SIGN_INTERVAL = 5.0
 """Seconds between two signs of life of a session that keeps a lock."""

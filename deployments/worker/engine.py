@@ -29,18 +29,20 @@ from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.flows import Flow
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 
+from flows.prefect_api import unavailable_when_prefect_is_away
+from flows.waiting.patience import Delays, patiently
+
 logger = logging.getLogger(__name__)
 
 CONCURRENT_CALLS = 8
 """More than this many at once only make each of them wait in the server."""
 
-MAX_DELAY = 5.0
-"""Seconds between tries while the Prefect server is away."""
+DELAYS = Delays(0.25, longest=5.0)
+"""While the Prefect server is away."""
 
 HOLD_BACK = 1.0
 """Seconds for which a task run's state waits for the next one of it, which replaces it."""
 
-_SERVER_AWAY = {408, 429, 500, 502, 503, 504}
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -72,7 +74,13 @@ class LeanClient(PrefectClient):
     async def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
         if (held := self._held.pop(flow_run_id, None)) is not None:
             return held
-        return await super().read_flow_run(flow_run_id)
+        read = super().read_flow_run
+
+        async def once() -> FlowRun:
+            with unavailable_when_prefect_is_away():
+                return await read(flow_run_id)
+
+        return await patiently(once, delays=DELAYS)
 
     async def update_flow_run(self, flow_run_id: UUID, *args: Any, **kwargs: Any) -> httpx.Response:
         """Skip what the engine writes before each run: the deployment has set it."""
@@ -84,22 +92,17 @@ class LeanClient(PrefectClient):
         self, flow_run_id: UUID | str, state: State[Any], force: bool = False
     ) -> OrchestrationResult[Any]:
         """Wait for the server as long as it takes; say nothing when muted."""
-        delay = 0.25
-        while not self.muted and flow_run_id not in self.silenced:
-            try:
-                async with self._calls:
-                    return await super().set_flow_run_state(flow_run_id, state, force)
-            except httpx.TransportError as error:
-                logger.warning(
-                    "The Prefect server does not answer: %r. Trying again in %.1f s.", error, delay
-                )
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code not in _SERVER_AWAY:
-                    raise
-                logger.warning("The Prefect server says: %s. Trying again in %.1f s.", error, delay)
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, MAX_DELAY)
-        return OrchestrationResult(state=state, status=SetStateStatus.ACCEPT, details=StateAcceptDetails())
+        tell = super().set_flow_run_state
+
+        async def once() -> OrchestrationResult[Any]:
+            if self.muted or flow_run_id in self.silenced:
+                details = StateAcceptDetails()
+                return OrchestrationResult(state=state, status=SetStateStatus.ACCEPT, details=details)
+            async with self._calls:
+                with unavailable_when_prefect_is_away():
+                    return await tell(flow_run_id, state, force)
+
+        return await patiently(once, delays=DELAYS)
 
 
 class LeanClientContext(AsyncClientContext):

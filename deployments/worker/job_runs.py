@@ -14,19 +14,19 @@ from prefect.flows import Flow
 from prefect.states import AwaitingRetry, Pending, Scheduled
 
 from deployments.worker.engine import LeanClient, run_in_loop
-from flows.errors import JobNotFound, Superseded
+from flows.errors import BartenderError, JobNotFound, Superseded, with_cause
 from flows.jobs.deletion import purge
 from flows.jobs.job import Job
 from flows.lifecycle.ending import cancel_job, tidy_up
 from flows.lifecycle.flow_run import describe, flow_run_name, flow_run_tags
 from flows.lifecycle.runtime import Runtime
-from flows.waiting.cancelling import cancel
-from flows.waiting.patience import patiently
+from flows.waiting.cancelling import cancel, cancel_soon, ended_on_purpose
+from flows.waiting.patience import Delays, patiently
 
 logger = logging.getLogger(__name__)
 
-RERUN_DELAY = 2.0
-"""Seconds before a flow run that somebody ended, but whose job has not ended, is run again."""
+RERUN_DELAYS = Delays(2.0, longest=30.0)
+"""Before a flow run that broke off, or that somebody ended although its job has not ended, is run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,7 @@ class JobRuns:
         run = self._runs.get(flow_run_id)
         if run is not None and run.job_id not in self._runtime.cancelled:
             self._runtime.cancelled.add(run.job_id)
-            # Not at once: a task that is cancelled before its first step never runs.
-            asyncio.get_running_loop().call_soon(run.task.cancel)
+            cancel_soon(run.task)
 
     async def stop(self) -> None:
         """Leave all flow runs as they are, and begin no other; another process continues them."""
@@ -123,36 +122,40 @@ class JobRuns:
         )
 
     async def _run(self, job: Job, flow_run: FlowRun | None) -> None:
+        delays = iter(RERUN_DELAYS)
         while True:
-            try:
-                if await self._attempt(job, flow_run):
+            # If so, the next attempt ends the job.
+            with ended_on_purpose(lambda: job.id in self._runtime.cancelled and not self._client.muted):
+                if await self._is_over(job, flow_run):
                     return
-                await asyncio.sleep(RERUN_DELAY)
-            except Superseded:
-                self._runtime.superseded.set()
-                return
-            except JobNotFound:
-                logger.warning("Job %s is not there any more; nothing is run for it", job.id)
-                return
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if job.id not in self._runtime.cancelled or task is None or self._client.muted:
-                    raise  # the worker stops
-                task.uncancel()  # the next attempt ends the job
-            except Exception:
-                logger.exception("The flow run of job %s broke off; running it again", job.id)
-                await asyncio.sleep(RERUN_DELAY)
+                await asyncio.sleep(next(delays))
             flow_run = None
+
+    async def _is_over(self, job: Job, flow_run: FlowRun | None) -> bool:
+        """Attempt it; return whether it is not to be run again by us."""
+        try:
+            return await self._attempt(job, flow_run)
+        except Superseded:
+            self._runtime.superseded.set()
+            return True
+        except JobNotFound:
+            logger.warning("Job %s is not there any more; nothing is run for it", job.id)
+            return True
+        except Exception as error:
+            trace = None if isinstance(error, BartenderError) else error
+            text = "The flow run of job %s broke off; it is run again: %s"
+            logger.error(text, job.id, with_cause(error), exc_info=trace)  # noqa: TRY400 - not always
+            return False
 
     async def _attempt(self, job: Job, flow_run: FlowRun | None) -> bool:
         """Return whether all is done: the job has ended, and its flow run says so."""
         if flow_run is None:
             now = await patiently(lambda: self._runtime.jobs.get(job.id))
             if now.state.is_final:
-                await tidy_up(now)
+                await tidy_up(now, self._runtime)
                 return await self._settle(job, None)
             if job.id in self._runtime.cancelled:
-                await cancel_job(job.id)
+                await cancel_job(now, self._runtime)
                 return await self._settle(job, None)
             if (flow_run := await self._ready_again(job)) is None:
                 return True
@@ -169,8 +172,7 @@ class JobRuns:
         """Make the flow run say what the job's row says; False when the job has to go on."""
         now = await patiently(lambda: self._runtime.jobs.get(job.id))
         if not now.state.is_final and state is not None and (state.is_cancelled() or state.is_cancelling()):
-            await cancel_job(job.id)
-            now = await patiently(lambda: self._runtime.jobs.get(job.id))
+            now = await cancel_job(now, self._runtime)
         if not now.state.is_final:
             return False
         expected = describe(now)

@@ -30,8 +30,8 @@ from deployments.registration.deploy import upkeep_deployment_id
 from deployments.registration.upkeep_flows import UPKEEP
 from deployments.worker.engine import LeanClient, run_in_loop
 from deployments.worker.leadership import Leadership, leadership
-from flows.waiting.cancelling import cancel
-from flows.waiting.patience import happens
+from flows.waiting.cancelling import cancel, cancel_soon, ended_on_purpose
+from flows.waiting.events import happens
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class UpkeepRuns:
         if task is not None and flow_run_id not in self._cancelled:
             self._cancelled.add(flow_run_id)
             self._client.silenced.add(flow_run_id)  # else the engine first says that it crashed
-            # Not at once: a task that is cancelled before its first step never runs.
-            asyncio.get_running_loop().call_soon(task.cancel)
+            cancel_soon(task)
 
     async def lead(self) -> None:
         """Run what is due for as long as no other process does; returns when another leads."""
@@ -150,18 +149,15 @@ class UpkeepRuns:
 
     async def _run(self, flow: Flow[..., Any], flow_run: FlowRun) -> None:
         try:
-            # Jobs have no logs in Prefect because of what these cost; here there are few.
-            with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: True}):
-                state = await run_in_loop(flow, flow_run, dict(flow_run.parameters))
-            if state.is_failed() or state.is_crashed():
-                logger.warning("Flow run %s of %s: %s", flow_run.name, flow.name, state.message)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if flow_run.id not in self._cancelled or task is None:
-                raise
-            task.uncancel()
-            self._client.silenced.discard(flow_run.id)
-            await self._say(flow_run, Cancelled(message="An operator cancelled it."))
+            with ended_on_purpose(lambda: flow_run.id in self._cancelled) as ending:
+                # Jobs have no logs in Prefect because of what these cost; here there are few.
+                with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: True}):
+                    state = await run_in_loop(flow, flow_run, dict(flow_run.parameters))
+                if state.is_failed() or state.is_crashed():
+                    logger.warning("Flow run %s of %s: %s", flow_run.name, flow.name, state.message)
+            if ending.on_purpose:
+                self._client.silenced.discard(flow_run.id)
+                await self._say(flow_run, Cancelled(message="An operator cancelled it."))
         except Abort as error:
             logger.warning("Prefect does not let the flow run %s run: %s", flow_run.name, error)
         except Exception as error:

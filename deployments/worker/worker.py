@@ -22,10 +22,10 @@ from prefect.settings import (
 )
 
 from deployments import garbage
-from deployments.registration.deploy import deployment_id, ensure_work_pool, register_blocks, result_storage
+from deployments.registration.deploy import ensure_work_pool, register
 from deployments.registration.names import WORK_POOL, default_worker_name
 from deployments.settings import Settings
-from deployments.worker.background import first, repeat, unless, when_woken
+from deployments.worker.background import repeat, when_woken
 from deployments.worker.engine import LeanClient, LeanClientContext, LeanEvents
 from deployments.worker.job_runs import JobRuns
 from deployments.worker.operators import Operators
@@ -37,7 +37,7 @@ from flows import pickers
 from flows.configuration.config import Config
 from flows.database import close, open_engine
 from flows.disk.places import Place
-from flows.errors import ConfigurationError
+from flows.errors import ConfigurationError, Refused, Unavailable
 from flows.jobs.deletion import purge
 from flows.jobs.end_requests import CANCEL_CHANNEL
 from flows.jobs.leases import RENEWAL_INTERVAL
@@ -45,10 +45,12 @@ from flows.jobs.outbox import CHANNEL
 from flows.jobs.owned import OwnedJobs
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.lifecycle.stranded import see_to_stranded_jobs
+from flows.prefect_api import unavailable_when_prefect_is_away
 from flows.run_job import run_job
 from flows.upkeep.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from flows.waiting.cancelling import cancel
-from flows.waiting.patience import patiently
+from flows.waiting.events import first, unless
+from flows.waiting.patience import Delays, patiently
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,9 @@ LEFTOVERS_INTERVAL = 300.0
 
 ANSWER_SECONDS = 20.0
 """How long the database may be silent to any question; the lease's are in ``deployments.worker.presence``."""
+
+AT_THE_START = Delays(0.5, longest=10.0)
+"""While the Prefect server is away."""
 
 CLAIMS = 100
 """Jobs taken at once, so that several workers share a burst."""
@@ -200,27 +205,26 @@ class Worker:
         # Prefect's result storage opens a client of its own in every run unless this one is there.
         stack.enter_context(SyncClientContext())
         self._client = (await stack.enter_async_context(LeanClientContext())).client
-        await self._register()
+        await patiently(
+            self._register,
+            delays=AT_THE_START,
+            passing=(Unavailable, httpx.HTTPStatusError, OSError),
+            what="The worker waits for the Prefect server",
+        )
 
     async def _register(self) -> None:
-        delay = 0.5
-        while True:
-            try:
-                deployment = await self._client.read_deployment(await deployment_id(self._client))
-                await register_blocks(self._client)
-                storage = await result_storage(self._runtime.place.results)
-                break
-            except (httpx.HTTPError, OSError) as error:
-                logger.warning("The Prefect server is away: %r. Trying again in %.1f s.", error, delay)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, 10.0)
+        try:
+            flow_id, storage = await register(self._client, self._runtime.place.results)
+        except Refused as error:
+            raise ConfigurationError(f"environment: {error}") from error
         # Only what its tasks return is needed again.
         flow = run_job.with_options(result_storage=storage, persist_result=False)
-        self._runs = JobRuns(self._client, flow, deployment.flow_id, self._runtime)
+        self._runs = JobRuns(self._client, flow, flow_id, self._runtime)
         engine = self._runtime.jobs.engine
         self._upkeep = UpkeepRuns(self._client, engine, storage, lambda: self._capacity > 0)
         self._operators = Operators(self._client, self._runtime, self._runs, self._upkeep)
-        await self._beat()
+        with unavailable_when_prefect_is_away():
+            await self._beat()
 
     async def _keep_presence(self) -> None:
         await self._presence.keep(

@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 
 from flows.errors import Unavailable
 from flows.waiting.cancelling import cancel
-from flows.waiting.patience import Delays, happens
+from flows.waiting.events import happens
+from flows.waiting.patience import Delays
 
 logger = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from flows.jobs.job import Job
 from flows.jobs.rules import may_run_again
 from flows.lifecycle.flow_run import describe
 from flows.lifecycle.runtime import Runtime, current
+from flows.waiting.cancelling import ended_on_purpose
 from flows.waiting.patience import patiently
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,17 @@ async def end_of_job(job_id: int) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _ended(runtime: Runtime, job_id: int) -> AsyncIterator[None]:
+    # Else the worker stops: the job goes on where it was.
+    with ended_on_purpose(lambda: job_id in runtime.cancelled) as ending:
+        async with _failed(runtime, job_id):
+            yield
+    if ending.on_purpose:
+        job = await patiently(lambda: runtime.jobs.get(job_id))
+        await _abandon(runtime, job_id, _cancellation(job))
+
+
+@asynccontextmanager
+async def _failed(runtime: Runtime, job_id: int) -> AsyncIterator[None]:
     try:
         yield
     except (Superseded, Unavailable):
@@ -58,12 +70,6 @@ async def _ended(runtime: Runtime, job_id: int) -> AsyncIterator[None]:
         job = await _abandon(runtime, job_id, failure)
         if isinstance(failure, ArchiveRefused):  # else it is kept for an operator's retry
             await asyncio.to_thread(runtime.place.upload(str(job.token)).unlink, missing_ok=True)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if job_id not in runtime.cancelled or task is None:
-            raise  # the worker stops: the job goes on where it was
-        task.uncancel()
-        await _cancel(runtime, job_id)
     except Exception:
         logger.exception("Job %s fails by a mistake of ours", job_id)
         text = "The job failed by a mistake in the service; the operator's log has the cause."
@@ -71,12 +77,11 @@ async def _ended(runtime: Runtime, job_id: int) -> AsyncIterator[None]:
         raise
 
 
-async def tidy_up(job: Job) -> None:
+async def tidy_up(job: Job, runtime: Runtime) -> None:
     """Remove what a job that has ended does not need any more, after an interruption in its last step."""
-    runtime = current()
     if job.destination is not None and job.destination in runtime.config.destinations:
         await leave_destination(runtime, job)
-    await final_state(job.id)
+    await asyncio.to_thread(_remove_useless, job, runtime.place)
 
 
 async def final_state(job_id: int) -> PrefectState:
@@ -95,15 +100,16 @@ def _remove_useless(job: Job, place: Place) -> None:
         remove_tree(draft)
 
 
-async def cancel_job(job_id: int) -> None:
-    """End a job on an operator's or its submitter's word, wherever it is."""
-    await _cancel(current(), job_id)
-    await final_state(job_id)
+async def cancel_job(job: Job, runtime: Runtime) -> Job:
+    """End a job on an operator's or its submitter's word, wherever it is; return it as it is then."""
+    await _abandon(runtime, job.id, _cancellation(job))
+    ended = await patiently(lambda: runtime.jobs.get(job.id))
+    await asyncio.to_thread(_remove_useless, ended, runtime.place)
+    return ended
 
 
-async def _cancel(runtime: Runtime, job_id: int) -> None:
-    job = await patiently(lambda: runtime.jobs.get(job_id))
-    await _abandon(runtime, job_id, CANCELLED_BY_VISITOR if job.cancel_requested else CANCELLED_BY_OPERATOR)
+def _cancellation(job: Job) -> JobCancelled:
+    return CANCELLED_BY_VISITOR if job.cancel_requested else CANCELLED_BY_OPERATOR
 
 
 async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> Job:

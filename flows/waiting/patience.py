@@ -4,7 +4,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -59,11 +58,3 @@ async def patiently(
             trace = None if isinstance(error, _FORESEEN) else error
             logger.warning("%s in %.1f s: %s", again, delay, with_cause(error), exc_info=trace)
         await asyncio.sleep(delay)
-
-
-async def happens(event: asyncio.Event, *, within: float) -> bool:
-    """Wait for an event, so many seconds at most; whether it is set."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within):
-            await event.wait()
-    return event.is_set()

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 from sqlalchemy import URL
 
 from deployments.serving.postgres import EmbeddedPostgres
@@ -58,7 +59,7 @@ async def test_a_database_that_is_away(tmp_path: Path) -> None:
     await server.start()
     dsn = server.url("postgres").render_as_string(hide_password=False)
     await server.stop()
-    said = await said_until_stopped(tmp_path, dsn, b"Trying again in 0.5 s: The database does not answer. (")
+    said = await said_until_stopped(tmp_path, dsn, b" s: The database does not answer. (")
     assert b"Traceback" not in said
 
 
@@ -73,7 +74,23 @@ async def test_a_database_that_does_not_let_it_in(tmp_path: Path, database_url: 
 
 async def test_a_prefect_server_that_is_away(tmp_path: Path, database_url: URL) -> None:
     dsn = database_url.render_as_string(hide_password=False)
-    await said_until_stopped(tmp_path, dsn, b"The Prefect server is away")
+    await said_until_stopped(tmp_path, dsn, b"The Prefect server does not answer.")
+
+
+@pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("http://nobody.invalid/api", "PREFECT_API_URL names a host that nobody knows: correct it."),
+        ("localhost:4200/api", "PREFECT_API_URL is no address: it begins with http:// or https://."),
+    ],
+)
+async def test_an_address_that_no_prefect_server_will_ever_have(
+    tmp_path: Path, database_url: URL, url: str, what: str
+) -> None:
+    dsn = database_url.render_as_string(hide_password=False)
+    worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn, PREFECT_API_URL=url)
+    said, _ = await asyncio.to_thread(worker.communicate)
+    assert (worker.returncode, said.decode()) == (2, f"bartender: environment: {what}\n")
 
 
 async def test_a_signal_that_another_thread_gets(tmp_path: Path, database_url: URL) -> None:
@@ -81,7 +98,7 @@ async def test_a_signal_that_another_thread_gets(tmp_path: Path, database_url: U
     dsn = database_url.render_as_string(hide_password=False)
     worker = await started(Service(tmp_path), BARTENDER_DB_DSN=dsn)
     try:
-        await until(says(worker, bytearray(), b"The Prefect server is away"))
+        await until(says(worker, bytearray(), b"The Prefect server does not answer."))
         others = {int(task.name) for task in Path(f"/proc/{worker.pid}/task").iterdir()} - {worker.pid}
         assert ctypes.CDLL(None).tgkill(worker.pid, min(others), signal.SIGTERM) == 0
         assert await asyncio.to_thread(worker.wait, 30) == 0

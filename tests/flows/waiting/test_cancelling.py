@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from flows.waiting.cancelling import cancel
+from flows.waiting.cancelling import cancel, cancel_soon, ended_on_purpose
 
 
 class Slow:
@@ -60,3 +60,61 @@ async def test_how_they_ended_is_theirs_to_tell() -> None:
     await cancel([task])
     with pytest.raises(ValueError, match="theirs"):
         task.result()
+
+
+class Guarded:
+    """A task with a block that is cancelled, and what comes after it."""
+
+    def __init__(self, *, meant: bool) -> None:
+        self._meant = meant
+        self.began = asyncio.Event()
+        self.after: bool | None = None
+
+    async def work(self) -> None:
+        with ended_on_purpose(lambda: self._meant) as ending:
+            self.began.set()
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)  # which raises where the cancellation is not over
+        self.after = ending.on_purpose
+
+
+async def test_a_block_that_is_ended_on_purpose() -> None:
+    guarded = Guarded(meant=True)
+    task = asyncio.create_task(guarded.work())
+    await guarded.began.wait()
+    task.cancel()
+    await task
+    assert (guarded.after, task.cancelling()) == (True, 0)
+
+
+async def test_a_cancellation_that_is_not_for_the_block() -> None:
+    guarded = Guarded(meant=False)
+    task = asyncio.create_task(guarded.work())
+    await guarded.began.wait()
+    await cancel([task])
+    assert task.cancelled()
+    assert guarded.after is None
+
+
+async def test_a_process_that_stops_meanwhile() -> None:
+    guarded = Guarded(meant=True)
+    task = asyncio.create_task(guarded.work())
+    await guarded.began.wait()
+    task.cancel()
+    await cancel([task])
+    assert task.cancelled()
+    assert guarded.after is None
+
+
+async def test_a_block_that_comes_to_its_end() -> None:
+    with ended_on_purpose(lambda: True) as ending:
+        await asyncio.sleep(0)
+    assert not ending.on_purpose
+
+
+async def test_a_task_is_cancelled_once_it_has_begun() -> None:
+    guarded = Guarded(meant=True)
+    task = asyncio.create_task(guarded.work())
+    cancel_soon(task)
+    await task
+    assert guarded.after

@@ -1,6 +1,5 @@
-"""Waiting for what is away, and for what may happen."""
+"""Waiting for what is away."""
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from itertools import islice
@@ -8,7 +7,7 @@ from itertools import islice
 import pytest
 
 from flows.errors import Unavailable
-from flows.waiting.patience import Delays, happens, patiently
+from flows.waiting.patience import Delays, patiently
 
 AT_ONCE = Delays(0.0, longest=0.0)
 
@@ -69,10 +68,3 @@ async def test_an_error_that_nobody_foresaw_is_told_with_where_it_comes_from(
 
     await patiently(ask, delays=AT_ONCE, passing=Exception)
     assert "in ask" in caplog.text
-
-
-async def test_an_event_is_waited_for_so_long() -> None:
-    event = asyncio.Event()
-    assert not await happens(event, within=0.01)
-    asyncio.get_running_loop().call_soon(event.set)
-    assert await happens(event, within=60)
