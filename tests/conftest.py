@@ -1,7 +1,7 @@
 """A real PostgreSQL for the session; a fresh, migrated database for each test that asks for one."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from deployments import migrations
 from deployments.serving.postgres import EmbeddedPostgres
+from tests.waiting import LONG_ENOUGH
 
 pytest_plugins = ["tests.services.fixtures"]
 
@@ -66,6 +67,15 @@ async def engine(database_url: URL) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(database_url)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server of the module's own."""
+    from prefect.testing.utilities import prefect_test_harness  # few tests need Prefect
+
+    with prefect_test_harness(server_startup_timeout=int(LONG_ENOUGH)):
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The outbox: jobs that were accepted and that Prefect does not know of yet."""
 
 import uuid
+from collections.abc import Collection
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -12,16 +13,29 @@ from flows.jobs.rules import ACTIVE
 CHANNEL = "bartender_job"
 """PostgreSQL channel on which workers are told that flow runs wait for them."""
 
+REFUSED = "Waiting: Prefect refuses the job, which is tried again; if that lasts, tell the operator."
+
 _job = job_table.c
 
 
 class Outbox(JobRows):
     """For the dispatcher: a job is in it from its submission until its row names its flow run."""
 
-    async def without_flow_run(self, *, limit: int) -> list[Job]:
-        """Return jobs under way that have no flow run yet, oldest first."""
+    async def without_flow_run(self, *, limit: int, past: Collection[int] = ()) -> list[Job]:
+        """Return jobs under way that have no flow run yet, oldest first, without the ids ``past``."""
         statement = sa.select(job_table).where(ACTIVE, _job.flow_run_id.is_(None))
+        if past:
+            statement = statement.where(_job.id != sa.all_(sa.literal(list(past), pg.ARRAY(sa.BigInteger))))
         return await self._all(statement.order_by(_job.id).limit(limit))
+
+    async def set_refused(self, job_ids: Collection[int]) -> None:
+        """Let visitors read that Prefect gives their jobs no flow run now; that goes when it does."""
+        ids = sa.literal(list(job_ids), pg.ARRAY(sa.BigInteger))
+        refused = sa.update(job_table).where(
+            _job.id == sa.any_(ids), ACTIVE, _job.flow_run_id.is_(None), _job.reason.is_distinct_from(REFUSED)
+        )
+        async with self.connection() as connection:
+            await connection.execute(refused.values(reason=REFUSED, updated_on=sa.func.now()))
 
     async def set_flow_run(self, flow_runs: dict[int, uuid.UUID]) -> None:
         """Record the flow run of each job id and tell the workers.
@@ -35,7 +49,7 @@ class Outbox(JobRows):
         statement = (
             sa.update(job_table)
             .where(_job.id == given.c.job_id, _job.flow_run_id.is_(None))
-            .values(flow_run_id=given.c.flow_run_id)
+            .values(flow_run_id=given.c.flow_run_id, reason=sa.func.nullif(_job.reason, REFUSED))
         )
         async with self.connection() as connection:
             await connection.execute(statement)
