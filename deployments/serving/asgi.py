@@ -5,11 +5,13 @@ import asyncio
 import socket
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import uvicorn
 
 from deployments import garbage, log
 from flows.errors import ConfigurationError
+from flows.waiting.events import unless
 
 LONGEST_GOODBYE = 1
 """Seconds that requests under way have to end when the server is stopped."""
@@ -32,16 +34,34 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._own_process = own_process
         self._stopping = asyncio.Event()
+        self._leaving = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.lifespan.state[STOPPING] = self._stopping
+        self.config.loaded_app = self._without_lingering(self.config.loaded_app)
         await super().startup(sockets)
         if self._own_process:
             garbage.begin()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping.set()
+        asyncio.get_running_loop().call_later(LONGEST_GOODBYE / 2, self._leaving.set)
         await super().shutdown(sockets)
+
+    def _without_lingering(self, app: Any) -> Any:
+        """Return an application whose websockets end with the server, without a word.
+
+        Prefect's look once a second whether somebody is still there: too seldom, and uvicorn would log a
+        traceback of each.
+        """
+
+        async def leaving(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "websocket":
+                await unless(self._leaving, app(scope, receive, send))
+            else:
+                await app(scope, receive, send)
+
+        return leaving
 
 
 def command(factory: str, listener: socket.socket, *options: str) -> list[str]:
