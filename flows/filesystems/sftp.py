@@ -16,8 +16,8 @@ from flows.errors import StagingFailed, Unavailable
 from flows.ssh.config import SshConfig
 from flows.ssh.host import SshHost
 from flows.staging import failures, sending
-from flows.staging.by_sftp import Plain
-from flows.staging.by_shell import Shell
+from flows.staging.by_sftp import BySftp
+from flows.staging.by_shell import ByShell
 from flows.staging.far_side import FarSide, Found
 from flows.staging.landing import Landing
 from flows.staging.listing import Listing
@@ -121,7 +121,7 @@ class Filesystem:
         await far.check()
 
     async def _far_side(self) -> FarSide:
-        return (Shell if await self._host.has_tools() else Plain)(self._host, self._executor)
+        return (ByShell if await self._host.streams() else BySftp)(self._host, self._executor)
 
     async def close(self) -> None:
         """Transfers that go on end with their connections, which are closed after this."""

@@ -160,10 +160,10 @@ class SshHost:
                 ) from error
             yield client
 
-    async def has_tools(self) -> bool:
-        """Whether there is a shell with GNU's tar, find and mv, and not SFTP only: by the last connecting."""
+    async def streams(self) -> bool:
+        """Whether files can be sent in streams of a shell and GNU's tools: else there may be SFTP only."""
         await self._files.ready()
-        return self._files_shell.has_tools
+        return self._files_shell.streams
 
     def lost(self) -> Unavailable:
         """Return the error of a connection that was lost."""

@@ -35,11 +35,12 @@ _NAME = "bartender"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a script said, without what was around it."""
+    """What a script said, without what was around it. ``farewell`` came after its output."""
 
     status: int
     stdout: bytes
     stderr: bytes
+    farewell: bytes = b""
 
 
 class Mark:
@@ -61,11 +62,11 @@ class Mark:
     def answer(self, stdout: bytes, stderr: bytes) -> Answer | None:
         """Return what is between the marks; None when it is not all there."""
         _, begun, rest = stdout.partition(self.begin)
-        said, ended, status = rest.rpartition(self._end)
-        code = status.split(b"\n")[0]
-        if not (begun and ended and code.isdigit()):
+        said, ended, after = rest.rpartition(self._end)
+        code, complete, farewell = after.partition(b"\n")
+        if not (begun and ended and complete):
             return None
-        return Answer(int(code), said, self.errors(stderr))
+        return Answer(int(code), said, self.errors(stderr), farewell)
 
     def errors(self, stderr: bytes) -> bytes:
         """Return what is between the marks, as far as they are there."""

@@ -14,8 +14,8 @@ Process = asyncssh.SSHClientProcess[bytes]
 _SECONDS = 60.0
 _NEEDED = "cat chmod grep ln ls mkdir mv readlink rm sed wc"
 _ODD = 'It\'s "here": `a` $b \\n !c {d,e} [f]* %g ~ #h ü\n\n  ^i^j^\t.'
-_ENOUGH = 3
-"""Exit status where there are no GNU tools, but all else."""
+_ENOUGH, _ALL = 3, 4
+"""Exit statuses: without GNU's tools, and with them."""
 
 # What is read has to come back as it was, and what is written, too.
 _LOOK = f"""
@@ -26,6 +26,7 @@ for tool in {_NEEDED}; do command -v "$tool" >/dev/null 2>&1 || lacks="$lacks $t
 echo "lacks:$lacks"
 echo apart >&2
 for tool in tar find mv; do "$tool" --version 2>/dev/null | grep -q GNU || exit {_ENOUGH}; done
+exit {_ALL}
 """
 _READ = b"read\n"
 _SAID = f"{_ODD}\n".encode()
@@ -33,13 +34,14 @@ _SAID = f"{_ODD}\n".encode()
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """``trouble``: why our scripts cannot be run; ``has_tools``: GNU's tar, find and mv are there.
+    """``trouble`` is why our scripts cannot be run. ``streams``: files can be sent in streams.
 
+    For that there are GNU's tar, find and mv, and nothing comes after what they say but their exit status.
     ``greeting`` is what each login prints by itself to its output.
     """
 
     trouble: str | None = None
-    has_tools: bool = False
+    streams: bool = False
     greeting: bytes = b""
 
 
@@ -59,10 +61,10 @@ async def look(connection: asyncssh.SSHClientConnection) -> Shell:
             process.close()
     if process.returncode is None and connection.is_closed():
         raise asyncssh.ConnectionLost("the connection was lost")
-    return _judged(mark, stdout, stderr)
+    return _judged(mark, stdout, stderr, process.returncode)
 
 
-def _judged(mark: Mark, stdout: bytes, stderr: bytes) -> Shell:
+def _judged(mark: Mark, stdout: bytes, stderr: bytes, status: int | None) -> Shell:
     answer = mark.answer(stdout, stderr)
     if answer is None:
         return Shell(trouble=f"instead of running our commands, it says {readable(stdout + stderr)}")
@@ -77,7 +79,8 @@ def _judged(mark: Mark, stdout: bytes, stderr: bytes) -> Shell:
     elif said != _READ + _SAID:
         trouble = "it changes the text of commands"
     else:
-        return Shell(has_tools=answer.status == 0, greeting=greeting)
+        streams = answer.status == status == _ALL and not answer.farewell
+        return Shell(streams=streams, greeting=greeting)
     return Shell(trouble=trouble, greeting=greeting)
 
 

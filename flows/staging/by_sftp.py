@@ -34,7 +34,7 @@ _KINDS = {stat.S_IFDIR: DIRECTORY, stat.S_IFREG: FILE, stat.S_IFLNK: LINK}
 _PRIVATE = SFTPAttrs(permissions=0o700)
 
 
-class Plain:
+class BySftp:
     """A far side; see ``FarSide``."""
 
     def __init__(self, host: SshHost, executor: concurrent.futures.Executor) -> None:

@@ -86,7 +86,7 @@ rm -rf -- {all}
 """
 
 
-class Shell:
+class ByShell:
     """A far side; see ``FarSide``."""
 
     def __init__(self, host: SshHost, executor: concurrent.futures.Executor) -> None:

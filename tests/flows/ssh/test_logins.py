@@ -48,7 +48,7 @@ async def works(host: SshHost) -> None:
     assert (done.status, done.stdout, done.stderr) == (3, "in it's\n", "bad\n")
     done = await host.run("true")
     assert (done.status, done.stdout, done.stderr) == (0, "", "")
-    assert await host.has_tools()
+    assert await host.streams()
     async with host.process("cat; echo 'the end'") as running:
         running.process.stdin.write(b"streamed\n")
         running.process.stdin.write_eof()
@@ -94,6 +94,7 @@ async def test_commands_that_are_wrapped(
         host = connections.ssh_host(SshConfig.model_validate(ssh_server.pinned(sshd)))
         done = await host.run("echo on; echo bad >&2; exit 3")
         assert (done.status, done.stdout, done.stderr) == (3, "on\n", "bad\n")
+        assert not await host.streams()
         await connections.close()
 
 
@@ -121,10 +122,10 @@ async def test_it_is_looked_at_again_at_the_next_connecting(
 ) -> None:
     config = SshConfig.model_validate(ssh_server.login(ssh_server.stock))
     with logging_in(ssh_server, "bash", "exec /bin/false"):
-        assert not await connections.ssh_host(config).has_tools()
+        assert not await connections.ssh_host(config).streams()
         await connections.close()
     again = Connections()
-    assert await again.ssh_host(config).has_tools()
+    assert await again.ssh_host(config).streams()
     await again.close()
 
 

@@ -22,7 +22,7 @@ def test_an_answer_among_what_others_print(before: bytes, after: bytes) -> None:
     mark = Mark()
     stdout, stderr = run(mark.around("printf out; printf err >&2; exit 3"))
     answer = mark.answer(before + stdout + after, before + stderr + after)
-    assert answer == Answer(3, b"out", b"err")
+    assert answer == Answer(3, b"out", b"err", farewell=after)
 
 
 @pytest.mark.parametrize("printed", AROUND)

@@ -33,7 +33,7 @@ async def test_commands_and_files_by_way_of_a_gateway(
     done = await host.run("echo $SSH_CONNECTION; exit 3")
     assert done.status == 3
     assert done.stdout.split()[3] == str(ssh_server.stock.port)
-    assert await host.has_tools()
+    assert await host.streams()
     async with host.sftp() as sftp:
         assert await sftp.isdir(b".")
     await connections.close()
@@ -49,7 +49,7 @@ async def test_all_behind_a_gateway_share_a_connection_to_it(
     ]
     logins = gateway.log.read_text().count("Accepted publickey")
     await asyncio.gather(*(host.run("true") for host in hosts for _ in range(10)))
-    await asyncio.gather(*(host.has_tools() for host in hosts))
+    await asyncio.gather(*(host.streams() for host in hosts))
     assert gateway.log.read_text().count("Accepted publickey") - logins == 1
     await connections.close()
 
