@@ -18,7 +18,7 @@ _ENOUGH, _ALL = 3, 4
 """Exit statuses: without GNU's tools, and with them."""
 
 # What is read has to come back as it was, and what is written, too.
-_LOOK = f"""
+LOOK = f"""
 cat
 printf '%s\\n' {quote(_ODD)}
 lacks=
@@ -28,7 +28,7 @@ echo apart >&2
 for tool in tar find mv; do "$tool" --version 2>/dev/null | grep -q GNU || exit {_ENOUGH}; done
 exit {_ALL}
 """
-_READ = b"read\n"
+READ = b"read\n"
 _SAID = f"{_ODD}\n".encode()
 
 
@@ -50,21 +50,22 @@ async def look(connection: asyncssh.SSHClientConnection) -> Shell:
     mark = Mark()
     async with asyncio.timeout(_SECONDS):
         try:
-            process = await connection.create_process(command_line(mark.around(_LOOK)), encoding=None)
+            process = await connection.create_process(command_line(mark.around(LOOK)), encoding=None)
         except asyncssh.ChannelOpenError as error:
             if connection.is_closed():
                 raise
             return Shell(trouble=f"it opens no session for commands ({error.reason})")
         try:
-            stdout, stderr = await communicate(process, _READ)
+            stdout, stderr = await communicate(process, READ)
         finally:
             process.close()
     if process.returncode is None and connection.is_closed():
         raise asyncssh.ConnectionLost("the connection was lost")
-    return _judged(mark, stdout, stderr, process.returncode)
+    return judged(mark, stdout, stderr, process.returncode)
 
 
-def _judged(mark: Mark, stdout: bytes, stderr: bytes, status: int | None) -> Shell:
+def judged(mark: Mark, stdout: bytes, stderr: bytes, status: int | None) -> Shell:
+    """Conclude from what was printed, and from the exit status that arrived."""
     answer = mark.answer(stdout, stderr)
     if answer is None:
         return Shell(trouble=f"instead of running our commands, it says {readable(stdout + stderr)}")
@@ -74,9 +75,9 @@ def _judged(mark: Mark, stdout: bytes, stderr: bytes, status: int | None) -> She
         trouble = "it does not keep outputs and errors of commands apart"
     elif lacks:
         trouble = f"it lacks the commands {', '.join(lacks.decode(errors='replace').split())}"
-    elif not said.startswith(_READ):
+    elif not said.startswith(READ):
         trouble = "its login reads what is sent to commands"
-    elif said != _READ + _SAID:
+    elif said != READ + _SAID:
         trouble = "it changes the text of commands"
     else:
         streams = answer.status == status == _ALL and not answer.farewell
