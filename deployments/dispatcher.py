@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Self
 from uuid import UUID
 
@@ -53,6 +53,7 @@ class Dispatcher:
         self._client: PrefectClient
         self._deployment: UUID | None = None
         self._refused: dict[int, float] = {}  # when
+        self._look_for_workers = 0.0  # not at each wake: hardly ever is none there
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -77,6 +78,9 @@ class Dispatcher:
                         with unavailable_when_prefect_is_away():
                             await self._dispatch()
                         delays = iter(DELAYS)
+                        if time.monotonic() >= self._look_for_workers:
+                            await self._explain(self._outbox.set_without_worker)
+                            self._look_for_workers = time.monotonic() + SWEEP_INTERVAL
                         await happens(self._woken, within=SWEEP_INTERVAL)
             except Exception as error:
                 # Whatever it is, jobs must not wait for ever because this loop has ended.
@@ -84,7 +88,13 @@ class Dispatcher:
                 delay, trace = next(delays), None if foreseen else error
                 text = "Jobs wait for their flow runs; trying again in %.1f s: %s"
                 logger.warning(text, delay, with_cause(error), exc_info=trace)
+                await self._explain(self._outbox.set_prefect_away)
             await asyncio.sleep(delay)
+
+    async def _explain(self, say: Callable[[], Awaitable[None]]) -> None:
+        # The database may be what is away; then nobody can be told anyway.
+        with suppress(Unavailable):
+            await say()
 
     async def _dispatch(self) -> None:
         while True:

@@ -41,6 +41,7 @@ from flows.errors import ConfigurationError, Refused, Unavailable
 from flows.jobs.deletion import purge
 from flows.jobs.end_requests import CANCEL_CHANNEL
 from flows.jobs.leases import RENEWAL_INTERVAL
+from flows.jobs.not_begun import LIMITED, PAUSED
 from flows.jobs.outbox import CHANNEL
 from flows.jobs.owned import OwnedJobs
 from flows.lifecycle.runtime import Runtime, open_runtime
@@ -138,6 +139,7 @@ class Worker:
         self._jobs_wait = asyncio.Event()
         self._jobs_are_cancelled = asyncio.Event()
         self._capacity: float = 0  # until the work pool was read
+        self._is_paused = False
         self._client: LeanClient
         self._runtime: Runtime
         self._runs: JobRuns
@@ -257,6 +259,8 @@ class Worker:
                 self._runs.start(job)
             if len(jobs) < CLAIMS:
                 return
+        if self._is_paused or self._capacity > 0:
+            await self._runtime.jobs.explain_unclaimed(PAUSED if self._is_paused else LIMITED)
 
     async def _cancel_for_visitors(self) -> None:
         for job in await self._runtime.jobs.to_cancel():
@@ -283,6 +287,7 @@ class Worker:
             await ensure_work_pool(self._client)
             return
         limit = float("inf") if pool.concurrency_limit is None else pool.concurrency_limit
+        self._is_paused = pool.is_paused
         self._capacity = 0 if pool.is_paused else limit
         await self._operators.look_for_cancellations()
 

@@ -7,13 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from flows.jobs.job import Job, job_table
+from flows.jobs.leases import IS_LIVE, worker_table
+from flows.jobs.not_begun import NO_MORE, NO_WORKER, PREFECT_AWAY, REFUSED, SAYS_NOTHING_ELSE
 from flows.jobs.rows import JobRows
 from flows.jobs.rules import ACTIVE
 
 CHANNEL = "bartender_job"
 """PostgreSQL channel on which workers are told that flow runs wait for them."""
-
-REFUSED = "Waiting: Prefect refuses the job, which is tried again; if that lasts, tell the operator."
 
 _job = job_table.c
 
@@ -31,11 +31,23 @@ class Outbox(JobRows):
     async def set_refused(self, job_ids: Collection[int]) -> None:
         """Let visitors read that Prefect gives their jobs no flow run now; that goes when it does."""
         ids = sa.literal(list(job_ids), pg.ARRAY(sa.BigInteger))
-        refused = sa.update(job_table).where(
-            _job.id == sa.any_(ids), ACTIVE, _job.flow_run_id.is_(None), _job.reason.is_distinct_from(REFUSED)
+        await self._explain(REFUSED, _job.id == sa.any_(ids), _job.flow_run_id.is_(None))
+
+    async def set_prefect_away(self) -> None:
+        """Let visitors read what their jobs without a flow run wait for."""
+        await self._explain(PREFECT_AWAY, _job.flow_run_id.is_(None), _job.reason.is_distinct_from(REFUSED))
+
+    async def set_without_worker(self) -> None:
+        """Let visitors read that nobody is there to begin their jobs, where nobody is."""
+        is_there = sa.select(worker_table.c.id).where(IS_LIVE).exists()
+        await self._explain(NO_WORKER, _job.flow_run_id.is_not(None), _job.owner.is_(None), sa.not_(is_there))
+
+    async def _explain(self, reason: str, *where: sa.ColumnElement[bool]) -> None:
+        waiting = sa.update(job_table).where(
+            *where, ACTIVE, _job.reason.is_distinct_from(reason), SAYS_NOTHING_ELSE
         )
         async with self.connection() as connection:
-            await connection.execute(refused.values(reason=REFUSED, updated_on=sa.func.now()))
+            await connection.execute(waiting.values(reason=reason, updated_on=sa.func.now()))
 
     async def set_flow_run(self, flow_runs: dict[int, uuid.UUID]) -> None:
         """Record the flow run of each job id and tell the workers.
@@ -49,7 +61,7 @@ class Outbox(JobRows):
         statement = (
             sa.update(job_table)
             .where(_job.id == given.c.job_id, _job.flow_run_id.is_(None))
-            .values(flow_run_id=given.c.flow_run_id, reason=sa.func.nullif(_job.reason, REFUSED))
+            .values(flow_run_id=given.c.flow_run_id, reason=NO_MORE)
         )
         async with self.connection() as connection:
             await connection.execute(statement)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from flows.errors import JobFailure, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import IS_LIVE, worker_table
+from flows.jobs.not_begun import NO_MORE, SAYS_NOTHING_ELSE
 from flows.jobs.rows import JobRows
 from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN
 
@@ -45,6 +46,18 @@ class OwnedJobs(JobRows):
             limit,
         )
 
+    async def explain_unclaimed(self, reason: str) -> None:
+        """Let visitors read why no worker begins their jobs now: one of ``flows.jobs.not_begun``."""
+        waiting = sa.update(job_table).where(
+            ACTIVE,
+            _job.flow_run_id.is_not(None),
+            _job.owner.is_(None),
+            _job.reason.is_distinct_from(reason),
+            SAYS_NOTHING_ELSE,
+        )
+        async with self.connection() as connection:
+            await connection.execute(waiting.values(reason=reason, updated_on=sa.func.now()))
+
     async def take_over(
         self, name: str, host: str, local_destinations: Collection[str], *, limit: int = 100
     ) -> list[Job]:
@@ -67,7 +80,7 @@ class OwnedJobs(JobRows):
         waiting = sa.select(_job.id).where(wanted).order_by(_job.id).limit(limit)
         ids = waiting.with_for_update(skip_locked=True, of=job_table).cte("waiting")
         statement = sa.update(job_table).where(_job.id.in_(sa.select(ids.c.id)), wanted)
-        jobs = await self._all(statement.values(owner=self.owner).returning(job_table))
+        jobs = await self._all(statement.values(owner=self.owner, reason=NO_MORE).returning(job_table))
         return sorted(jobs, key=lambda job: job.id)
 
     async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
@@ -92,6 +105,7 @@ class OwnedJobs(JobRows):
             sa.or_(_job.owner.is_(None), self._mine),
             flow_run_id=flow_run_id,
             owner=self.owner,
+            reason=NO_MORE,
         )
         return claimed is not None
 

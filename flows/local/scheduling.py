@@ -37,6 +37,12 @@ _OUR_MISTAKE = InternalError(
 )
 
 
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks whether a command may start by now."""
+
+_WAITS_FOR_A_SLOT = "Waiting for another job to end: all slots of the destination are taken."
+
+
 class LocalConfig(BaseModel):
     """Keys of every scheduler that runs commands on this machine."""
 
@@ -153,8 +159,12 @@ class LocalScheduler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def may_start(self) -> None:
-        """Return when another command may start; a hook for schedulers that heed more than slots."""
+    def waits_for(self) -> str | None:
+        """Return what keeps a command from starting, for its submitter; None when it may start.
+
+        A hook for schedulers that heed more than slots; it is asked again and again.
+        """
+        return None
 
     async def _recover(self) -> None:
         """Take over what an earlier process left: what runs keeps its slot, what waits keeps its turn."""
@@ -176,6 +186,8 @@ class LocalScheduler:
             else:
                 self._queue.append(token)
                 self._fill()
+                if command.runner is None:
+                    command.tell(Status(state="queued", reason=_WAITS_FOR_A_SLOT))
         return command
 
     def _fill(self) -> None:
@@ -211,7 +223,9 @@ class LocalScheduler:
 
     async def _launch(self, token: str, command: _Command) -> bool:
         """Return False when the command cannot be started, ever."""
-        await self.may_start()
+        while (reason := self.waits_for()) is not None:
+            command.tell(Status(state="queued", reason=reason))
+            await asyncio.sleep(LOOK_INTERVAL)
         return await _insist(
             f"start command {token}", lambda: self._try_to_launch(token, command), Unavailable
         )

@@ -1,6 +1,5 @@
 """Scheduler ``eager``: runs every command at once, for short ones."""
 
-import asyncio
 import math
 import os
 
@@ -8,8 +7,6 @@ from pydantic import Field
 
 from flows.destinations.surroundings import Surroundings
 from flows.local.scheduling import LocalConfig, LocalScheduler
-
-LOAD_CHECK_INTERVAL = 0.5
 
 
 class Scheduler(LocalScheduler):
@@ -30,6 +27,7 @@ class Scheduler(LocalScheduler):
         )
         self._max_load = config.max_load * (os.cpu_count() or 1)
 
-    async def may_start(self) -> None:
-        while os.getloadavg()[0] > self._max_load:  # noqa: ASYNC110 - the kernel tells nobody
-            await asyncio.sleep(LOAD_CHECK_INTERVAL)
+    def waits_for(self) -> str | None:
+        if os.getloadavg()[0] > self._max_load:
+            return "Waiting until the machine is less busy."
+        return None

@@ -1,18 +1,23 @@
 """Jobs that get their flow runs, by a real Prefect server, and such as it refuses."""
 
+import socket
 import uuid
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import VariableCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deployments import dispatcher
 from deployments.dispatcher import Dispatcher
 from flows.configuration.config import Config
 from flows.jobs.job import Job
-from flows.jobs.outbox import REFUSED, Outbox
+from flows.jobs.leases import Leases
+from flows.jobs.not_begun import NO_WORKER, PREFECT_AWAY, REFUSED
+from flows.jobs.outbox import Outbox
+from flows.jobs.owned import OwnedJobs
 from flows.jobs.store import JobStore
 from tests.e2e.service import until
 
@@ -59,12 +64,15 @@ async def test_a_refused_job_says_so_and_lets_later_ones_pass(
     store = JobStore(engine)
     waiting = [await submit(store, refused) for _ in range(5)]
     later = await submit(store, "works")
+
+    async def say_so() -> bool:
+        jobs = [await store.get(job_id) for job_id in waiting]
+        return all((job.flow_run_id, job.reason) == (None, REFUSED) for job in jobs)
+
     async with Demanding(Outbox(engine), CONFIG):
         await until(lambda: started(store, later))
-    for job_id in waiting:
-        job = await store.get(job_id)
-        assert (job.flow_run_id, job.reason) == (None, REFUSED)
-    assert (await store.get(later)).reason is None
+        await until(say_so)
+    assert (await store.get(later)).reason in {None, NO_WORKER}
 
 
 async def test_a_refused_job_is_tried_again(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,4 +89,38 @@ async def test_a_refused_job_is_tried_again(engine: AsyncEngine, monkeypatch: py
         monkeypatch.setattr(dispatcher, "REFUSED_SECONDS", 0)
         outbox.wake()
         await until(lambda: started(store, job_id))
-    assert (await store.get(job_id)).reason is None
+    assert (await store.get(job_id)).reason in {None, NO_WORKER}
+
+
+async def test_a_job_that_no_worker_begins_says_so(engine: AsyncEngine) -> None:
+    store = JobStore(engine)
+    job_id = await submit(store, "works")
+
+    async def says_so() -> bool:
+        return (await store.get(job_id)).reason == NO_WORKER
+
+    async with Dispatcher(Outbox(engine), CONFIG):
+        await until(says_so)
+    number = await Leases(engine).begin("w", "here")
+    [claimed] = await OwnedJobs(engine, number).claim()
+    assert (claimed.id, claimed.reason) == (job_id, None)
+
+
+async def test_a_job_says_that_prefect_is_away(engine: AsyncEngine) -> None:
+    store = JobStore(engine)
+    with socket.socket() as closed, temporary_settings({PREFECT_API_URL: _url(closed)}):
+        job_id = await submit(store, "works")
+
+        async def says_so() -> bool:
+            return (await store.get(job_id)).reason == PREFECT_AWAY
+
+        async with Dispatcher(Outbox(engine), CONFIG):
+            await until(says_so)
+    async with Dispatcher(Outbox(engine), CONFIG):
+        await until(lambda: started(store, job_id))
+    assert (await store.get(job_id)).reason in {None, NO_WORKER}
+
+
+def _url(closed: socket.socket) -> str:
+    closed.bind(("127.0.0.1", 0))  # and does not listen
+    return f"http://127.0.0.1:{closed.getsockname()[1]}/api"

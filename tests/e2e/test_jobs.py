@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import Cancelling, Scheduled
 
 from deployments.worker.worker import HEARTBEAT_INTERVAL, SWEEP_INTERVAL
+from flows.jobs.not_begun import PAUSED
 from tests.e2e.conftest import StartWorker, prefect_client
 from tests.e2e.service import Service, until
 from tests.e2e.upkeep_runs import finished, flow_runs_of
@@ -155,14 +156,17 @@ async def test_a_paused_work_pool_starts_no_jobs(service: Service, prefect: Pref
         # By a heartbeat of then, the worker has looked for jobs since there was a flow run.
         looked = run.created + timedelta(seconds=SWEEP_INTERVAL + HEARTBEAT_INTERVAL)
         await until(lambda: _beats_after(prefect, looked))
-        return job_id if (await service.job(job_id))["state"] == "new" else None
+        job = await service.job(job_id)
+        return job_id if (job["state"], job["reason"]) == ("new", PAUSED) else None
 
+    assert (await service.ended(await service.run("true")))["state"] == "ok"  # so there is a pool
     await pause(True)
     try:
         job_id: int = await until(waits)
     finally:
         await pause(False)
-    assert (await service.ended(job_id))["state"] == "ok"
+    ended = await service.ended(job_id)
+    assert (ended["state"], ended["reason"]) == ("ok", None)
 
 
 async def test_the_worker_is_online_in_its_pool(service: Service, prefect: PrefectClient) -> None:

@@ -15,6 +15,7 @@ from flows.disk.places import Place
 from flows.errors import InternalError
 from flows.local import kept, wrapper
 from flows.local.scheduling import LocalScheduler
+from flows.schedulers import eager
 from flows.ssh.connections import Connections
 from tests.flows.local.shortage import descriptors
 from tests.flows.submitting import WAITS, statuses, submission
@@ -55,6 +56,32 @@ class Seen:
         async with asyncio.timeout(LONG_ENOUGH):
             await self.task
         return self.all[-1]
+
+
+async def test_who_waits_for_a_slot_reads_that(make: Callable[..., LocalScheduler], place: Place) -> None:
+    scheduler, first, second = make(), submission(place, WAITS), submission(place, "exit 3")
+    runs = Seen(scheduler, await scheduler.submit(first))
+    await until((first.directory / "ready").exists)
+    waits = Seen(scheduler, await scheduler.submit(second))
+    assert "all slots of the destination are taken" in await waits.reason()
+    (first.directory / "go").touch()
+    assert await waits.ended() == Status(state="ended", returncode=3)
+    assert (await runs.ended()).returncode == 0
+    assert all(status.reason is None for status in runs.all)  # it did not wait
+
+
+async def test_who_waits_for_a_busy_machine_reads_that(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = 1000.0
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    config = eager.Scheduler.Config(max_load=1.0)
+    scheduler = eager.Scheduler(config, Surroundings(place, "here", Connections()))
+    seen = Seen(scheduler, await scheduler.submit(submission(place, "exit 3")))
+    try:
+        assert await seen.reason() == "Waiting until the machine is less busy."
+        load = 0.0
+        assert await seen.ended() == Status(state="ended", returncode=3)
+    finally:
+        await scheduler.close()
 
 
 @pytest.mark.parametrize(
