@@ -1,5 +1,6 @@
 """Each name is found again by its own pattern, and by no other one of the same directory."""
 
+import itertools
 import re
 import uuid
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from flows.disk import names
 from flows.disk.places import Place
 
-TOKEN = str(uuid.uuid4())
+TOKEN = "0f3c2a51-6b7d-4e8f-9a0b-1c2d3e4f5a6b"  # the same in each process that collects these tests
 DRAFT = names.draft(TOKEN)
 
 AMONG_JOBS = [names.OF_JOB, names.HIDDEN, names.ASIDE]
@@ -30,7 +31,7 @@ MADE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "own", "key", "there"), MADE, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("name", "own", "key", "there"), MADE, ids=itertools.count())
 def test_what_is_made_is_found(
     name: str, own: re.Pattern[str], key: str, there: list[re.Pattern[str]]
 ) -> None:
