@@ -2,21 +2,21 @@
 
 ::
 
-    references   how a job is named: to Slurm, and in the job's row
-    options      keys of the configuration, and the options of sbatch that they become
-    script       what runs at the cluster, and the command that submits it
-    queries      squeue, sacct and the notes that scripts leave; scancel
-    states       what Slurm's words say of a job, to us and to the visitor
-    complaints   which errors pass by themselves, and which are the last word
-    doubts       since when something is not as it should be
-    rest         what is sent to slurmrestd, and what its answers say
+    references     how a job is named: to Slurm, and in the job's row
+    options        keys of the configuration, and the options of sbatch that they become
+    script         what runs at the cluster, and the command that submits it
+    queries        squeue, sacct and the notes that scripts leave; scancel
+    states         what Slurm's words say of a job, to us and to the visitor
+    conclusions    whether a job has ended, how, and what is said of it meanwhile
+    complaints     which errors pass by themselves, and which are the last word
+    rest_messages  what is sent to slurmrestd, and what its answers say
 
 And what uses that::
 
     scheduling       what all schedulers of Slurm have in common
-    clusters         what that asks of a cluster
-    commands         one that is reached by Slurm's commands
-    rest_cluster     one that is reached by slurmrestd
+    cluster          what that asks of a cluster
+    by_commands      one that is reached by Slurm's commands
+    by_rest          one that is reached by slurmrestd
     rest_connection  the way to slurmrestd, and its token
     guards           the notes of scripts, where they are on a disk of this machine
 """

@@ -32,7 +32,7 @@ class CommandCluster:
         directory = str(submission.directory)
         order = script.submission(
             names=job_names(submission),
-            guard=reference.guard or "",
+            guard=reference.guard,
             directory=directory,
             arguments=arguments(
                 self._options,
@@ -78,7 +78,7 @@ class CommandCluster:
     async def cancel(self, slurm_ids: Collection[str]) -> None:
         completed = await self._run(Order(queries.cancel(slurm_ids), b""))
         if completed.status != 0 and not complaints.of_ended_job(completed):
-            raise complaints.of_query(completed)
+            raise complaints.no_answer(complaints.sentence(completed))
 
     async def close(self) -> None:
         """The host belongs to the connections."""
@@ -86,7 +86,7 @@ class CommandCluster:
     async def _asked(self, question: Order) -> Completed:
         completed = await self._run(question)
         if completed.status != 0:
-            raise complaints.of_query(completed)
+            raise complaints.no_answer(complaints.sentence(completed))
         return completed
 
     async def _run(self, order: Order) -> Completed:

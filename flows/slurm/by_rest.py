@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from flows.destinations.scheduler import Submission
 from flows.errors import Unavailable
 from flows.local.environment import clean_environment
-from flows.slurm import guards, rest_messages, script, states
+from flows.slurm import complaints, guards, rest_messages, script, states
 from flows.slurm.options import SlurmRequest
 from flows.slurm.queries import Evidence, Row
 from flows.slurm.references import Reference, job_names
@@ -42,7 +42,8 @@ class RestCluster:
     async def submit(
         self, submission: Submission, reference: Reference, variables: Mapping[str, str]
     ) -> str | None:
-        guard = _guard(reference)
+        """Keep the protocol that ``script`` tells: its ``_SUBMIT`` is this method in the shell's language."""
+        guard = Path(reference.guard)
         this = uuid.uuid4().hex
         content = script.payload(submission.command, variables)
         text = script.batch_script(guard=str(guard), directory=str(submission.directory), submission=this)
@@ -81,10 +82,10 @@ class RestCluster:
     async def check(self) -> None:
         answer = await self._connection.request("GET", "slurm", "partitions")
         if not answer.is_good or not isinstance(answer.body.get("partitions"), list):
-            raise Unavailable(f"Slurm does not answer ({answer.sentence}).")
+            raise complaints.no_answer(answer.sentence)
 
     async def evidence(self, ended: Collection[Reference], unknown: Collection[Reference]) -> Evidence:
-        notes = await _on_disk(lambda: {reference: guards.notes(_guard(reference)) for reference in ended})
+        notes = await _on_disk(lambda: {job: guards.notes(Path(job.guard)) for job in ended})
         ids = sorted({reference.slurm_id for reference in unknown if reference.slurm_id})
         found: list[Row] = []
         for start in range(0, len(ids), _JOBS_IN_A_QUESTION):
@@ -110,7 +111,7 @@ class RestCluster:
 
     async def mark_cancelled(self, reference: Reference) -> None:
         try:
-            await asyncio.to_thread(guards.mark_cancelled, _guard(reference))
+            await asyncio.to_thread(guards.mark_cancelled, Path(reference.guard))
         except OSError as error:
             logger.warning("Job %s is cancelled without a note (%s)", reference, error)
 
@@ -118,14 +119,10 @@ class RestCluster:
         for slurm_id in slurm_ids:
             answer = await self._connection.request("DELETE", "slurm", f"job/{slurm_id}")
             if not answer.is_good and not rest_messages.is_over(answer):
-                raise Unavailable(f"Slurm does not answer ({answer.sentence}).")
+                raise complaints.no_answer(answer.sentence)
 
     async def close(self) -> None:
         await self._connection.close()
-
-
-def _guard(reference: Reference) -> Path:
-    return Path(reference.guard or "/nowhere")
 
 
 async def _on_disk(function: Callable[..., T], *arguments: Any) -> T:

@@ -57,9 +57,9 @@ def of_submission(said: str, *, refused: bool) -> JobFailure | Unavailable:
     return Unavailable(f"Slurm does not take the job now ({said}).")
 
 
-def of_query(completed: Completed) -> Unavailable:
-    """Return the error of a question that was not answered."""
-    return Unavailable(f"Slurm does not answer ({sentence(completed)}).")
+def no_answer(said: str) -> Unavailable:
+    """Return the error of a question of which this was said in place of an answer."""
+    return Unavailable(f"Slurm does not answer ({said}).")
 
 
 def accounting_is_off(stderr: str) -> bool:

@@ -68,7 +68,7 @@ def evidence(ended: Collection[Reference], unknown: Iterable[Reference]) -> Orde
     if ids := sorted({reference.slurm_id for reference in unknown if reference.slurm_id is not None}):
         sacct = f"sacct -XnP -S now-7days -j {','.join(ids)} -o JobIDRaw,State,ExitCode,JobName"
         command += f"\necho {_SECTION}\n{sacct} && echo {_SECTION}"
-    guards = "".join(f"{reference.guard or '/nowhere'}\n" for reference in ended)
+    guards = "".join(f"{reference.guard}\n" for reference in ended)
     return Order(command + "\ntrue", guards.encode(errors="surrogateescape"))
 
 
@@ -99,9 +99,7 @@ def _of_accounting(row: Row) -> Row:
 
 
 def mark_cancelled(reference: Reference) -> str:
-    """Return the command after which no script of the job begins; "" when it is not known where they look."""
-    if reference.guard is None:
-        return ""
+    """Return the command after which no script of the job begins."""
     guard = shlex.quote(reference.guard)
     return f"umask 077; {{ [ -d {guard} ] || mkdir {guard}; }} && : >{guard}/cancelled"
 

@@ -10,14 +10,16 @@ from flows.destinations.scheduler import Submission
 
 _MAX_APPLICATION = 40
 
+_NOWHERE = "/dev/null/nowhere"
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A job at Slurm.
 
     Slurm gives ids away again when it loses jobs, so the token in the job's name is what counts. The
-    directory is where the notes of its script are. Only the token is known of a job whose submission was
-    interrupted.
+    directory is beside the notes of its script. Only the token is known of a job whose submission was
+    interrupted; while it is submitted, there is no id yet.
     """
 
     token: str
@@ -31,7 +33,7 @@ class Reference:
         if not separator:
             return cls(scheduler_id)
         token, _, directory = rest.partition(":")
-        return cls(token, slurm_id, directory)
+        return cls(token, slurm_id or None, directory)
 
     def __str__(self) -> str:
         if self.slurm_id is None or self.directory is None:
@@ -39,9 +41,9 @@ class Reference:
         return f"{self.slurm_id}:{self.token}:{self.directory}"
 
     @property
-    def guard(self) -> str | None:
-        """Where the job's script leaves its notes; None when that is not known."""
-        return None if self.directory is None else str(guard(Path(self.directory), self.token))
+    def guard(self) -> str:
+        """Where the job's script leaves its notes; where nothing can be, when that is not known."""
+        return _NOWHERE if self.directory is None else str(guard(Path(self.directory), self.token))
 
 
 def job_name(submission: Submission) -> str:

@@ -79,7 +79,7 @@ class Answer:
         """Return the jobs of a user in it. Raises Unavailable when it is not a whole answer."""
         jobs = self.body.get("jobs")
         if not self.is_good or not isinstance(jobs, list):
-            raise Unavailable(f"Slurm does not answer ({self.sentence}).")
+            raise complaints.no_answer(self.sentence)
         try:
             return [read(job) for job in jobs if _may_be_of(user, job)]
         except (KeyError, TypeError, AttributeError) as error:

@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from pydantic import BaseModel, Field
 
@@ -12,16 +14,13 @@ from flows.destinations.polling import Batcher, Pace
 from flows.destinations.scheduler import Listed, Status, Submission
 from flows.destinations.variables import BlockVariables
 from flows.errors import JobCancelled, Unavailable
-from flows.slurm import states
+from flows.slurm import conclusions, states
 from flows.slurm.cluster import Cluster
-from flows.slurm.doubts import Doubts
+from flows.slurm.conclusions import Conclusion, Doubt
 from flows.slurm.queries import Row
 from flows.slurm.references import Reference
 from flows.slurm.states import Notes
 from flows.waiting.patience import Delays
-
-VISIBLE_AFTER = 30.0
-"""Seconds in which what was written on a node becomes visible elsewhere on a network filesystem."""
 
 LOOK_FOR_NOTES = 60.0
 """Seconds for which Slurm is believed that a job runs: it may have forgotten the end when it was killed."""
@@ -33,7 +32,6 @@ _WHILE_IT_ENDS = Delays(0.25, longest=2.0, factor=1.5)
 _SUBMISSIONS_AT_ONCE = 8
 _JOBS_IN_A_QUESTION = 10_000
 """Their ids are in one word of a command line, which has 128 KiB at most."""
-
 
 _UNSURE = "Slurm says nothing certain of the job at the moment; it is asked again."
 
@@ -47,12 +45,53 @@ class SchedulingKeys(BaseModel):
     lost_after: float = Field(default=600.0, gt=0)
 
 
+class _All(Enum):
+    """What else than one job can be asked for."""
+
+    JOBS = "all that the controller has"
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one question told of a job: the rows the controller has, and what follows, if that is certain."""
+    """What one question told: the controller's rows, and of one job what follows, if that is certain."""
 
     rows: Sequence[Row]
     status: Status | None
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this process has seen of a job; after a restart, everybody gets the benefit of the doubt again.
+
+    Times are those of a monotonic clock, in seconds.
+    """
+
+    directory: str | None = None
+    doubt: Doubt | None = None
+    doubted_since: float = 0.0
+    said_to_run_since: float | None = None
+    runs_on: bool = False
+
+    def is_to_be_looked_after(self, rows: Sequence[Row], now: float) -> bool:
+        """Whether its notes are wanted: it is not active, or has been said to run for long."""
+        active = {states.ACTIVE[row.state] for row in rows if row.state in states.ACTIVE}
+        if "running" not in active:
+            self.said_to_run_since = None
+            return not active
+        if self.said_to_run_since is None:
+            self.said_to_run_since = now
+        if now - self.said_to_run_since <= LOOK_FOR_NOTES:
+            return False
+        self.said_to_run_since = None
+        return True
+
+    def doubted(self, now: float) -> tuple[Doubt, float] | None:
+        return None if self.doubt is None else (self.doubt, now - self.doubted_since)
+
+    def learn(self, conclusion: Conclusion, now: float) -> None:
+        if conclusion.doubt != self.doubt:
+            self.doubt, self.doubted_since = conclusion.doubt, now
+        self.runs_on = self.runs_on or conclusion.runs_on
 
 
 class SlurmScheduler:
@@ -64,18 +103,14 @@ class SlurmScheduler:
         self._lost_after = keys.lost_after
         self._variables = BlockVariables(keys.environment)
         self._pace = Pace(keys.poll_interval, keys.max_poll_interval)
-        self._batcher: Batcher[Reference | None, Found] = Batcher(self._ask, keys.poll_interval)
-        self._doubts = Doubts()
-        self._said_to_run = Doubts()
-        self._forgotten = Doubts()
-        self._said_to_run_on: set[str] = set()
-        self._directories: dict[str, str] = {}
+        self._batcher: Batcher[Reference | _All, Found] = Batcher(self._ask, keys.poll_interval)
+        self._known: defaultdict[str, _Known] = defaultdict(_Known)
         self._submissions = asyncio.Semaphore(_SUBMISSIONS_AT_ONCE)
 
     async def submit(self, submission: Submission) -> str:
-        reference = Reference(submission.token, "", str(submission.directory))
+        reference = Reference(submission.token, directory=str(submission.directory))
         variables = await self._block()
-        self._directories[submission.token] = str(submission.directory)
+        self._known[submission.token].directory = reference.directory
         async with self._submissions:
             slurm_id = await self._cluster.submit(submission, reference, variables)
         if slurm_id is None:
@@ -100,7 +135,7 @@ class SlurmScheduler:
             status = (await self._batcher.answer(reference, within=self._pace.interval(age))).status
             if status is None and last is not None:
                 status = replace(last, reason=_UNSURE)
-            if status is None and age > VISIBLE_AFTER:
+            if status is None and age > conclusions.VISIBLE_AFTER:
                 raise Unavailable(_UNSURE)
             if status is None or status == last:
                 continue
@@ -114,8 +149,8 @@ class SlurmScheduler:
     async def cancel(self, scheduler_id: str) -> None:
         reference = Reference.parse(scheduler_id)
         if reference.directory is None:
-            reference = replace(reference, directory=self._directories.get(reference.token))
-        if reference.guard is not None:
+            reference = replace(reference, directory=self._known[reference.token].directory)
+        if reference.directory is not None:
             await self._cluster.mark_cancelled(reference)
         await self._end(reference)
 
@@ -139,13 +174,9 @@ class SlurmScheduler:
     async def forget(self, scheduler_id: str) -> None:
         """The notes of the job's script go with its files: the filesystem removes them."""
         reference = Reference.parse(scheduler_id)
-        token = reference.token
-        if token in self._said_to_run_on and reference.slurm_id is not None:
+        if reference.slurm_id is not None and self._known[reference.token].runs_on:
             await self._cluster.cancel([reference.slurm_id])  # it keeps a place of the cluster
-        self._said_to_run_on.discard(token)
-        self._directories.pop(token, None)
-        for doubts in (self._doubts, self._said_to_run, self._forgotten):
-            doubts.settle(token)
+        self._known.pop(reference.token, None)
 
     async def check(self) -> None:
         await self._cluster.check()
@@ -153,7 +184,7 @@ class SlurmScheduler:
     async def under_way(self) -> list[Listed]:
         return [
             Listed(scheduler_id=row.slurm_id, token=row.token, installation=row.installation)
-            for row in (await self._batcher.answer(None, within=0)).rows
+            for row in (await self._batcher.answer(_All.JOBS, within=0)).rows
             if row.state in states.ACTIVE and row.state != "COMPLETING"
         ]
 
@@ -166,90 +197,50 @@ class SlurmScheduler:
 
     # One question for all jobs
 
-    async def _ask(self, questions: Collection[Reference | None]) -> Mapping[Reference | None, Found]:
-        """Answer for each job, and for None with all that the controller has."""
+    async def _ask(self, questions: Collection[Reference | _All]) -> Mapping[Reference | _All, Found]:
         queue = await self._cluster.queue()
         rows = defaultdict(list)
         for row in queue:
             rows[row.token].append(row)
-        references = [reference for reference in questions if reference is not None]
-        found: dict[Reference | None, Found] = {None: Found(queue, None)}
+        references = [question for question in questions if isinstance(question, Reference)]
+        found: dict[Reference | _All, Found] = {_All.JOBS: Found(queue, None)}
         for reference, status in (await self._statuses(references, rows)).items():
             found[reference] = Found(rows[reference.token], status)
         return found
 
     async def _statuses(
-        self, references: Sequence[Reference], rows: defaultdict[str, list[Row]]
+        self, references: Sequence[Reference], rows: Mapping[str, Sequence[Row]]
     ) -> Mapping[Reference, Status | None]:
-        answers: dict[Reference, Status | None] = {}
+        now = time.monotonic()
+        wanted = [r for r in references if self._known[r.token].is_to_be_looked_after(rows[r.token], now)]
+        notes: dict[Reference, Notes] = {}
+        accounted: dict[Reference, list[Row] | None] = {}
+        for start in range(0, len(wanted), _JOBS_IN_A_QUESTION):
+            batch = wanted[start : start + _JOBS_IN_A_QUESTION]
+            evidence = await self._cluster.evidence(batch, [r for r in batch if not rows[r.token]])
+            notes |= evidence.notes
+            accounted |= _of_each(batch, evidence.rows)
+        answers = {}
         for reference in references:
-            active = [row for row in rows[reference.token] if row.state in states.ACTIVE]
-            if active:
-                self._doubts.settle(reference.token)
-                # The one that runs, if there are two.
-                answers[reference] = max(
-                    (states.waiting(row.state, row.reason) for row in active), key=lambda s: s.state
-                )
-        rest = [r for r in references if r not in answers or self._is_to_be_looked_after(r, answers[r])]
-        for start in range(0, len(rest), _JOBS_IN_A_QUESTION):
-            found = await self._ended(rest[start : start + _JOBS_IN_A_QUESTION], rows)
-            answers |= {r: status for r, status in found.items() if status is not None or r not in answers}
+            known, now = self._known[reference.token], time.monotonic()
+            conclusion = conclusions.conclude(
+                rows[reference.token],
+                accounted.get(reference),
+                notes.get(reference),
+                known.doubted(now),
+                lost_after=self._lost_after,
+            )
+            known.learn(conclusion, now)
+            answers[reference] = conclusion.status
         return answers
 
-    def _is_to_be_looked_after(self, reference: Reference, status: Status | None) -> bool:
-        if status is None or status.state != "running":
-            self._said_to_run.settle(reference.token)
-            self._forgotten.settle(reference.token)
-        elif self._said_to_run.age(reference.token) > LOOK_FOR_NOTES:
-            self._said_to_run.settle(reference.token)
-            return True
-        return False
 
-    async def _ended(
-        self, references: Sequence[Reference], queued: Mapping[str, list[Row]]
-    ) -> dict[Reference, Status | None]:
-        unknown = [reference for reference in references if not queued[reference.token]]
-        evidence = await self._cluster.evidence(references, unknown)
-        accounted = defaultdict(list)
-        for row in evidence.rows or []:
-            accounted[row.token].append(row)
-        return {
-            reference: self._conclude(
-                reference.token,
-                queued[reference.token]
-                or [row for row in accounted[reference.token] if row.state not in states.ACTIVE],
-                evidence.notes[reference],
-                certain=evidence.rows is not None,
-            )
-            for reference in references
-        }
-
-    def _conclude(self, token: str, rows: Sequence[Row], notes: Notes, *, certain: bool) -> Status | None:
-        """Return the end that is proved, or None. ``certain``: accounting was asked, or there is none."""
-        if any(row.state in states.ACTIVE for row in rows):
-            return self._conclude_running(token, notes)
-        for row in rows:
-            if (status := states.end(row.state, row.reason, notes)) is not None:
-                self._doubts.settle(token)
-                return status
-        if not rows and notes.returncode is not None:
-            # The controller, which answered, does not run it, and the script came to its end.
-            return Status(state="ended", returncode=notes.returncode)
-        if rows and all(row.state in states.BY_ITSELF for row in rows):
-            return states.NO_RETURN_CODE if self._doubts.age(token) > VISIBLE_AFTER else None
-        if not rows and certain:
-            age = self._doubts.age(token)
-            if not notes.begun and age > min(VISIBLE_AFTER, self._lost_after):
-                self._doubts.settle(token)
-                return Status(state="lost")
-            return states.LOST if age > self._lost_after else None
-        self._doubts.settle(token)
-        return None
-
-    def _conclude_running(self, token: str, notes: Notes) -> Status | None:
-        if notes.returncode is None:
-            self._forgotten.settle(token)
-        elif self._forgotten.age(token) > 0:  # a job that was preempted, or ends now, runs no more by then
-            self._said_to_run_on.add(token)
-            return Status(state="ended", returncode=notes.returncode)
-        return None
+def _of_each(
+    references: Collection[Reference], rows: Sequence[Row] | None
+) -> dict[Reference, list[Row] | None]:
+    if rows is None:
+        return dict.fromkeys(references)
+    of_token = defaultdict(list)
+    for row in rows:
+        of_token[row.token].append(row)
+    return {reference: of_token[reference.token] for reference in references}

@@ -57,8 +57,9 @@ exit "$code"
 # What accounting says for ever of a job that the controller has lost: such a one is to be submitted again.
 _ACTIVE = r"\(PENDING\|RUNNING\|REQUEUED\|RESIZING\|SUSPENDED\)"
 
-# What comes over the connection is counted, since a part of it may be all that arrives. The script is in the
-# command line: it is there as a whole or not at all.
+# The protocol of a submission; by_rest.RestCluster.submit keeps the same one for slurmrestd, and changes with
+# it. What comes over the connection is counted, since a part of it may be all that arrives. The script is in
+# the command line: it is there as a whole or not at all.
 _SUBMIT = """umask 077
 if ! mkdir {guard} 2>/dev/null; then
     [ ! -e {guard}/cancelled ] || {{ echo cancelled; exit; }}

@@ -125,7 +125,7 @@ async def test_too_much_memory(make: Make, cluster: SlurmCluster, place: Place) 
 async def test_without_a_return_code(
     scheduler: Scheduler, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.slurm.scheduling.VISIBLE_AFTER", 0.5)
+    monkeypatch.setattr("flows.slurm.conclusions.VISIBLE_AFTER", 0.5)
     job = submission(place, "true")
     job.directory.rmdir()
     end = (await statuses(scheduler, await scheduler.submit(job)))[-1]
