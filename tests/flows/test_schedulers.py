@@ -48,7 +48,7 @@ BY_SSH = "slurm by ssh"
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "slurm":
         cluster: SlurmCluster = request.getfixturevalue("slurm_cluster")
-        monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+        cluster.use(monkeypatch)
     if request.param == BY_SSH:
         request.getfixturevalue("slurm_cluster")
     if request.param == "slurmrestd":

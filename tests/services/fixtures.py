@@ -64,6 +64,12 @@ def slurm_without_accounting(services_state: State, request: pytest.FixtureReque
 
 
 @pytest.fixture(scope="session")
+def second_cluster(slurm_cluster: SlurmCluster, request: pytest.FixtureRequest) -> SlurmCluster:
+    """A cluster that the commands of ``slurm_cluster`` find by its name."""
+    return started(SlurmCluster(slurm_cluster.state, "second", beside=slurm_cluster), request.config)
+
+
+@pytest.fixture(scope="session")
 def ssh_server(services_state: State, request: pytest.FixtureRequest) -> SshServer:
     """Commands run over it find the cluster ``slurm_cluster``, if a test has that too."""
     return started(SshServer(services_state, SlurmCluster(services_state).environment), request.config)
@@ -119,7 +125,9 @@ def clear_leftovers() -> None:
 
 def remove(state: State) -> None:
     if state.directory.exists():
-        for server in (SshServer(state), SlurmCluster(state), SlurmCluster(state, "plain", accounting=False)):
+        first = SlurmCluster(state)
+        others = (SlurmCluster(state, "second", beside=first), SlurmCluster(state, "plain", accounting=False))
+        for server in (SshServer(state), *others, first):
             server.down()
         state.remove()
 

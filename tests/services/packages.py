@@ -11,6 +11,17 @@ from pathlib import Path
 LOCK = Path("/run/lock/bartender-packages")
 POLICY = Path("/usr/sbin/policy-rc.d")
 OURS = "#!/bin/sh\n# Packages for tests of Bartender must not start daemons.\nexit 101\n"
+SLURM_PACKAGES = [
+    "slurmctld",
+    "slurmd",
+    "slurm-client",
+    "slurmdbd",
+    "slurmrestd",
+    "munge",
+    "mariadb-server-core",
+]
+SLURM_PACKAGES += ["slurm-wlm-mysql-plugin", "slurm-wlm-jwt-plugin"]
+SSH_PACKAGES = ["openssh-server", "openssh-client"]
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
+import pytest
+
 from tests.services import host, slurm_config
 from tests.services.daemon import Daemon
-from tests.services.mariadb import MariaDb
-from tests.services.packages import SYSTEM_PATH, need
+from tests.services.mariadb import MariaDb, client_library
+from tests.services.packages import SLURM_PACKAGES, SYSTEM_PATH, need
 from tests.services.processes import (
     descendants,
     holders,
@@ -21,13 +23,15 @@ from tests.services.processes import (
     unix_sockets,
     wait_until,
 )
+from tests.services.release import scripts
 from tests.services.slurm_config import Layout
 from tests.services.state import State, listens, listens_at
 
-PACKAGES = ["slurmctld", "slurmd", "slurm-client", "slurmdbd", "slurmrestd", "munge", "mariadb-server-core"]
-PACKAGES += ["slurm-wlm-mysql-plugin", "slurm-wlm-jwt-plugin"]
 FILES = ["munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmrestd", "sbatch"]
 FILES += ["/usr/lib/*/slurm*/accounting_storage_mysql.so", "/usr/lib/*/slurm*/auth_jwt.so"]
+
+
+COMMANDS = ["sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo"]
 
 
 class SlurmCluster:
@@ -40,13 +44,18 @@ class SlurmCluster:
         *,
         accounting: bool = True,
         options: Mapping[str, str] | None = None,
+        beside: "SlurmCluster | None" = None,
     ) -> None:
-        """``options`` are lines of slurm.conf, such as MinJobAge."""
+        """``options`` are lines of slurm.conf, such as MinJobAge.
+
+        The cluster ``beside``, which has to be up, shares its keys and its slurmdbd: ``-M`` finds both.
+        """
         self.state = state
         self.directory = state.directory / name
         self.conf = self.directory / "slurm.conf"
         self.cgroups = slurm_config.have_cgroups()
         self.accounting = accounting
+        self.beside = beside
         self._name = name
         self._options = dict(options or {})
 
@@ -68,15 +77,34 @@ class SlurmCluster:
         said = self.run("scontrol", "token", f"username={user or self.state.account.name}", "lifespan=3600")
         return said.strip().partition("=")[2]
 
+    @property
+    def cluster_name(self) -> str:
+        """For ``-M``."""
+        return self._layout.name
+
+    @cached_property
+    def version(self) -> tuple[int, int]:
+        """Of Slurm, such as 22, 5."""
+        year, month = self.run("sinfo", "-V").split()[1].split(".")[:2]
+        return int(year), int(month)
+
+    def use(self, patch: pytest.MonkeyPatch) -> None:
+        """Let commands of Slurm that this process starts find the cluster."""
+        patch.setenv("SLURM_CONF", str(self.conf))
+        if self.state.release:
+            patch.setenv("PATH", str(self._bin), prepend=":")
+
+    @property
+    def _bin(self) -> Path:
+        return self.state.directory / "bin"
+
     def run(self, *command: str, user: str | None = None, input: str | None = None) -> str:
         """What a command says to a script, as root or as another user; fails when the command does."""
+        whose = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
         result = subprocess.run(
-            command,
+            self.state.run_by([*whose, *command]),
             env={**os.environ, "PATH": SYSTEM_PATH, **self.environment},
             cwd="/",
-            user=user,
-            group=user,
-            extra_groups=[] if user else None,
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,
             capture_output=True,
@@ -98,7 +126,15 @@ class SlurmCluster:
         """Change slurm.conf while it runs, such as ``MinJobAge="2"``."""
         self._options.update(options)
         self._write_configuration()
-        self.run("scontrol", "reconfigure")
+        if self._renews_daemons:
+            self.slurmctld.restart()
+        else:
+            self.run("scontrol", "reconfigure")
+
+    @property
+    def _renews_daemons(self) -> bool:
+        """Whether a daemon that reads its configuration again is a new process then, unknown to us."""
+        return self.version >= (23, 11)
 
     def set_partition(self, name: str, state: str) -> None:
         """UP, DOWN (jobs are accepted and wait), DRAIN or INACTIVE (refused)."""
@@ -109,26 +145,27 @@ class SlurmCluster:
         munge, socket = self.directory / "munge", self._layout.munge_socket
         command = ["munged", "--foreground", "--force", f"--key-file={munge / 'key'}", f"--socket={socket}"]
         command += [f"--pid-file={munge / 'pid'}", f"--seed-file={munge / 'seed'}"]
-        return Daemon("munged", self.directory, command, lambda: listens_at(socket))
+        return Daemon("munged", self.directory, self.state.run_by(command), lambda: listens_at(socket))
 
     @cached_property
     def mariadbd(self) -> MariaDb:
-        return MariaDb(self.directory)
+        return MariaDb(self.state, self.directory)
 
     @cached_property
     def slurmdbd(self) -> Daemon:
         database = {"MYSQL_UNIX_PORT": str(self.mariadbd.socket)}
-        return self._daemon(
-            "slurmdbd", ["slurmdbd", "-D"], self._answers("sacctmgr", "-n", "list", "cluster"), database
-        )
+        if library := client_library(self.state):
+            database["LD_LIBRARY_PATH"] = str(library)
+        return self._daemon("slurmdbd", ["slurmdbd", "-D"], lambda: listens(self._layout.slurmdbd), database)
 
     @cached_property
     def slurmctld(self) -> Daemon:
         answers = self._answers("scontrol", "show", "partition", "main")
+        # -i: one that was killed before it had written all of its files starts nevertheless.
         daemon = self._daemon(
-            "slurmctld", ["slurmctld", "-D"], lambda: listens(self._layout.slurmctld) and answers()
+            "slurmctld", ["slurmctld", "-D", "-i"], lambda: listens(self._layout.slurmctld) and answers()
         )
-        daemon.on_start = self._announce_node
+        daemon.on_start = self._after_start_of_slurmctld
         return daemon
 
     @cached_property
@@ -147,6 +184,8 @@ class SlurmCluster:
     @property
     def daemons(self) -> list[Daemon]:
         """In the order in which they need each other."""
+        if self.beside is not None:
+            return [self.slurmctld, self.slurmd]
         if not self.accounting:  # without it slurmrestd does not start either
             return [self.munged, self.slurmctld, self.slurmd]
         return [self.munged, self.mariadbd, self.slurmdbd, self.slurmctld, self.slurmd, self.slurmrestd]
@@ -156,18 +195,25 @@ class SlurmCluster:
         return all(daemon.is_ready for daemon in self.daemons)
 
     def up(self) -> None:
-        need("Slurm", FILES, PACKAGES)
         self.state.prepare()
+        if self.state.release:
+            self.state.release.need()
+            scripts(self.state.release, self._bin, COMMANDS)
+        else:
+            need("Slurm", FILES, SLURM_PACKAGES)
         with self.state.locked():
             _ = self._layout, self.state.account  # before there is anything to stop
             for name in ("", "munge", "slurmctld", "slurmd"):
                 (self.directory / name).mkdir(exist_ok=True)
-            make_key(self.directory / "munge/key", 1024)
-            make_key(self._layout.jwt_key, 32)
+            if self.beside is None:
+                make_key(self.directory / "munge/key", 1024)
+                make_key(self._layout.jwt_key, 32)
+            else:
+                self._register()
             self._write_configuration()
             for daemon in self.daemons:
                 daemon.start()
-                if daemon is self.slurmdbd:
+                if daemon.name == "slurmdbd":
                     self._register()
 
     def down(self) -> None:
@@ -184,12 +230,15 @@ class SlurmCluster:
 
     @cached_property
     def _layout(self) -> Layout:
+        first = self.beside or self
         return Layout(
             self.directory,
+            first.directory,
+            "test" if self.beside is None else self._name,
             self.state.keep("host", host.choose_name),
             slurmctld=self._port("slurmctld"),
             slurmd=self._port("slurmd"),
-            slurmdbd=self._port("slurmdbd"),
+            slurmdbd=first._port("slurmdbd"),
             accounting=self.accounting,
         )
 
@@ -200,14 +249,20 @@ class SlurmCluster:
         self, name: str, command: list[str], ready: Callable[[], bool], more: Mapping[str, str] | None = None
     ) -> Daemon:
         environment = {**self.environment, **(more or {})}
-        return Daemon(name, self.directory, host.run_as(self._layout.host, command), ready, environment)
+        command = host.run_as(self._layout.host, self.state.run_by(command))
+        return Daemon(name, self.directory, command, ready, environment)
 
     def _answers(self, *command: str) -> Callable[[], bool]:
         return lambda: self.succeeds(*command)
 
-    def _announce_node(self) -> None:
-        """A slurmctld that was started looks for its node after 10 s only."""
-        send([pid] if (pid := self.slurmd.pid) else [], signal.SIGHUP)
+    def _after_start_of_slurmctld(self) -> None:
+        """It looks for its node after 10 s only. slurmdbd may have fallen when the one before was killed."""
+        if (pid := self.slurmd.pid) and self._renews_daemons:
+            self.slurmd.restart()
+        elif pid:
+            send([pid], signal.SIGHUP)
+        if self.accounting and not self.beside and self.slurmdbd.pid is None:
+            self.slurmdbd.start()
 
     def _node_is_up(self) -> bool:
         """After a crash it has to be told so."""
@@ -219,13 +274,18 @@ class SlurmCluster:
     def _write_configuration(self) -> None:
         self.conf.write_text(slurm_config.slurm(self._layout, self._options))
         (self.directory / "cgroup.conf").write_text(slurm_config.cgroup())
+        (self.directory / "gres.conf").write_text(slurm_config.gres(self._layout))
         dbd = self.directory / "slurmdbd.conf"
         dbd.touch(mode=0o600)  # slurmdbd insists
         dbd.write_text(slurm_config.slurmdbd(self._layout))
 
     def _register(self) -> None:
-        if not self.run("sacctmgr", "-nP", "list", "cluster", "format=cluster").strip():
-            self.run("sacctmgr", "-iQ", "add", "cluster", "test")
+        """Under the conf of a cluster whose slurmdbd runs; it may take a moment to answer."""
+        first = self.beside or self
+        list_ = ("sacctmgr", "-nP", "list", "cluster", "format=cluster")
+        wait_until(lambda: first.succeeds(*list_), "slurmdbd answers")
+        if self._layout.name not in first.run(*list_).split():
+            first.run("sacctmgr", "-iQ", "add", "cluster", self._layout.name)
 
     def _end_jobs(self) -> None:
         def ended() -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CPUS = 64
+GPUS = 2  # as fake as the CPUs
 MEMORY_PER_CPU = 4000  # MiB; as fake as the CPUs
 
 
@@ -14,6 +15,9 @@ class Layout:
     """Where things are, and under which names and ports."""
 
     directory: Path
+    common: Path
+    """The directory of the cluster whose keys and slurmdbd are used."""
+    name: str
     host: str
     slurmctld: int
     slurmd: int
@@ -27,11 +31,11 @@ class Layout:
 
     @property
     def munge_socket(self) -> Path:
-        return self.directory / "munge/socket"
+        return self.common / "munge/socket"
 
     @property
     def jwt_key(self) -> Path:
-        return self.directory / "jwt.key"
+        return self.common / "jwt.key"
 
 
 def have_cgroups() -> bool:
@@ -43,7 +47,7 @@ def slurm(layout: Layout, options: Mapping[str, str]) -> str:
     """slurm.conf; ``options`` add to it or take the place of what is here."""
     cgroups = have_cgroups()
     lines = {
-        "ClusterName": "test",
+        "ClusterName": layout.name,
         "SlurmctldHost": f"{layout.host}(127.0.0.1)",
         "SlurmctldPort": str(layout.slurmctld),
         "SlurmdPort": str(layout.slurmd),
@@ -71,10 +75,12 @@ def slurm(layout: Layout, options: Mapping[str, str]) -> str:
         "ReturnToService": "2",
         "KillWait": "2",
         "MaxJobCount": "20000",
+        "GresTypes": "gpu",
         **accounting(layout),
         **options,
     }
-    node = f"NodeHostname={layout.host} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory={CPUS * MEMORY_PER_CPU}"
+    node = f"NodeHostname={layout.host} NodeAddr=127.0.0.1 CPUs={CPUS}"
+    node += f" RealMemory={CPUS * MEMORY_PER_CPU} Gres=gpu:{GPUS}"
     nodes = [
         f"NodeName={layout.node} {node}",
         f"PartitionName=main Nodes={layout.node} Default=YES MaxTime=1-0",
@@ -121,6 +127,12 @@ def slurmdbd(layout: Layout) -> str:
             "StorageLoc": "slurm_acct",
         }
     )
+
+
+def gres(layout: Layout) -> str:
+    """slurmd wants a file for each: any device that there is."""
+    files = ["/dev/null", "/dev/zero"][:GPUS]
+    return "AutoDetect=off\n" + "".join(f"NodeName={layout.node} Name=gpu File={file}\n" for file in files)
 
 
 def cgroup() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.services.daemon import Daemon
-from tests.services.packages import need
+from tests.services.packages import SSH_PACKAGES, need
 from tests.services.processes import connection_sockets, holders, send, wait_until
 from tests.services.state import State, listens
 
@@ -28,7 +28,7 @@ class Sshd(Daemon):
         self._config = directory / f"{name}.conf"
         self._text = f"ListenAddress 127.0.0.1:{self.port}\n{limits}{common}"
         command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self._config)]
-        super().__init__(name, directory, command, lambda: listens(self.port))
+        super().__init__(name, directory, state.run_by(command), lambda: listens(self.port))
 
     def start(self) -> None:
         self._config.write_text(self._text)
@@ -117,11 +117,14 @@ class SshServer:
         return all(daemon.is_ready for daemon in self.daemons)
 
     def up(self) -> None:
-        need("OpenSSH", ["/usr/sbin/sshd", "ssh-keygen"], ["openssh-server", "openssh-client"])
+        # Of the machine too where a release has its own: their users are the machine's.
+        need("OpenSSH", ["/usr/sbin/sshd", "ssh-keygen"], SSH_PACKAGES)
         self.state.prepare()
+        if self.state.release:
+            self.state.release.need()
         with self.state.locked():
             self.directory.mkdir(exist_ok=True)
-            Path("/run/sshd").mkdir(exist_ok=True)  # sshd does not start without
+            self.state.path("/run/sshd").mkdir(exist_ok=True)  # sshd does not start without
             for key in (self.host_key, self.key):
                 make_key(key)
             (self.directory / "authorized_keys").write_bytes(self.key.with_suffix(".pub").read_bytes())
@@ -169,7 +172,7 @@ class SshServer:
             "PasswordAuthentication yes",
             f"Subsystem sftp {sftp}",
         ]
-        if knows(NO_PENALTIES):
+        if knows(self.state, NO_PENALTIES):
             common.append(NO_PENALTIES.replace("=", " "))
         if self._environment:
             common.append(
@@ -187,7 +190,7 @@ def make_key(path: Path) -> None:
         new.replace(path)
 
 
-def knows(option: str) -> bool:
-    command = ["/usr/sbin/sshd", "-f", "/dev/null", "-T", "-o", option]
+def knows(state: State, option: str) -> bool:
+    command = state.run_by(["/usr/sbin/sshd", "-f", "/dev/null", "-T", "-o", option])
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return "Bad configuration option" not in result.stdout

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from tests.services import release
 from tests.services.packages import Missing, need_root
 from tests.services.processes import of_user, send, wait_until
+from tests.services.release import Release
 
 # Below the ports that connections are given, so that nobody takes the port of a server that is down.
 PORTS = range(20000, 32000)
@@ -59,6 +61,21 @@ class State:
                 raise Missing(
                     f"{path} is closed to other users, and one of them has to reach the servers' directory"
                 )
+        self.keep("release", lambda: os.environ.get(release.VARIABLE, ""))
+
+    @property
+    def release(self) -> Release | None:
+        """Whose programs the servers are; None: those of this machine."""
+        name = self._kept().get("release")
+        return Release(name) if name else None
+
+    def run_by(self, command: list[str]) -> list[str]:
+        """Make a command that runs one of those programs."""
+        return self.release.inside(command) if self.release else command
+
+    def path(self, path: str) -> Path:
+        """Where a file that belongs to those programs is."""
+        return self.release.path(path) if self.release else Path(path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -67,7 +67,7 @@ def host() -> Recorder:
 
 @pytest.fixture
 def cluster(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
-    monkeypatch.setenv("SLURM_CONF", slurm_cluster.environment["SLURM_CONF"])
+    slurm_cluster.use(monkeypatch)
     return slurm_cluster
 
 

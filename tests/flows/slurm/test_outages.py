@@ -144,7 +144,7 @@ async def test_a_cluster_without_accounting(
     place: Place,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SLURM_CONF", slurm_without_accounting.environment["SLURM_CONF"])
+    slurm_without_accounting.use(monkeypatch)
     scheduler = make(lost_after=0.5)
     job, lost = submission(place, "exit 3"), submission(place, WAIT)
     scheduler_id, lost_id = await scheduler.submit(job), await started(scheduler, lost)
