@@ -40,8 +40,9 @@ class CommandCluster:
                 directory=directory,
                 submitter=submission.submitter,
             ),
-            command=submission.command,
-            variables=variables,
+            command=script.payload(self._options.setup, submission.command, variables),
+            shell=self._options.shell,
+            cluster=self._options.cluster,
         )
         completed = await self._run(order)
         if completed.status == script.INCOMPLETE:
@@ -56,13 +57,13 @@ class CommandCluster:
             ) from error
 
     async def queue(self) -> list[Row]:
-        return queries.queue((await self._asked(Order(queries.SQUEUE, b""))).stdout)
+        return queries.queue((await self._asked(Order(queries.squeue(self._options.cluster), b""))).stdout)
 
     async def check(self) -> None:
-        await self._asked(Order(queries.SINFO, b""))
+        await self._asked(Order(queries.sinfo(self._options.cluster), b""))
 
     async def evidence(self, ended: Collection[Reference], unknown: Collection[Reference]) -> Evidence:
-        completed = await self._asked(queries.evidence(ended, unknown))
+        completed = await self._asked(queries.evidence(ended, unknown, self._options.cluster))
         evidence = queries.read_evidence(ended, completed.stdout)
         if evidence.rows is None and complaints.accounting_is_off(completed.stderr):
             return replace(evidence, rows=[])
@@ -76,7 +77,7 @@ class CommandCluster:
             )
 
     async def cancel(self, slurm_ids: Collection[str]) -> None:
-        completed = await self._run(Order(queries.cancel(slurm_ids), b""))
+        completed = await self._run(Order(queries.cancel(slurm_ids, self._options.cluster), b""))
         if completed.status != 0 and not complaints.of_ended_job(completed):
             raise complaints.no_answer(complaints.sentence(completed))
 

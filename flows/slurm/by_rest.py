@@ -45,8 +45,13 @@ class RestCluster:
         """Keep the protocol that ``script`` tells: its ``_SUBMIT`` is this method in the shell's language."""
         guard = Path(reference.guard)
         this = uuid.uuid4().hex
-        content = script.payload(submission.command, variables)
-        text = script.batch_script(guard=str(guard), directory=str(submission.directory), submission=this)
+        content = script.payload(self._request.setup, submission.command, variables)
+        text = script.batch_script(
+            guard=str(guard),
+            directory=str(submission.directory),
+            submission=this,
+            shell=self._request.shell,
+        )
         if not await _on_disk(guards.make, guard):
             if await _on_disk(guards.is_cancelled, guard):
                 return None

@@ -19,6 +19,7 @@ _REFUSALS = (
 
 _PASSING = (
     "unable to contact",
+    "can't be reached now",  # of another cluster; "or it is an invalid entry" follows
     "timed out",
     "authentication",
     "munge",

@@ -47,6 +47,8 @@ def _check_extra_option(option: str) -> str:
         raise ValueError(f"holds {option!r}, which is no option of sbatch: begin it with a dash")
     if len(words) > 2 or (len(words) == 2 and "=" in words[0]):
         raise ValueError(f"holds {option!r}, which is more than one option: make it one entry for each")
+    if words[0].startswith(("-M", "--cl")):
+        raise ValueError(f"holds {option!r}: write the key `cluster` instead, for all commands of Slurm")
     if _is_ours(words[0]):
         raise ValueError(f"holds {option!r}, which would keep jobs from being found again: remove it")
     return option
@@ -79,11 +81,29 @@ def _check_memory(value: str) -> str:
     return value
 
 
+def _check_shell(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_./+-]+( +[A-Za-z0-9_./=+-]+)*", value):
+        raise ValueError(f"is {value!r}: write a program and its options, such as /bin/zsh or bash --login")
+    return value
+
+
+def _check_line(value: str) -> str:
+    if "\0" in value:
+        raise ValueError(f"holds {value!r}, which is no line of a script")
+    return value
+
+
+def _check_cluster(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value) or value == "all":
+        raise ValueError(f"is {value!r}: write the name of one cluster, as sacctmgr prints it")
+    return value
+
+
 Word = Annotated[str, AfterValidator(_check_word)]
 
 
 class SlurmRequest(BaseModel):
-    """What each job of a destination asks of Slurm.
+    """What each job of a destination asks of Slurm, and what its command is run by.
 
     ``memory`` is for each node; ``time`` and ``gpus`` are written as for sbatch. YAML takes 1:30:00 for a
     number of seconds, where Slurm would read minutes: that is why ``time`` has to be a text.
@@ -97,11 +117,14 @@ class SlurmRequest(BaseModel):
     memory: Annotated[str, AfterValidator(_check_memory)] | None = None
     gpus: Word | Annotated[int, Field(ge=1)] | None = None
     submitter_as_account: bool = False
+    shell: Annotated[str, AfterValidator(_check_shell)] | None = None
+    setup: tuple[Annotated[str, AfterValidator(_check_line)], ...] = ()
 
 
 class SlurmOptions(SlurmRequest):
-    """With options of sbatch that have no key of their own."""
+    """With another cluster than the host's own, and options of sbatch that have no key of their own."""
 
+    cluster: Annotated[str, AfterValidator(_check_cluster)] | None = None
     extra_options: tuple[Annotated[str, AfterValidator(_check_extra_option)], ...] = ()
 
 
@@ -117,6 +140,7 @@ def arguments(options: SlurmOptions, *, name: str, directory: str, submitter: st
         "mem": options.memory,
         "gpus": options.gpus,
         "account": account(submitter) if options.submitter_as_account else None,
+        "clusters": options.cluster,
     }
     # What the host runs commands with, where nothing is of the server's secrets. NONE would cost each job a
     # login shell on its node, and go wrong where that does; it can be had as an extra option.

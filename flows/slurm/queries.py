@@ -5,15 +5,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from flows.slurm.references import Reference, installation_of, token_of
-from flows.slurm.script import Order
+from flows.slurm.script import Order, at
 from flows.slurm.states import Notes
-
-SQUEUE = """unset SQUEUE_ACCOUNT SQUEUE_LICENSES SQUEUE_NAMES SQUEUE_PARTITION SQUEUE_QOS
-squeue -h --me -t all -o '%A|%T|%r|%j'"""
-"""All jobs of the account: one small question to the controller, whatever the number of ours among them."""
-
-SINFO = "sinfo -h -o %P"
-"""A small question that tells whether the controller answers."""
 
 _SECTION = "--"
 
@@ -26,6 +19,17 @@ _READ = """while IFS= read -r guard; do
     [ ! -d "$guard" ] || [ -L "$guard/job" ] || begun=
     printf '%s|%s|%s\\n' "$code" "$cancelled" "$begun"
 done"""
+
+
+def squeue(cluster: str | None = None) -> str:
+    """Ask for all jobs of the account: a small question to the controller, whatever the number of ours."""
+    return f"""unset SQUEUE_ACCOUNT SQUEUE_LICENSES SQUEUE_NAMES SQUEUE_PARTITION SQUEUE_QOS
+squeue{at(cluster)} -h --me -t all -o '%A|%T|%r|%j'"""
+
+
+def sinfo(cluster: str | None) -> str:
+    """Ask something small that tells whether the controller answers."""
+    return f"sinfo{at(cluster)} -h -o %P"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,11 @@ def _row(line: str) -> Row | None:
     return Row(slurm_id, token_of(name), state.split(" ")[0].rstrip("+"), reason, installation_of(name))
 
 
-def evidence(ended: Collection[Reference], unknown: Iterable[Reference]) -> Order:
+def evidence(ended: Collection[Reference], unknown: Iterable[Reference], cluster: str | None) -> Order:
     """Ask for the notes of jobs, and of accounting for those that squeue does not know."""
     command = _READ
     if ids := sorted({reference.slurm_id for reference in unknown if reference.slurm_id is not None}):
-        sacct = f"sacct -XnP -S now-7days -j {','.join(ids)} -o JobIDRaw,State,ExitCode,JobName"
+        sacct = f"sacct{at(cluster)} -XnP -S now-7days -j {','.join(ids)} -o JobIDRaw,State,ExitCode,JobName"
         command += f"\necho {_SECTION}\n{sacct} && echo {_SECTION}"
     guards = "".join(f"{reference.guard}\n" for reference in ended)
     return Order(command + "\ntrue", guards.encode(errors="surrogateescape"))
@@ -104,6 +108,6 @@ def mark_cancelled(reference: Reference) -> str:
     return f"umask 077; {{ [ -d {guard} ] || mkdir {guard}; }} && : >{guard}/cancelled"
 
 
-def cancel(slurm_ids: Iterable[str]) -> str:
+def cancel(slurm_ids: Iterable[str], cluster: str | None) -> str:
     """Return the command that cancels jobs; it says nothing of those that have ended."""
-    return f"scancel {' '.join(slurm_ids)}"
+    return f"scancel{at(cluster)} {' '.join(slurm_ids)}"

@@ -2,7 +2,7 @@
 
 The guard, a directory beside the job's, holds what submissions and scripts have to know of each other::
 
-    command      variables and the command, for the account's eyes only
+    command      variables, set-up and the command, for the account's eyes only
     job          symbolic link to "<submission>.<Slurm's id>": made by the first script that gets there
     returncode   of the command, once it has ended
     cancelled    made when the job is cancelled: no script begins from then on
@@ -20,7 +20,7 @@ ended.
 import re
 import shlex
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flows.disk.places import RETURNCODE, STDERR, STDOUT
@@ -46,13 +46,16 @@ cd {directory} || exit 75
 rm -f {returncode}
 unset SLURM_JWT
 export SLURM_EXPORT_ENV=ALL
-/bin/sh "$guard/command" >{stdout} 2>{stderr} </dev/null
+{shell}
+"$@" "$guard/command" >{stdout} 2>{stderr} </dev/null
 code=$?
 [ "$code" -le 128 ] || sleep {own_signal_after}
 printf %s "$code" >{returncode}
 echo "$code" >"$guard/returncode.new" && mv "$guard/returncode.new" "$guard/returncode"
 exit "$code"
 """
+
+_BASH = 'set -- "$(command -v bash || echo /bin/sh)"'
 
 # What accounting says for ever of a job that the controller has lost: such a one is to be submitted again.
 _ACTIVE = r"\(PENDING\|RUNNING\|REQUEUED\|RESIZING\|SUSPENDED\)"
@@ -63,8 +66,8 @@ _ACTIVE = r"\(PENDING\|RUNNING\|REQUEUED\|RESIZING\|SUSPENDED\)"
 _SUBMIT = """umask 077
 if ! mkdir {guard} 2>/dev/null; then
     [ ! -e {guard}/cancelled ] || {{ echo cancelled; exit; }}
-    jobs=$(squeue -h --me -t all --name={names} -o %A) || exit 1
-    [ "$jobs" ] || jobs=$(sacct -XnP -S now-7days --name={names} -o JobIDRaw,State 2>/dev/null |
+    jobs=$(squeue{at} -h --me -t all --name={names} -o %A) || exit 1
+    [ "$jobs" ] || jobs=$(sacct{at} -XnP -S now-7days --name={names} -o JobIDRaw,State 2>/dev/null |
         sed '/|{active}/d; s/|.*//')
     [ "$jobs" ] || jobs=$(readlink {guard}/job | sed 's/.*[.]//')
     [ ! "$jobs" ] || {{ echo $jobs; exit; }}
@@ -87,32 +90,47 @@ class Order:
     input: bytes
 
 
+def at(cluster: str | None) -> str:
+    """Return the option that turns a command of Slurm to another cluster than the host's own."""
+    return "" if cluster is None else f" -M {cluster}"
+
+
 def submission(
-    *, names: str, guard: str, directory: str, arguments: str, command: str, variables: Mapping[str, str]
+    *,
+    names: str,
+    guard: str,
+    directory: str,
+    arguments: str,
+    command: bytes,
+    shell: str | None = None,
+    cluster: str | None = None,
 ) -> Order:
     """Make the order that submits a job once; see ``submitted`` for what it prints.
 
-    ``names`` are those that an earlier submission of the job may have, with commas.
+    ``names`` are those that an earlier submission of the job may have, with commas; ``command`` its payload.
     """
-    content = payload(command, variables)
     this = uuid.uuid4().hex
-    script = batch_script(guard=guard, directory=directory, submission=this)
+    script = batch_script(guard=guard, directory=directory, submission=this, shell=shell)
     text = _SUBMIT.format(
         guard=shlex.quote(guard),
         submission=this,
         names=shlex.quote(names),
-        size=len(content),
+        size=len(command),
+        at=at(cluster),
         arguments=arguments,
         script=script,
         end=f"END-{this}",
         incomplete=INCOMPLETE,
         active=_ACTIVE,
     )
-    return Order(text, content)
+    return Order(text, command)
 
 
-def batch_script(*, guard: str, directory: str, submission: str) -> str:
-    """Return what Slurm runs. ``submission`` tells it from the script of any other submission."""
+def batch_script(*, guard: str, directory: str, submission: str, shell: str | None) -> str:
+    """Return what Slurm runs. ``submission`` tells it from the script of any other submission.
+
+    ``shell`` runs the command; without one it is bash, where the node has that.
+    """
     if not (directory + guard).isprintable():
         raise DestinationRefused("The job's directory has a name that Slurm cannot take; tell the operator.")
     return _SCRIPT.format(
@@ -122,12 +140,16 @@ def batch_script(*, guard: str, directory: str, submission: str) -> str:
         stdout=STDOUT,
         stderr=STDERR,
         returncode=RETURNCODE,
+        shell=_BASH if shell is None else f"set -- {shlex.join(shlex.split(shell))}",
         own_signal_after=OWN_SIGNAL_AFTER,
     )
 
 
-def payload(command: str, variables: Mapping[str, str]) -> bytes:
-    """Return the file that is run. Raises DestinationRefused for what no shell can take."""
+def payload(setup: Iterable[str], command: str, variables: Mapping[str, str]) -> bytes:
+    """Return the file that is run: the variables, the lines of set-up, the command.
+
+    Raises DestinationRefused for what no shell can take.
+    """
     lines = []
     for name, value in variables.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
@@ -136,7 +158,7 @@ def payload(command: str, variables: Mapping[str, str]) -> bytes:
                 "tell the operator."
             )
         lines.append(f"export {name}={shlex.quote(value)}\n")
-    return "".join([*lines, command, "\n"]).encode(errors="surrogateescape")
+    return "".join([*lines, *(f"{line}\n" for line in setup), command, "\n"]).encode(errors="surrogateescape")
 
 
 def submitted(stdout: str) -> str | None:

@@ -44,7 +44,7 @@ async def over_time(slurm_cluster: SlurmCluster, tmp_path_factory: pytest.TempPa
     """A job that will be over its time when the other tests have ended: Slurm looks every 30 s."""
     place = Place(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("jobs"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", slurm_cluster.environment["SLURM_CONF"])
+        slurm_cluster.use(patch)
         configured = SCHEDULERS.configured({"type": "slurm"}, Path())
         scheduler = configured.make(Surroundings(place, "here", Connections()))
         scheduler_id = await scheduler.submit(submission(place, LONG))
@@ -149,6 +149,19 @@ async def test_an_impossible_job_says_why(make: Make, cluster: SlurmCluster, pla
     assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
 
 
+async def test_more_than_the_partition_has(make: Make, cluster: SlurmCluster, place: Place) -> None:
+    """Slurm 22.05 and 26.05 take such a job and let it wait; 24.11 refuses it."""
+    scheduler = make(cpus=999)
+    if cluster.version == (24, 11):
+        with pytest.raises(DestinationRefused, match="does not take the job"):
+            await scheduler.submit(submission(place, "true"))
+        return
+    scheduler_id = await scheduler.submit(submission(place, "true"))
+    status = await anext(scheduler.watch(scheduler_id))
+    assert "will not start as it is, because it asks for more than the partition has" in str(status.reason)
+    await scheduler.cancel(scheduler_id)
+
+
 # What is refused
 
 
@@ -196,7 +209,7 @@ async def test_a_submission_that_comes_late(
     scheduler_id = await scheduler.submit(job)
     host.before = ""
     await until((job.directory / "ledger").exists)
-    rows = [row for row in queries.queue((await host.run(queries.SQUEUE)).stdout) if row.token == job.token]
+    rows = [row for row in queries.queue((await host.run(queries.squeue())).stdout) if row.token == job.token]
     assert len(rows) == 2
     # The one that gave way has ended; the other one counts.
     await until(lambda: state(cluster, *(row.slurm_id for row in rows)) == "COMPLETED RUNNING")
@@ -261,7 +274,7 @@ async def test_cancel_during_a_submission(scheduler: Scheduler, make: Make, plac
         await asyncio.gather(submitting, return_exceptions=True)
     await asyncio.gather(*(scheduler.cancel(job.token) for job in jobs))
     ledgers = [(job.directory / "ledger").exists() for job in jobs]
-    rows = queries.queue((await Recorder().run(queries.SQUEUE)).stdout)
+    rows = queries.queue((await Recorder().run(queries.squeue())).stdout)
     tokens = {job.token for job in jobs}
     assert not [row for row in rows if row.token in tokens and row.state in {"RUNNING", "PENDING"}]
     assert [(job.directory / "ledger").exists() for job in jobs] == ledgers
@@ -295,13 +308,13 @@ async def test_300_jobs_share_one_question_in_an_interval(
     jobs = [submission(place, f"exit {n % 2}") for n in range(290)]
     cancelled = [submission(place, WAIT) for _ in range(10)]
     ids = await asyncio.gather(*(scheduler.submit(job) for job in cancelled + jobs))
-    assert not host.when(queries.SQUEUE)
+    assert not host.when(queries.squeue())
     watching = [asyncio.create_task(last(scheduler, scheduler_id)) for scheduler_id in ids]
     await asyncio.gather(scheduler.check(), *(scheduler.cancel(scheduler_id) for scheduler_id in ids[:10]))
     ends = await asyncio.gather(*watching)
     assert [end.returncode for end in ends[10:]] == [n % 2 for n in range(290)]
     assert all(isinstance(end.failure, JobCancelled) for end in ends[:10])
-    questions = host.when(queries.SQUEUE)
+    questions = host.when(queries.squeue())
     gaps = [after[0] - before[1] for before, after in itertools.pairwise(questions)]
     assert min(gaps) >= interval - 0.001  # of two clocks
     assert not host.when(SACCT)
@@ -311,7 +324,7 @@ async def test_300_jobs_share_one_question_in_an_interval(
     again = make(poll_interval=interval)
     ends = await asyncio.gather(*(last(again, scheduler_id) for scheduler_id in ids[10:]))
     assert [end.returncode for end in ends] == [n % 2 for n in range(290)]
-    assert len(host.when(queries.SQUEUE)) - asked == len(host.when(SACCT)) == 1
+    assert len(host.when(queries.squeue())) - asked == len(host.when(SACCT)) == 1
 
 
 async def last(scheduler: Scheduler, scheduler_id: str) -> Status:

@@ -1,5 +1,6 @@
 """Options of sbatch: what the operator may say, and that nothing in a value begins another option."""
 
+import re
 import shlex
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from flows.errors import DestinationRefused
-from flows.slurm import script
+from flows.slurm import queries, script
 from flows.slurm.options import SlurmOptions, arguments
+from flows.slurm.references import Reference
 
 
 def words(submitter: str = "me", **options: Any) -> list[str]:
@@ -23,6 +25,7 @@ def test_all_options() -> None:
         cpus=4,
         memory="4G",
         gpus="a100:2",
+        cluster="htc",
         submitter_as_account=True,
         extra_options=["--nodes 1", "--constraint='a&b'", "-Ahard", "--exclusive"],
     ) == [
@@ -34,6 +37,7 @@ def test_all_options() -> None:
         "--mem=4G",
         "--gpus=a100:2",
         "--account=me",
+        "--clusters=htc",
         "--nodes",
         "1",
         "--constraint=a&b",
@@ -61,6 +65,13 @@ def test_all_options() -> None:
         {"gpus": "1;id"},
         {"gpus": 0},
         {"cpus": 0},
+        {"cluster": "all"},
+        {"cluster": "one,other"},
+        {"cluster": "-x"},
+        {"shell": ""},
+        {"shell": "sh; id"},
+        {"shell": "sh $(id)"},
+        {"setup": ["a\0b"]},
         {"no_such_key": 1},
     ],
 )
@@ -93,6 +104,7 @@ def test_values_that_are_refused(options: dict[str, Any]) -> None:
         "-W",
         "-D /tmp",
         "--clusters=other",
+        "-Mother",
         "--test-only",
         "-h",
     ],
@@ -119,11 +131,33 @@ def test_submitters_that_are_no_account(submitter: str) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "A=1;id", "1A", "-x"])
 def test_variables_that_no_shell_takes(name: str) -> None:
     with pytest.raises(DestinationRefused):
-        script.payload("true", {name: "x"})
+        script.payload((), "true", {name: "x"})
+
+
+def test_another_cluster_is_a_key() -> None:
+    for option in ("--clusters=htc", "--cluster=htc", "-Mhtc", "-M htc"):
+        with pytest.raises(ValidationError, match="write the key `cluster` instead"):
+            words(extra_options=[option])
+
+
+def test_all_commands_are_turned_to_the_cluster() -> None:
+    jobs = [Reference("t", "1", "/jobs/1")]
+    submits = script.submission(
+        names="n", guard="/g", directory="/d", arguments="--clusters=htc", command=b"", cluster="htc"
+    )
+    commands = [
+        submits.command,
+        queries.squeue("htc"),
+        queries.sinfo("htc"),
+        queries.cancel(["1"], "htc"),
+        queries.evidence(jobs, jobs, "htc").command,
+    ]
+    for name in ("squeue", "sacct", "scancel", "sinfo"):
+        calls = [call for command in commands for call in re.findall(rf"\b{name} .*", command)]
+        assert calls
+        assert all(call.startswith(f"{name} -M htc ") for call in calls)
 
 
 def test_a_directory_that_slurm_cannot_take() -> None:
     with pytest.raises(DestinationRefused):
-        script.submission(
-            names="n", guard="/a\nb/.t", directory="/a\nb/1", arguments="", command="true", variables={}
-        )
+        script.submission(names="n", guard="/a\nb/.t", directory="/a\nb/1", arguments="", command=b"true\n")

@@ -109,6 +109,22 @@ async def test_a_long_command_and_secret_variables(
     assert (long.directory / "stdout.txt").read_text() == f"{text}\nhidden\n"
 
 
+async def test_modules_of_the_accounts_bash(
+    make: Callable[..., Scheduler], job: Job, ssh_server: SshServer
+) -> None:
+    """Its file defines them for shells that are run by SSH; on a node it is read by a line of set-up."""
+    file = ssh_server.home / ".bashrc"
+    before = file.read_text() if file.exists() else ""
+    try:
+        file.write_text('module() { echo "$@"; }\nexport -f module\n')
+        loads = job("module load tool && [[ 1 == 1 ]]")
+        scheduler = make(setup=["source ~/.bashrc"])
+        assert (await statuses(scheduler, await scheduler.submit(loads)))[-1].returncode == 0
+        assert (loads.directory / "stdout.txt").read_text() == "load tool\n"
+    finally:
+        file.write_text(before)
+
+
 async def test_the_connection_breaks_while_a_job_runs(
     make: Callable[..., Scheduler], job: Job, ssh_server: SshServer
 ) -> None:

@@ -181,6 +181,9 @@ def test_why_a_job_waits(reason: str, text: str | None) -> None:
         ("sbatch: error: Batch job submission failed: Protocol authentication error", Unavailable),
         ("sbatch: error: Batch job submission failed: I/O error writing script/environment to file",
          Unavailable),
+        ("sbatch: error: No cluster 'htc' known by database.\n"
+         "sbatch: error: 'htc' can't be reached now, or it is an invalid entry for --cluster.  Use 'sacctmgr "
+         "list clusters' to see available clusters.", Unavailable),
         ("/bin/sh: 5: sbatch: not found", Unavailable),
         ("", Unavailable),
     ],
