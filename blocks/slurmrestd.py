@@ -30,7 +30,7 @@ class SlurmRestCredentials(Block):
 
         credentials = SlurmRestCredentials.load("BLOCK_NAME")
         async with credentials.client() as client:
-            print((await client.get("/slurm/v0.0.38/ping")).json())
+            print((await client.get("/slurm/v0.0.42/ping")).json())
     """
 
     # Else the secrets would be in the messages of mistakes.

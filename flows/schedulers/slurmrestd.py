@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, JsonValue
 
 from flows.destinations.surroundings import Surroundings
-from flows.slurm import rest_messages
+from flows.slurm import rest_dialects, rest_messages
 from flows.slurm.by_rest import RestCluster
 from flows.slurm.options import SlurmRequest
 from flows.slurm.rest_connection import RestConnection
@@ -15,12 +15,16 @@ from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
 def _check_properties(properties: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if ours := sorted(rest_messages.OURS & properties.keys()):
         raise ValueError(f"has {', '.join(ours)}, which would keep jobs from being found again: remove that")
+    for name, value in properties.items():
+        if isinstance(value, dict) and "number" in value and value.get("set") is not True:
+            # slurmrestd would ignore it without a word.
+            raise ValueError(f"has {name} with a number that is not set: write {{set: true, number: ...}}")
     return properties
 
 
 def _check_version(version: str) -> str:
-    if version not in rest_messages.VERSIONS:
-        raise ValueError(f"is {version!r}: use {' or '.join(rest_messages.VERSIONS)}, or leave it away")
+    if version not in rest_dialects.VERSIONS:
+        raise ValueError(f"is {version!r}: use {' or '.join(rest_dialects.VERSIONS)}, or leave it out")
     return version
 
 

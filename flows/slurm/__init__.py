@@ -10,6 +10,8 @@
     conclusions    whether a job has ended, how, and what is said of it meanwhile
     complaints     which errors pass by themselves, and which are the last word
     rest_messages  what is sent to slurmrestd, and what its answers say
+    rest_v42, _v38 what the versions of its API spell in their own way
+    rest_dialects  which of them a server speaks
 
 And what uses that::
 
@@ -17,6 +19,7 @@ And what uses that::
     cluster          what that asks of a cluster
     by_commands      one that is reached by Slurm's commands
     by_rest          one that is reached by slurmrestd
+    rest_queue       what its controller has of jobs, by small questions
     rest_connection  the way to slurmrestd, and its token
     guards           the notes of scripts, where they are on a disk of this machine
 """

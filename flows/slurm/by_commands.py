@@ -56,7 +56,7 @@ class CommandCluster:
                 f"What sbatch printed is not understood ({completed.stdout[-200:]!r})."
             ) from error
 
-    async def queue(self) -> list[Row]:
+    async def queue(self, of: Collection[Reference] | None) -> list[Row]:
         return queries.queue((await self._asked(Order(queries.squeue(self._options.cluster), b""))).stdout)
 
     async def check(self) -> None:

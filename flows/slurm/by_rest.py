@@ -4,7 +4,7 @@ import asyncio
 import logging
 import pwd
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,10 +14,12 @@ from flows.destinations.scheduler import Submission
 from flows.errors import Unavailable
 from flows.local.environment import clean_environment
 from flows.slurm import complaints, guards, rest_messages, script, states
-from flows.slurm.options import SlurmRequest
+from flows.slurm.options import SlurmRequest, account
 from flows.slurm.queries import Evidence, Row
 from flows.slurm.references import Reference, job_names
 from flows.slurm.rest_connection import RestConnection
+from flows.slurm.rest_dialects import Api
+from flows.slurm.rest_queue import RestQueue
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class RestCluster:
         self._request = request
         self._properties = properties
         self._connection = connection
+        self._queue = RestQueue(connection)
 
     async def submit(
         self, submission: Submission, reference: Reference, variables: Mapping[str, str]
@@ -57,20 +60,43 @@ class RestCluster:
                 return None
             if (before := await self._submitted_before(submission, guard)) is not None:
                 return before
+        api = await self._connection.api()
+        job = await self._job(api, submission, text)
         await _on_disk(guards.write_command, guard, this, content)
-        user = await self._connection.whom()
+        answer = await self._connection.request(api, "POST", "slurm/job/submit", json=job)
+        slurm_id = rest_messages.submitted(answer)
+        if answer.ignored:
+            await self._take_back(reference, slurm_id)
+            raise rest_messages.ignored(answer.ignored)
+        return slurm_id
+
+    async def _job(self, api: Api, submission: Submission, script: str) -> dict[str, Any]:
+        """Make the job; refuse one with properties that the server would ignore."""
+        whose = account(submission.submitter) if self._request.submitter_as_account else None
         job = rest_messages.job(
-            self._request, submission, script=text, environment=_environment(user), more=self._properties
+            submission,
+            script=script,
+            asked={**api.dialect.asked(self._request), "account": whose},
+            environment=api.dialect.environment(_environment(await self._connection.whom())),
+            more=self._properties,
         )
-        return rest_messages.submitted(
-            await self._connection.request("POST", "slurm", "job/submit", json=job)
-        )
+        if api.properties and (unknown := job["job"].keys() - api.properties):
+            raise rest_messages.ignored(unknown)
+        return job
+
+    async def _take_back(self, reference: Reference, slurm_id: str) -> None:
+        """Keep a job from beginning, then cancel it. If that fails, clean-up does it."""
+        await self.mark_cancelled(reference)
+        try:
+            await self.cancel([slurm_id])
+        except Unavailable as error:
+            logger.warning("Job %s of Slurm is not taken back now: %s", slurm_id, error)
 
     async def _submitted_before(self, submission: Submission, guard: Path) -> str | None:
         """Return the job of a submission whose answer was lost; of several, all scripts but one give way."""
-        ids = [row.slurm_id for row in await self.queue() if row.token == submission.token]
+        ids = [row.slurm_id for row in await self.queue(None) if row.token == submission.token]
         if not ids:
-            rows = await self._accounted({"job_name": job_names(submission)}) or []
+            rows = await self._accounted([("job_name", job_names(submission))]) or []
             ids = [
                 row.slurm_id
                 for row in rows
@@ -80,36 +106,36 @@ class RestCluster:
             ids = [begun]
         return min(ids, key=int, default=None)
 
-    async def queue(self) -> list[Row]:
-        answer = await self._connection.request("GET", "slurm", "jobs")
-        return answer.rows(rest_messages.queued, self._connection.user)
+    async def queue(self, of: Collection[Reference] | None) -> list[Row]:
+        return await self._queue.rows(of)
 
     async def check(self) -> None:
-        answer = await self._connection.request("GET", "slurm", "partitions")
+        answer = await self._connection.request(await self._connection.api(), "GET", "slurm/partitions")
         if not answer.is_good or not isinstance(answer.body.get("partitions"), list):
             raise complaints.no_answer(answer.sentence)
 
     async def evidence(self, ended: Collection[Reference], unknown: Collection[Reference]) -> Evidence:
         notes = await _on_disk(lambda: {job: guards.notes(Path(job.guard)) for job in ended})
+        api = await self._connection.api()
         ids = sorted({reference.slurm_id for reference in unknown if reference.slurm_id})
         found: list[Row] = []
         for start in range(0, len(ids), _JOBS_IN_A_QUESTION):
-            # A list of job steps, of which a job's id means all.
-            rows = await self._accounted({"step": ",".join(ids[start : start + _JOBS_IN_A_QUESTION])})
+            rows = await self._accounted(api.dialect.steps(ids[start : start + _JOBS_IN_A_QUESTION]))
             if rows is None:
                 return Evidence(notes, None)
             found += rows
         return Evidence(notes, found)
 
-    async def _accounted(self, which: Mapping[str, str]) -> list[Row] | None:
+    async def _accounted(self, which: Sequence[tuple[str, str]]) -> list[Row] | None:
         """Return what accounting has; None when it does not answer."""
         since = (datetime.now() - _REMEMBERED).strftime("%Y-%m-%dT%H:%M:%S")
-        params = {**which, "start_time": since, "skip_steps": "true"}
+        params = [*which, ("start_time", since), ("skip_steps", "true")]
         try:
-            answer = await self._connection.request("GET", "slurmdb", "jobs", params=params)
+            api = await self._connection.api()
+            answer = await self._connection.request(api, "GET", "slurmdb/jobs", params=params)
             if answer.status == 404:
                 return []  # this slurmrestd has no accounting
-            return answer.rows(rest_messages.accounted, self._connection.user)
+            return answer.rows(api.dialect.accounted, self._connection.user)
         except Unavailable as error:
             logger.info("Slurm's accounting does not answer: %s", error)
             return None
@@ -121,10 +147,14 @@ class RestCluster:
             logger.warning("Job %s is cancelled without a note (%s)", reference, error)
 
     async def cancel(self, slurm_ids: Collection[str]) -> None:
+        api = await self._connection.api()
         for slurm_id in slurm_ids:
-            answer = await self._connection.request("DELETE", "slurm", f"job/{slurm_id}")
-            if not answer.is_good and not rest_messages.is_over(answer):
+            answer = await self._connection.request(api, "DELETE", f"slurm/job/{slurm_id}")
+            said = api.dialect.of_cancelling(answer)
+            if not said and not answer.is_good:
                 raise complaints.no_answer(answer.sentence)
+            if failed := [complaint.text for complaint in said if not rest_messages.of_ended(complaint)]:
+                raise complaints.no_answer("; ".join(failed))
 
     async def close(self) -> None:
         await self._connection.close()

@@ -21,8 +21,8 @@ class Cluster(Protocol):
         """
         ...
 
-    async def queue(self) -> list[Row]:
-        """Return what the controller has of all jobs, ours among them, in one question."""
+    async def queue(self, of: Collection[Reference] | None) -> list[Row]:
+        """Return what the controller has of these jobs, and perhaps of others; of all jobs when None."""
         ...
 
     async def check(self) -> None:

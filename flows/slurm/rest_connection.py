@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from flows.errors import Unavailable
-from flows.slurm import rest_messages
+from flows.slurm import rest_dialects, rest_messages
+from flows.slurm.rest_dialects import Api
 from flows.slurm.rest_messages import Answer
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class _Open:
         self.client = client
         self.stack = stack
         self.users = 0
+        self.api: Api | None = None
+        self.asking = asyncio.Lock()
 
 
 class RestConnection:
@@ -30,7 +33,6 @@ class RestConnection:
     def __init__(self, block: str, version: str | None) -> None:
         self._block = block
         self._pinned = version
-        self._version = version
         self._open: _Open | None = None
         self._doubted = False
         self._opening = asyncio.Lock()
@@ -45,54 +47,70 @@ class RestConnection:
         async with self._client() as opened:
             return opened.credentials.user
 
+    async def api(self) -> Api:
+        """Return how the server is spoken to. Raises Unavailable when it does not say so."""
+        async with self._client() as opened, opened.asking:
+            if opened.api is None:
+                with self._doubting(opened):
+                    response = await self._send(opened, "GET", "/openapi/v3")
+                    # In a thread: its 2 MB would keep the loop busy.
+                    opened.api = rest_dialects.offered(
+                        await asyncio.to_thread(_object, response), self._pinned
+                    )
+            return opened.api
+
     async def request(
         self,
+        api: Api,
         method: str,
-        plugin: str,
         path: str,
         *,
-        params: Mapping[str, str] | None = None,
+        params: Sequence[tuple[str, str]] = (),
         json: Any = None,
     ) -> Answer:
-        """Ask ``plugin``, slurm or slurmdb. Raises Unavailable when there is no answer of slurmrestd."""
+        """Ask for a path of slurm or slurmdb. Raises Unavailable when there is no answer of slurmrestd."""
+        plugin, _, rest = path.partition("/")
+        address = f"/{plugin}/{api.dialect.version}/{rest}"
         async with self._client() as opened:
-            if self._version is None:
-                self._version = rest_messages.newest((await self._ask(opened, "GET", "/openapi/v3")).body)
-            address = f"/{plugin}/{self._version}/{path}"
-            answer = await self._ask(opened, method, address, params=params, json=json)
-            if not answer.is_good and rest_messages.has_expired(_token(opened.credentials), time.time()):
-                raise self._refused("has expired")
+            with self._doubting(opened):
+                response = await self._send(opened, method, address, params=list(params), json=json)
+                if _is_unknown_address(response):
+                    if plugin == "slurm":
+                        opened.api = None  # it is another one by now
+                    answer = Answer(404, {})
+                else:
+                    answer = Answer(response.status_code, _object(response))
+            if not answer.is_good:
+                self._doubt(opened)
+                if _has_expired(opened):
+                    raise self._refused("has expired")
         return answer
 
-    async def _ask(self, opened: _Open, method: str, address: str, **request: Any) -> Answer:
-        known = False
+    async def _send(self, opened: _Open, method: str, address: str, **request: Any) -> httpx.Response:
         try:
             response = await opened.client.request(method, address, **request)
-            answer = self._read(response)
-            known = answer.is_good
         except httpx.TimeoutException as error:
             raise Unavailable(f"slurmrestd does not answer in time ({opened.credentials.url}).") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise Unavailable(
                 f"slurmrestd cannot be reached ({opened.credentials.url}: {error or type(error).__name__})."
             ) from error
-        finally:
-            if not known and opened is self._open:
-                self._doubted, self._version = True, self._pinned
-        return answer
+        # With 403 and JSON it says that something was not permitted, as when its controller is away.
+        told = response.headers.get("content-type", "").startswith("application/json")
+        if response.status_code in {401, 511} or (response.status_code == 403 and not told):
+            raise self._refused("has expired" if _has_expired(opened) else "is refused")
+        return response
 
-    def _read(self, response: httpx.Response) -> Answer:
-        if response.status_code in {401, 403}:
-            raise self._refused("is refused")
-        if response.status_code == 404 and "openapi" in response.text[:200]:
-            return Answer(404, {})
+    @contextmanager
+    def _doubting(self, opened: _Open) -> Iterator[None]:
         try:
-            body = response.json()
-        except ValueError as error:
-            raise _not_slurmrestd(response) from error
-        if not isinstance(body, dict):
-            raise _not_slurmrestd(response)
-        return Answer(response.status_code, body)
+            yield
+        except BaseException:
+            self._doubt(opened)
+            raise
+
+    def _doubt(self, opened: _Open) -> None:
+        self._doubted = self._doubted or opened is self._open
 
     def _refused(self, how: str) -> Unavailable:
         return Unavailable(
@@ -143,10 +161,26 @@ def _token(credentials: "SlurmRestCredentials") -> str:
     return credentials.token.get_secret_value()
 
 
+def _has_expired(opened: _Open) -> bool:
+    return rest_messages.has_expired(_token(opened.credentials), time.time())
+
+
 def _same(one: "SlurmRestCredentials", other: "SlurmRestCredentials") -> bool:
     return (one.url, one.user, _token(one)) == (other.url, other.user, _token(other))
 
 
-def _not_slurmrestd(response: httpx.Response) -> Unavailable:
-    kind = response.headers.get("content-type", "no content type")[:80]
-    return Unavailable(f"What answers is not slurmrestd (HTTP status {response.status_code}, {kind}).")
+def _is_unknown_address(response: httpx.Response) -> bool:
+    """Whether slurmrestd says so: what it does not find among its addresses, it answers without JSON."""
+    text = response.headers.get("content-type", "").startswith("text/")
+    return response.status_code == 404 and text and "openapi" in response.text[:200]
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        kind = response.headers.get("content-type", "no content type")[:80]
+        raise Unavailable(f"What answers is not slurmrestd (HTTP status {response.status_code}, {kind}).")
+    return body

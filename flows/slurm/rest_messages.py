@@ -1,20 +1,19 @@
-"""What is sent to slurmrestd, and what its answers say, as pure functions."""
+"""What is sent to slurmrestd, and what its answers say, as pure functions: what all versions have in common.
 
-from collections.abc import Callable, Mapping
+``rest_v42`` and ``rest_v38`` have what they spell differently.
+"""
+
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
 
 from flows.destinations.scheduler import Submission
-from flows.errors import JobFailure, Unavailable, one_line
+from flows.errors import DestinationRefused, JobFailure, Unavailable, one_line
 from flows.slurm import complaints
-from flows.slurm.options import SlurmRequest, account
 from flows.slurm.queries import Row
-from flows.slurm.references import installation_of, job_name, token_of
-
-VERSIONS = ("v0.0.38",)
-"""Versions of the API whose answers are understood, the newest first."""
+from flows.slurm.references import job_name
 
 OURS = frozenset(
     {
@@ -33,11 +32,18 @@ OURS = frozenset(
 """Properties of a job that would break the way jobs are submitted or found again."""
 
 _NOTHING_FOUND = 9003
-_NOT_UNDERSTOOD = 9001
+_NOT_UNDERSTOOD = range(9000, 9300)
+"""Numbers of what slurmrestd says of a request that it cannot read."""
 _AWAY_OR_REFUSED = frozenset({-1, 1007, 5005})
 """Slurm 22.05 says the same of a token that is wrong as of a controller that is away, and never HTTP 401."""
 _OF_JOBS = range(2000, 3000)
 """Numbers of what the controller itself says of a job; others are of the way to it."""
+_OVER = frozenset({2017, 2021})
+"""Of a job that is not known, and of one that has ended."""
+
+_IGNORED = "Ignoring unknown field"
+
+_BAD_GATEWAY = 502
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +73,24 @@ class Answer:
         return self.status == 200 and not self.complaints
 
     @property
+    def ignored(self) -> list[str]:
+        """Which fields of the request it did not know, and passed over."""
+        warnings = [entry for entry in self.body.get("warnings") or [] if isinstance(entry, dict)]
+        return [
+            str(entry.get("source") or entry["description"]).removeprefix("#/").strip("/")
+            for entry in warnings
+            if str(entry.get("description")).startswith(_IGNORED)
+        ]
+
+    @property
     def sentence(self) -> str:
         """What it complains of, on one line."""
         said = "; ".join(dict.fromkeys(complaint.text for complaint in self.complaints))
         said = one_line(said)[:400] or f"HTTP status {self.status}"
         if any(complaint.number in _AWAY_OR_REFUSED for complaint in self.complaints):
             said += "; its controller is away, or refuses the token"
+        elif self.status == _BAD_GATEWAY:
+            said += "; its controller is away"
         return said
 
     def rows(self, read: Callable[[Mapping[str, Any]], Row], user: str | None) -> list[Row]:
@@ -99,44 +117,32 @@ def _complaint(entry: Any) -> Complaint:
     return Complaint(number if isinstance(number, int) else -1, ": ".join(words) or "an error without words")
 
 
-def newest(openapi: Mapping[str, Any]) -> str:
-    """Return the newest version of the API that is offered and understood."""
-    offered = {path.split("/")[2] for path in openapi.get("paths", {}) if path.startswith("/slurm/")}
-    for version in VERSIONS:
-        if version in offered:
-            return version
-    raise Unavailable(
-        f"slurmrestd offers {', '.join(sorted(offered)) or 'no version of its API'}, "
-        f"and only {', '.join(VERSIONS)} is understood: load that plugin of slurmrestd."
-    )
-
-
 def job(
-    request: SlurmRequest,
     submission: Submission,
     *,
     script: str,
-    environment: Mapping[str, str],
+    asked: Mapping[str, Any],
+    environment: Any,
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the body that submits a job."""
-    given = {
-        "partition": request.partition,
-        "time_limit": request.time,
-        "cpus_per_task": request.cpus,
-        "memory_per_node": request.memory,
-        "gpus": None if request.gpus is None else str(request.gpus),
-        "account": account(submission.submitter) if request.submitter_as_account else None,
-    }
-    properties = {**more, **{key: value for key, value in given.items() if value is not None}}
+    """Return the body that submits a job. ``more`` are the operator's properties beside those asked for."""
+    properties = {**more, **{key: value for key, value in asked.items() if value is not None}}
     properties |= {
         "name": job_name(submission),
         "current_working_directory": str(submission.directory),
-        "environment": dict(environment),
+        "environment": environment,
         "standard_output": "/dev/null",
         "standard_error": "/dev/null",
     }
     return {"script": script, "job": properties}
+
+
+def ignored(fields: Collection[str]) -> DestinationRefused:
+    """Return the error of a job that would run without something that was asked for."""
+    return DestinationRefused(
+        f"The cluster does not take the job: slurmrestd does not know {', '.join(sorted(fields))} and would "
+        "ignore it; tell the operator."
+    )
 
 
 def submitted(answer: Answer) -> str:
@@ -151,30 +157,14 @@ def submitted(answer: Answer) -> str:
 def _not_submitted(answer: Answer) -> JobFailure | Unavailable:
     numbers = {complaint.number for complaint in answer.complaints}
     refused = any(number in _OF_JOBS for number in numbers) or (
-        answer.status == 400 and _NOT_UNDERSTOOD in numbers
+        answer.status >= 400 and any(number in _NOT_UNDERSTOOD for number in numbers)
     )
     return complaints.of_submission(answer.sentence, refused=refused)
 
 
-def queued(job: Mapping[str, Any]) -> Row:
-    """Read what the controller has of a job."""
-    name, reason = job["name"], job["state_reason"] or ""
-    return Row(str(job["job_id"]), token_of(name), job["job_state"], reason, installation_of(name))
-
-
-def accounted(job: Mapping[str, Any]) -> Row:
-    """Read what accounting has of a job, as the controller would say it. Its exit codes can be wrong."""
-    state = job["state"]["current"].split(" ")[0]
-    signal = ((job.get("exit_code") or {}).get("signal") or {}).get("signal_id")
-    reason = f"RaisedSignal:{signal}" if state == "FAILED" and signal else ""
-    return Row(str(job["job_id"]), token_of(job["name"]), state, reason)
-
-
-def is_over(answer: Answer) -> bool:
+def of_ended(complaint: Complaint) -> bool:
     """Whether a job cannot be cancelled only because it has ended meanwhile."""
-    return bool(answer.complaints) and all(
-        complaints.of_ended(complaint.text) for complaint in answer.complaints
-    )
+    return complaint.number in _OVER or complaints.of_ended(complaint.text)
 
 
 def has_expired(token: str, now: float) -> bool:

@@ -198,11 +198,11 @@ class SlurmScheduler:
     # One question for all jobs
 
     async def _ask(self, questions: Collection[Reference | _All]) -> Mapping[Reference | _All, Found]:
-        queue = await self._cluster.queue()
+        references = [question for question in questions if isinstance(question, Reference)]
+        queue = await self._cluster.queue(None if _All.JOBS in questions else references)
         rows = defaultdict(list)
         for row in queue:
             rows[row.token].append(row)
-        references = [question for question in questions if isinstance(question, Reference)]
         found: dict[Reference | _All, Found] = {_All.JOBS: Found(queue, None)}
         for reference, status in (await self._statuses(references, rows)).items():
             found[reference] = Found(rows[reference.token], status)

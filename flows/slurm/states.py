@@ -17,9 +17,13 @@ from flows.errors import (
     TimeLimitExceeded,
 )
 
+# LAUNCH_FAILED and RECONFIG_FAIL are said of jobs that were put back into the queue, too: no proof of an end.
 ACTIVE: dict[str, Literal["queued", "running"]] = {
     "PENDING": "queued",
     "CONFIGURING": "queued",
+    "EXPEDITING": "queued",
+    "LAUNCH_FAILED": "queued",
+    "RECONFIG_FAIL": "queued",
     "REQUEUED": "queued",
     "REQUEUE_FED": "queued",
     "REQUEUE_HOLD": "queued",
@@ -65,10 +69,12 @@ _NEVER: dict[str, str] = {
 }
 """Reasons that waiting does not help against: somebody has to change something."""
 
+# Blanks are underscores here.
 _HELD: dict[str, str] = {
     "JobHeldAdmin": "it is held by an administrator of the cluster",
     "JobHeldUser": "it is held",
     "JobHoldMaxRequeue": "it was started too often and is held",
+    "job_requeued_in_held_state": "it was put back into the queue and is held",
     "launch_failed_requeued_held": "it could not be started and is held",
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition is inactive",
@@ -106,8 +112,11 @@ def waiting(state: str, reason: str) -> Status:
 
 def explain(reason: str) -> str | None:
     """Return what the visitor reads of why a job waits; None when it just waits for its turn."""
-    # Such as "ReqNodeNotAvail, UnavailableNodes:node1".
-    word = reason.strip("() ").split(",")[0].split(" ")[0]
+    # Such as "ReqNodeNotAvail, UnavailableNodes:node1" and, since 24.11, "launch failed requeued held".
+    words = reason.strip("() ").split(",")[0].split()
+    word = "_".join(words)
+    if word not in _HELD:
+        word = words[0] if words else ""
     if word in _ORDINARY:
         return None
     if word in _HELD:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from flows.destinations.scheduler import Scheduler
 from flows.disk.places import Place
-from tests.flows.test_schedulers import run, statuses, submission
+from tests.flows.submitting import run, statuses, submission
 from tests.services.slurm import SlurmCluster
 
 Make = Callable[..., Scheduler]

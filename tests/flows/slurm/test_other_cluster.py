@@ -9,7 +9,7 @@ from flows.disk.places import Place
 from flows.errors import JobCancelled, Unavailable
 from tests.flows.slurm.conftest import Recorder
 from tests.flows.slurm.jobs import WAIT, slurm_id, started
-from tests.flows.test_schedulers import run, statuses, submission
+from tests.flows.submitting import run, statuses, submission
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
 

@@ -41,6 +41,15 @@ SACCT = """\
 21|PENDING|0:0|allocation
 """
 
+# The enumeration of its OpenAPI document, without what is no state of a job.
+SLURM_26_05 = set(
+    """
+    PENDING RUNNING SUSPENDED COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE
+    OUT_OF_MEMORY LAUNCH_FAILED REQUEUED REQUEUE_HOLD SPECIAL_EXIT RESIZING CONFIGURING COMPLETING STOPPED
+    RECONFIG_FAIL POWER_UP_NODE REVOKED REQUEUE_FED RESV_DEL_HOLD SIGNALING STAGE_OUT EXPEDITING
+    """.split()  # noqa: SIM905  # a table
+)
+
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
 INSTALLATION = "5b1d9a52-76c1-4f0e-8a39-0c2f6f6f2a11"
 
@@ -134,6 +143,7 @@ def test_a_return_code_alone_is_no_end(state: str) -> None:
 
 def test_each_state_is_in_one_table() -> None:
     assert not states.ENDED & set(states.ACTIVE)
+    assert states.ENDED | set(states.ACTIVE) == SLURM_26_05
 
 
 @pytest.mark.parametrize(
@@ -149,6 +159,10 @@ def test_each_state_is_in_one_table() -> None:
         ("QOSMaxWallDurationPerJobLimit", "it may never start"),
         ("JobHeldAdmin", "held by an administrator"),
         ("PartitionDown", "the partition is down"),
+        ("launch_failed_requeued_held", "it could not be started and is held"),
+        ("launch failed requeued held", "it could not be started and is held"),
+        ("job requeued in held state", "it was put back into the queue and is held"),
+        ("Nodes required for job are DOWN, DRAINED or reserved", "(Nodes required for job are DOWN, DRAINED"),
         ("ReqNodeNotAvail, UnavailableNodes:node1", "the nodes that it needs are not available"),
         ("SomethingNew", "(SomethingNew)"),
     ],
