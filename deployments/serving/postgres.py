@@ -27,6 +27,7 @@ from deployments.serving.processes import Child
 from flows.database import unavailable_when_away
 from flows.disk import locks, private_files
 from flows.errors import ConfigurationError, Refused, Unavailable, one_line
+from flows.local import children
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class EmbeddedPostgres:
         command = launcher.wrap(
             [_program("initdb"), *options], death_signal=signal.SIGKILL, unprivileged=os.geteuid() == 0
         )
-        process = await asyncio.create_subprocess_exec(
+        process = await children.start(
             *command,
             env=_ENVIRONMENT,
             cwd="/",
@@ -174,9 +175,7 @@ class EmbeddedPostgres:
         try:
             output, _ = await process.communicate()
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await children.end(process)
         if process.returncode != 0:
             said = one_line(output.decode(errors="replace"))
             raise ConfigurationError(

@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import signal
-from contextlib import suppress
 
 from flows.destinations.host import Completed
 from flows.errors import Unavailable
+from flows.local import children
 from flows.local.environment import clean_environment
 
 
@@ -14,7 +13,7 @@ class ThisMachine:
     """Runs commands here. They see Slurm's variables of our environment, and none that is a secret."""
 
     async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
-        process = await asyncio.create_subprocess_exec(
+        process = await children.start(
             "/bin/sh",
             "-c",
             command,
@@ -23,7 +22,6 @@ class ThisMachine:
             stderr=asyncio.subprocess.PIPE,
             cwd="/",
             env=clean_environment({name: v for name, v in os.environ.items() if name.startswith("SLURM_")}),
-            start_new_session=True,
         )
         try:
             async with asyncio.timeout(seconds):
@@ -31,10 +29,7 @@ class ThisMachine:
         except TimeoutError as error:
             raise Unavailable(f"A command took longer than {seconds:g} s on this machine.") from error
         finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+            await children.end(process)
         return Completed(
             process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace")
         )
