@@ -8,17 +8,21 @@ numbers may stand.
 import re
 import shlex
 from collections.abc import Iterable
+from itertools import pairwise
 
 _PLAIN, _SINGLE, _DOUBLE, _SUBSHELL = "plain", "'", '"', "("
+# What looks like a comment goes on with the word before it, or may; what bash alone calculates is no word.
+_NO_COMMENTS = r"""(?P<quotes>\\[^\S\n]\#|(?<![\s;&|(<>])\\\n\#|(?<=\))\#|\$\[)"""
 _COMMANDS = re.compile(
-    r"""\\(?:(?s:.)|\Z)|\$(?:'|\(\(|\(|\{|\Z)|<<<|<<|\(\(|[`'"()]|(?:(?<=[\s;&|()<>])|\A)\#|\bcase\b"""
+    _NO_COMMENTS
+    + r"""|\\(?:(?s:.)|\Z)|\$(?:'|\(\(|\(|\{|\Z)|<<<|<<|\(\(|[`'"()]|(?:(?<=[\s;&|()<>])|\A)\#|\bcase\b"""
 )
 # What begins or ends something, by what it is in.
 _TOKENS = {
     _PLAIN: _COMMANDS,
     _SUBSHELL: _COMMANDS,
     _SINGLE: re.compile("'"),
-    _DOUBLE: re.compile(r"""\\(?:(?s:.)|\Z)|\$(?:\(\(|\(|\{|\Z)|[`"]"""),
+    _DOUBLE: re.compile(r"""(?P<quotes>\$\[)|\\(?:(?s:.)|\Z)|\$(?:\(\(|\(|\{|\Z)|[`"]"""),
     "`": re.compile(r"""[\\'"`]"""),
     "${": re.compile(r"""[\\'"`${}]"""),
     "((": re.compile(r"""[\\'"`$()]"""),
@@ -33,7 +37,7 @@ _NO_PLACE = {
     "#": "in a comment; remove it there",
     "<<": "in a here-document, or after one; use printf instead",
     "case": "in a case of a subshell, or after it; give it to a variable first",
-    _UNSURE: "after quotes that not every shell reads alike; write them without $ and backslashes",
+    _UNSURE: "after quotes or a # that not every shell reads alike; write them without $ and backslashes",
 }
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 
@@ -54,7 +58,7 @@ class _Reader:
         """Read all that the template wrote up to the next value."""
         text, position, token = self._before + text, len(self._before), ""
         while (tokens := _TOKENS.get(self._around[-1])) and (found := tokens.search(text, position)):
-            position, token = found.end(), found[0]
+            position, token = found.end(), found.lastgroup or found[0]
             self._read(token)
         self._open = position == len(text) and token in {"\\", "$"}
 
@@ -82,8 +86,8 @@ class _Reader:
             case _ if token in _TOKENS or token in _NO_PLACE:
                 self._around.append(token)
 
-    def value(self, text: str) -> str:
-        """Return how the value is written here; raise Misplaced."""
+    def value(self, text: str, following: str) -> str:
+        """Return how the value is written here, before what is ``following``; raise Misplaced."""
         if self._open:
             raise Misplaced("directly after a backslash or a $; put these into quotes")
         self._before = "x"
@@ -93,14 +97,16 @@ class _Reader:
         if problem:
             return text
         quote = self._around[-1] if self._around[-1] in {_SINGLE, _DOUBLE} else ""
+        if text.isdecimal() and following.startswith(("<", ">")):
+            return f"{quote}'{text}'{quote}"  # else it would say what is redirected
         return f"{quote}{shlex.quote(text)}{quote}"
 
 
 def command(parts: Iterable[tuple[str, bool]]) -> str:
     """Return what the parts make: each is text of the template (true) or a value. Raises Misplaced."""
     reader, written = _Reader(), []
-    for text, literal in parts:
+    for (text, literal), (following, _) in pairwise([*parts, ("", True)]):
         if literal:
             reader.literal(text)
-        written.append(text if literal else reader.value(text))
+        written.append(text if literal else reader.value(text, following))
     return "".join(written)

@@ -180,7 +180,7 @@ def values(value: str) -> dict[str, Any]:
 def test_words_have_values_whole(
     value: str, expression: str, written: str, shell: str, tmp_path: Path
 ) -> None:
-    template = f"{ECHO}printf '%s\\0' {written.replace('E', expression)}"
+    template = f"{ECHO}printf '%s\\0' {written.replace('E', f'({expression})')}"
     command = command_templates.render(template, values(value))
     found = words(shell, command, tmp_path)
     assert any(value in word for word in found), (template, command, found)
@@ -240,11 +240,30 @@ def test_nothing_is_executed_wherever_a_value_stands(
         ('echo "${{ x }}"', r"or a \$"),
         ("echo $'{{ x }}'", "not every shell reads alike"),
         ("echo $(case a in a) echo {{ x }};; esac)", "in a case of a subshell"),
+        ("echo \\ #'a\nb {{ x }}'", "not every shell reads alike"),
+        ("echo a\\\n#'a\nb {{ x }}'", "not every shell reads alike"),
+        ("echo $(echo)#'a\nb {{ x }}'", "not every shell reads alike"),
+        ("echo $[ {{ x }} ]", "not every shell reads alike"),
+        ('echo "$[ {{ x }} ]"', "not every shell reads alike"),
     ],
 )
 def test_where_no_quotes_help(template: str, said: str) -> None:
     with pytest.raises(InvalidUpload, match=f"its template has a value .*{said}"):
         command_templates.render(template, {"x": "a b"})
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    "written", ["{{ n }}>&1", "{{ n }}</dev/null", "$(printf {{ n }}</dev/null)", '"{{ n }}>"']
+)
+def test_a_number_says_not_what_is_redirected(shell: str, written: str, tmp_path: Path) -> None:
+    [word] = words(shell, command_templates.render(f"printf '%s\\0' {written}", {"n": 2}), tmp_path)
+    assert word.strip(">") == "2"
+
+
+def test_a_comment_after_a_line_that_goes_on() -> None:
+    template = "a && \\\n# it's a comment\nb {{ x }}"
+    assert command_templates.render(template, {"x": "a b"}).endswith("b 'a b'")
 
 
 @pytest.mark.parametrize("shell", SHELLS)
