@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from api.access_log import hide
 from api.auth import ForeignPage, TokenMissing
 from api.http.bodies import UploadStalled, UploadTooLarge
 from api.http.storage import StorageFull
@@ -80,7 +81,7 @@ def _answer(status: int) -> Any:
     async def handler(request: Request, error: Exception) -> Response:
         if status >= 500:
             # No traceback: it is no mistake of ours, and comes with every request until it has passed.
-            logger.warning("%s %s: %s", request.method, request.url.path, with_cause(error))
+            logger.warning("%s %s: %s", request.method, hide(request.url.path), with_cause(error))
         headers = dict(_HEADERS.get(status, {}))
         if isinstance(error, CommandGoesOn):
             headers["Location"] = error.location

@@ -13,14 +13,17 @@ from api.http.prefix import below
 
 VIEW = "/api/view"
 
-SANDBOX = {
+OPAQUE = {
     # Opaque to us and to other jobs: without allow-same-origin. What it loads and sends stays with this host.
     "Content-Security-Policy": "sandbox allow-scripts allow-downloads allow-popups; "
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:",
-    # Its own modules, fonts and fetches come from the origin "null".
-    "Access-Control-Allow-Origin": "*",
     "Referrer-Policy": "no-referrer",
 }
+"""Headers of what may run and is sent as it is. Who opens it by ``?token=`` may have a cookie, too, and the
+token may be that of somebody who sent them the address."""
+
+# Its own modules, fonts and fetches come from the origin "null".
+SANDBOX = OPAQUE | {"Access-Control-Allow-Origin": "*"}
 """Headers of each answer there. Not X-Frame-Options, frame-ancestors or Cross-Origin-Resource-Policy: with
 these a report's own frames, scripts and pictures stay blank."""
 

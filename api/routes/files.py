@@ -12,7 +12,7 @@ from api.files.downloads import FileAnswer, open_file
 from api.files.listings import DEEPEST, DirectoryItem, listing
 from api.files.open_file import NotThere
 from api.files.packing import ArchiveFormat
-from api.files.shown import SANDBOX, VIEW, address, may_run
+from api.files.shown import OPAQUE, SANDBOX, VIEW, address, may_run
 from api.routes.jobs import OwnJob
 from api.schemas import Problem
 from api.services import Services, ServicesDep
@@ -76,7 +76,7 @@ async def retrieve_job_file(
     if comes_by_cookie(request) and may_run(kind):
         await services.on_disk(file.close)
         return RedirectResponse(address(request, services.capabilities.make(job.id), path), 307, _NOT_KEPT)
-    return FileAnswer(opened, services)
+    return FileAnswer(opened, services, OPAQUE if may_run(kind) else None)
 
 
 @shown.get(VIEW + "/{capability}/{path:path}", response_class=Response, include_in_schema=False)

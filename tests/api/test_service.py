@@ -15,6 +15,9 @@ from referencing.jsonschema import DRAFT202012
 
 from api.app import create_app
 from api.submission.body import ARCHIVE_TYPES
+from api.tokens.capabilities import Capabilities
+from deployments.settings import Settings
+from flows.configuration.config import load
 from flows.errors import ConfigurationError
 from flows.jobs.store import JobStore
 from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, no_dispatcher, serving
@@ -52,6 +55,22 @@ async def ask_everything(client: httpx.AsyncClient) -> list[httpx.Response]:
         await client.post("/api/job/1/name", json="x"),
         await client.put("/api/application/wc", content=README_ZIP, headers=ZIP),
     ]
+
+
+async def test_database_that_is_not_there_and_a_capability(
+    environment: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environment.setenv("BARTENDER_DB_DSN", f"postgresql://user@/base?host={tmp_path}")
+    async with serving_client() as client:
+        settings = Settings.load()
+        place = settings.place(load(settings.config_filename))
+        capability = Capabilities.of(place.capability_key).make(1)
+        answer = await client.get(f"/api/view/{capability}/a.html")
+    assert answer.status_code == 503
+    assert "GET /api/view/…/a.html: The database does not answer." in caplog.text
+    assert capability not in "".join(
+        record.getMessage() for record in caplog.records if record.name == "api.errors"
+    )
 
 
 async def test_database_that_is_not_there(

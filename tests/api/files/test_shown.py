@@ -87,6 +87,20 @@ async def test_who_sends_the_token_gets_the_file(site: Site, alice: httpx.AsyncC
     assert (await client.get(url, params={"token": site.keys.token()})).content == PAGE
 
 
+async def test_an_address_with_a_token_is_no_way_around(site: Site, browser: httpx.AsyncClient) -> None:
+    job = await with_page(site)
+    # Somebody sends a visitor, who has a cookie, the address of a page of theirs with their own token.
+    params = {"token": site.keys.token()}
+    page = await browser.get(f"/api/job/{job.id}/files/a%20page.html", params=params)
+    assert (page.status_code, page.content) == (200, PAGE)
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("sandbox ")
+    assert "allow-same-origin" not in policy
+    assert "Access-Control-Allow-Origin" not in page.headers
+    text = await browser.get(f"/api/job/{job.id}/files/a.txt", params=params)
+    assert "Content-Security-Policy" not in text.headers
+
+
 async def test_a_capability_is_for_one_job(site: Site, browser: httpx.AsyncClient) -> None:
     job, other = await with_page(site), await with_page(site)
     location = (await browser.get(f"/api/job/{job.id}/files/a%20page.html")).headers["Location"]
