@@ -31,11 +31,13 @@ async def start(*command: str, **options: Any) -> asyncio.subprocess.Process:
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """Kill the process with its session's group, and return once it has ended; harmless afterwards."""
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Kill the process with its session's group, and return once it has ended; harmless afterwards.
+
+    What one that has ended by itself left running is left alone, and not listened to any more.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     for descriptor in range(3):
         # Nothing public closes them. Not the whole transport: that takes the exit status from who waits.
         pipe = process._transport.get_pipe_transport(descriptor)  # type: ignore[attr-defined]

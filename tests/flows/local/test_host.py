@@ -1,14 +1,21 @@
 """Short commands of ours on this machine: who waits for one is never left waiting."""
 
 import asyncio
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
 from flows.errors import Unavailable
 from flows.local.host import ThisMachine
-from tests.waiting import LONG_ENOUGH
+from tests.waiting import LONG_ENOUGH, until
 
 READS = "cat >/dev/null; true"  # by a child of the shell's, which has its pipes
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_a_command_is_run() -> None:
@@ -32,3 +39,16 @@ async def test_a_time_out_in_the_middle_of_much_output() -> None:
         async with asyncio.timeout(LONG_ENOUGH):
             with pytest.raises(Unavailable, match="took longer than"):
                 await ThisMachine().run(command, seconds=seconds)
+
+
+async def test_what_a_command_left_running_keeps_nothing_of_ours_open(tmp_path: Path) -> None:
+    """As a program does that goes on in the background and has its outputs yet."""
+    before, left = _open_files(), tmp_path / "left"
+    try:
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="took longer than"):
+                await ThisMachine().run(f"sleep 1000 & echo $! >>{left}", seconds=0.2)
+        await until(lambda: _open_files() < before + 3)
+    finally:
+        for pid in left.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
