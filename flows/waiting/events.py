@@ -28,16 +28,20 @@ async def unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     """Await work, in this task; return False where the event ended that."""
     loop = asyncio.get_running_loop()
     wait = asyncio.create_task(event.wait())
+    done = False
     try:
         async with asyncio.timeout(None) as deadline:
 
             def end(_: object) -> None:
-                deadline.reschedule(loop.time())
+                # Both may have ended in one step of the loop: then this comes too late to be called off.
+                if not done:
+                    deadline.reschedule(loop.time())
 
             wait.add_done_callback(end)
             try:
                 await work
             finally:
+                done = True
                 wait.remove_done_callback(end)
     except TimeoutError:
         if not deadline.expired():
