@@ -39,7 +39,7 @@ def by_file(job_dir, application_name, submitter, context):
 """
 
 STEPS = ["put", "publish", "fetch", "remove"]
-SIDES = {"shell": "flows.staging.by_shell:Shell", "plain": "flows.staging.by_sftp:Plain"}
+SIDES = {"shell": "flows.staging.by_shell:ByShell", "plain": "flows.staging.by_sftp:BySftp"}
 
 # In the order in which a job meets them.
 RUN = [
