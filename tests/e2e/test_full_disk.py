@@ -172,9 +172,7 @@ async def test_unpacking(service: SmallDisks) -> None:
 async def test_a_command_that_fills_the_disk(service: SmallDisks) -> None:
     job = await service.ended(await service.run("head -c 8000000 /dev/zero >output || exit 9"))
     assert (job["state"], job["reason_kind"]) == ("error", "user error")
-    assert job["reason"].startswith(
-        "The command ended with exit code 9; see stderr.txt, which ends with: head"
-    )
+    assert job["reason"].startswith("The command ended with exit code 9")  # what it said had no room
 
 
 async def test_results_of_steps(service: SmallDisks) -> None:
