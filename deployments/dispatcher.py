@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any, Self
 from uuid import UUID
 
@@ -88,13 +88,17 @@ class Dispatcher:
                 delay, trace = next(delays), None if foreseen else error
                 text = "Jobs wait for their flow runs; trying again in %.1f s: %s"
                 logger.warning(text, delay, with_cause(error), exc_info=trace)
-                await self._explain(self._outbox.set_prefect_away)
+                if foreseen:
+                    await self._explain(self._outbox.set_prefect_away)
             await asyncio.sleep(delay)
 
     async def _explain(self, say: Callable[[], Awaitable[None]]) -> None:
-        # The database may be what is away; then nobody can be told anyway.
-        with suppress(Unavailable):
+        try:
             await say()
+        except Unavailable:
+            pass  # the database is what is away: then nobody can be told
+        except Exception:
+            logger.exception("Jobs are not told what they wait for")  # nor must they wait for ever
 
     async def _dispatch(self) -> None:
         while True:

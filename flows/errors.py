@@ -163,13 +163,21 @@ class Refused(Unavailable):
     """
 
 
+_NO_THREAD = "can't start new thread"
+"""What Python's RuntimeError says at the limit of processes; work for a thread may be done all the same."""
+
+
 @contextmanager
 def unavailable_for_now(what: str) -> Iterator[None]:
-    """Turn an OSError of this machine, which may pass, into Unavailable. ``what``: what cannot be done."""
+    """Turn what this machine is short of, which may pass, into Unavailable. ``what``: what cannot be done."""
     try:
         yield
     except OSError as error:
         raise Unavailable(f"{what} ({error.strerror}).") from error
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        raise Unavailable(f"{what} (no more threads).") from error
 
 
 def with_cause(error: BaseException) -> str:

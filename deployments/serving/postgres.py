@@ -251,8 +251,13 @@ class EmbeddedPostgres:
     async def _takes_connections(self) -> bool:
         try:
             await (await self._connect()).close()
-        except (OSError, asyncpg.OperatorInterventionError, asyncpg.PostgresConnectionError):
-            return False  # it starts, or was ended a moment ago and is started again
+        except (
+            OSError,
+            asyncpg.OperatorInterventionError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.TooManyConnectionsError,
+        ):
+            return False  # it starts, or was ended a moment ago and is started again, or is full
         return True
 
     async def _connect(self) -> asyncpg.Connection:

@@ -243,10 +243,14 @@ class LocalScheduler:
     async def _wait(self, token: str) -> End:
         ender = asyncio.create_task(self._end_when_due(token), name=f"end {token}")
         try:
-            return await _insist(f"follow command {token}", lambda: self._commands.wait(token), OSError)
+            return await _insist(f"follow command {token}", lambda: self._try_to_follow(token), Unavailable)
         finally:
             ender.cancel()
             await asyncio.gather(ender, return_exceptions=True)
+
+    async def _try_to_follow(self, token: str) -> End:
+        with unavailable_for_now("The command cannot be followed now"):
+            return await self._commands.wait(token)
 
     async def _end_when_due(self, token: str) -> None:
         await _insist(f"end command {token}", lambda: self._end_for_time(token), Exception)

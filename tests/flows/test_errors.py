@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import sqlalchemy.exc
 
-from flows.errors import Unavailable, with_cause
+from flows.errors import Unavailable, unavailable_for_now, with_cause
 
 
 def caused(*chain: BaseException) -> BaseException:
@@ -50,3 +50,22 @@ def test_an_error_that_is_its_own_cause_is_told_once() -> None:
     assert with_cause(caused(error, error)) == "the only one"
     other = ValueError("the other")
     assert with_cause(caused(error, other, error)) == "the only one (ValueError: the other)"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "It cannot be done now (No space left on device)."),
+        (RuntimeError("can't start new thread"), "It cannot be done now (no more threads)."),
+    ],
+    ids=str,
+)
+def test_what_a_machine_is_short_of_passes(error: Exception, said: str) -> None:
+    with pytest.raises(Unavailable) as raised, unavailable_for_now("It cannot be done now"):
+        raise error
+    assert str(raised.value) == said
+
+
+def test_a_mistake_of_ours_does_not_pass() -> None:
+    with pytest.raises(RuntimeError, match="another"), unavailable_for_now("It cannot be done now"):
+        raise RuntimeError("another")

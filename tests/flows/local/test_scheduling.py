@@ -129,6 +129,28 @@ async def test_who_waits_reads_that_the_machine_is_short_of_something(
     assert all(status.reason is None for status in seen.all if status.state != "queued")
 
 
+async def test_a_machine_without_threads_starts_the_command_later(
+    make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, job = make(), submission(place, "echo ran >>ledger; exit 3")
+    there, tries = threading.Thread.start, 0
+
+    def start(thread: threading.Thread) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise RuntimeError("can't start new thread")
+        there(thread)
+
+    scheduler_id = await scheduler.submit(job)
+    monkeypatch.setattr(asyncio.get_running_loop(), "_default_executor", None)  # it has none yet
+    monkeypatch.setattr(threading.Thread, "start", start)
+    seen = Seen(scheduler, scheduler_id)
+    assert await seen.ended() == Status(state="ended", returncode=3)
+    assert tries > 2
+    assert (job.directory / "ledger").read_text() == "ran\n"
+
+
 @pytest.mark.parametrize("part", ["read", "start"])
 async def test_a_mistake_of_ours_ends_the_command_at_once_and_frees_its_slot(
     make: Callable[..., LocalScheduler], place: Place, monkeypatch: pytest.MonkeyPatch, part: str
