@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from flows.disk import locks, private_files
@@ -37,8 +37,9 @@ def _make(parent: Path, directory: Path) -> int:
     # One at a time: a directory that is not locked yet is not one that was left.
     with _held(parent / _LOCK):
         for path in parent.iterdir():
-            if path.is_dir() and not is_in_use(path):
-                remove_directory(path)
+            with suppress(FileNotFoundError):  # a process that stops removes its own just now
+                if path.is_dir() and not is_in_use(path):
+                    remove_directory(path)
         directory.mkdir(mode=0o700)
         lock = locks.opened(directory / _LOCK)
         locks.wait_for(lock)
