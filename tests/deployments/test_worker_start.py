@@ -47,7 +47,7 @@ async def said_until_stopped(directory: Path, dsn: str, what: bytes) -> bytearra
     try:
         await until(says(worker, said, what))
         worker.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(worker.wait, 30) == 0
+        assert await asyncio.to_thread(worker.wait, 180) == 0
         return said
     finally:
         worker.kill()
@@ -101,7 +101,7 @@ async def test_a_signal_that_another_thread_gets(tmp_path: Path, database_url: U
         await until(says(worker, bytearray(), b"The Prefect server does not answer."))
         others = {int(task.name) for task in Path(f"/proc/{worker.pid}/task").iterdir()} - {worker.pid}
         assert ctypes.CDLL(None).tgkill(worker.pid, min(others), signal.SIGTERM) == 0
-        assert await asyncio.to_thread(worker.wait, 30) == 0
+        assert await asyncio.to_thread(worker.wait, 180) == 0
     finally:
         worker.kill()
         worker.communicate()

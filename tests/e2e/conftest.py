@@ -52,7 +52,7 @@ async def workers(workerless: Service) -> AsyncIterator[StartWorker]:
     yield start
     for worker in started:
         worker.kill()
-        await asyncio.to_thread(worker.wait, 10)
+        await asyncio.to_thread(worker.wait, 180)
 
 
 @pytest_asyncio.fixture

@@ -55,7 +55,7 @@ async def test_a_worker_of_ones_own_continues_after_a_restart(
     job_id = await workerless.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done")
     await workerless.state_is(job_id, "running")
     first.terminate()
-    assert await asyncio.to_thread(first.wait, 10) == 0
+    assert await asyncio.to_thread(first.wait, 180) == 0
     workers()
     (workerless.job_dir(job_id) / "go").touch()
     assert (await workerless.ended(job_id))["state"] == "ok"

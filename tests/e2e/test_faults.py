@@ -145,7 +145,7 @@ async def test_stopped_while_a_job_is_being_cancelled(workerless: Service, worke
     request = asyncio.create_task(workerless.client.post(f"/api/job/{job_id}/cancel"))
     await appears(workerless.job_dir(job_id) / "told")
     worker.terminate()
-    await asyncio.to_thread(worker.wait, 30)
+    await asyncio.to_thread(worker.wait, 180)
     assert (await request).status_code in {200, 202}
     workers()
     assert (await workerless.ended(job_id))["reason_kind"] == "cancelled"

@@ -79,7 +79,7 @@ class Place:
 
     async def killed(self) -> None:
         assert self._worker is not None
-        assert await asyncio.to_thread(self._worker.wait, 60) == -9
+        assert await asyncio.to_thread(self._worker.wait, 180) == -9
         self.armed.unlink()
 
     def end(self) -> None:
@@ -148,7 +148,7 @@ async def test_a_worker_at_each_step_of_jobs(place: Place, service: Service) -> 
         await assert_nothing_is_left(service)
     finally:
         worker.terminate()
-        await asyncio.to_thread(worker.wait, 10)
+        await asyncio.to_thread(worker.wait, 180)
 
 
 async def test_a_worker_outside_of_the_steps(place: Place, service: Service) -> None:
@@ -168,7 +168,7 @@ async def test_a_worker_outside_of_the_steps(place: Place, service: Service) -> 
         await assert_nothing_is_left(service)
     finally:
         worker.terminate()
-        await asyncio.to_thread(worker.wait, 10)
+        await asyncio.to_thread(worker.wait, 180)
 
 
 async def assert_ran(service: Service, job_id: int, point: str) -> None:
@@ -203,7 +203,7 @@ async def test_the_api(place: Place, service: Service, point: str) -> None:
             else:
                 place.armed.touch()
                 await submit_to(client)
-            assert await asyncio.to_thread(api.wait, 60) == -9
+            assert await asyncio.to_thread(api.wait, 180) == -9
             place.armed.unlink()
             if point in DELETE:
                 assert (await service.client.get(f"/api/job/{job_id}")).status_code == 404
@@ -221,7 +221,7 @@ async def test_the_api(place: Place, service: Service, point: str) -> None:
         api.kill()
         api.wait()
         worker.terminate()
-        await asyncio.to_thread(worker.wait, 10)
+        await asyncio.to_thread(worker.wait, 180)
 
 
 async def submit_to(client: httpx.AsyncClient) -> None:

@@ -43,4 +43,4 @@ async def test_jobs_that_have_ended_since_they_were_scheduled(workerless: Servic
         assert f"Job {jobs[0]} is run again" not in workerless.log()
     finally:
         worker.kill()
-        await asyncio.to_thread(worker.wait, 10)
+        await asyncio.to_thread(worker.wait, 180)

@@ -104,7 +104,7 @@ async def machines(workerless: Service) -> AsyncIterator[StartOn]:
     yield start
     for worker in started:
         worker.kill()
-        await asyncio.to_thread(worker.wait, 10)
+        await asyncio.to_thread(worker.wait, 180)
 
 
 async def test_jobs_of_a_machine_that_stays_away(workerless: Service, machines: StartOn) -> None:
@@ -117,7 +117,7 @@ async def test_jobs_of_a_machine_that_stays_away(workerless: Service, machines: 
     for job_id in jobs:
         await service.state_is(job_id, "running")
     far.kill()
-    await asyncio.to_thread(far.wait, 10)
+    await asyncio.to_thread(far.wait, 180)
     async with database(service) as connection:
         await connection.execute("UPDATE worker SET lease_until = now() - interval '1 hour'")
     machines("near")

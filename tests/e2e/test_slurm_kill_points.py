@@ -172,4 +172,4 @@ async def test_a_worker_at_each_step_of_jobs_on_a_cluster(place: Place, slurm_cl
         await place.assert_nothing_is_left(slurm_cluster)
     finally:
         worker.terminate()
-        await asyncio.to_thread(worker.wait, 10)
+        await asyncio.to_thread(worker.wait, 180)

@@ -50,7 +50,7 @@ async def test_the_successor_of_a_frozen_worker_takes_its_name(
     workers("same")
     await assert_go_on(workerless, jobs)
     os.kill(first.pid, signal.SIGCONT)
-    assert await asyncio.to_thread(first.wait, 60) == 2
+    assert await asyncio.to_thread(first.wait, 180) == 2
     assert "a worker named same is running already" in workerless.log()
 
 

@@ -72,7 +72,7 @@ async def test_a_newer_worker_continues(own_service: Service, tmp_path: Path, ch
         for process in (first, second):
             if process is not None:
                 process.kill()
-                await asyncio.to_thread(process.wait, 10)
+                await asyncio.to_thread(process.wait, 180)
 
 
 async def test_everything_of_the_version_before_the_rooms_goes_on(

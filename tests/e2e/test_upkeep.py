@@ -104,7 +104,7 @@ async def test_another_worker_takes_over(workerless: Service, workers: StartWork
         for worker in (second, third):
             worker.terminate()
         for worker in (second, third):
-            assert await asyncio.to_thread(worker.wait, 20) == 0
+            assert await asyncio.to_thread(worker.wait, 180) == 0
 
 
 async def test_after_a_restart(own_service: Service) -> None:
