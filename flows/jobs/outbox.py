@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from flows.jobs.job import Job, job_table
 from flows.jobs.leases import IS_LIVE, worker_table
-from flows.jobs.not_begun import NO_MORE, NO_WORKER, PREFECT_AWAY, REFUSED, SAYS_NOTHING_ELSE
+from flows.jobs.not_begun import NO_MORE, NO_WORKER, PREFECT_AWAY, REFUSED
 from flows.jobs.rows import JobRows
 from flows.jobs.rules import ACTIVE
 
@@ -31,23 +31,20 @@ class Outbox(JobRows):
     async def set_refused(self, job_ids: Collection[int]) -> None:
         """Let visitors read that Prefect gives their jobs no flow run now; that goes when it does."""
         ids = sa.literal(list(job_ids), pg.ARRAY(sa.BigInteger))
-        await self._explain(REFUSED, _job.id == sa.any_(ids), _job.flow_run_id.is_(None))
+        await self._explain_waiting(REFUSED, _job.id == sa.any_(ids), _job.flow_run_id.is_(None))
 
     async def set_prefect_away(self) -> None:
         """Let visitors read what their jobs without a flow run wait for."""
-        await self._explain(PREFECT_AWAY, _job.flow_run_id.is_(None), _job.reason.is_distinct_from(REFUSED))
+        await self._explain_waiting(
+            PREFECT_AWAY, _job.flow_run_id.is_(None), _job.reason.is_distinct_from(REFUSED)
+        )
 
     async def set_without_worker(self) -> None:
         """Let visitors read that nobody is there to begin their jobs, where nobody is."""
         is_there = sa.select(worker_table.c.id).where(IS_LIVE).exists()
-        await self._explain(NO_WORKER, _job.flow_run_id.is_not(None), _job.owner.is_(None), sa.not_(is_there))
-
-    async def _explain(self, reason: str, *where: sa.ColumnElement[bool]) -> None:
-        waiting = sa.update(job_table).where(
-            *where, ACTIVE, _job.reason.is_distinct_from(reason), SAYS_NOTHING_ELSE
+        await self._explain_waiting(
+            NO_WORKER, _job.flow_run_id.is_not(None), _job.owner.is_(None), sa.not_(is_there)
         )
-        async with self.connection() as connection:
-            await connection.execute(waiting.values(reason=reason, updated_on=sa.func.now()))
 
     async def set_flow_run(self, flow_runs: dict[int, uuid.UUID]) -> None:
         """Record the flow run of each job id and tell the workers.

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from flows.errors import JobFailure, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import IS_LIVE, worker_table
-from flows.jobs.not_begun import NO_MORE, SAYS_NOTHING_ELSE
+from flows.jobs.not_begun import NO_MORE
 from flows.jobs.rows import JobRows
 from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN
 
@@ -48,15 +48,7 @@ class OwnedJobs(JobRows):
 
     async def explain_unclaimed(self, reason: str) -> None:
         """Let visitors read why no worker begins their jobs now: one of ``flows.jobs.not_begun``."""
-        waiting = sa.update(job_table).where(
-            ACTIVE,
-            _job.flow_run_id.is_not(None),
-            _job.owner.is_(None),
-            _job.reason.is_distinct_from(reason),
-            SAYS_NOTHING_ELSE,
-        )
-        async with self.connection() as connection:
-            await connection.execute(waiting.values(reason=reason, updated_on=sa.func.now()))
+        await self._explain_waiting(reason, _job.flow_run_id.is_not(None), _job.owner.is_(None))
 
     async def take_over(
         self, name: str, host: str, local_destinations: Collection[str], *, limit: int = 100

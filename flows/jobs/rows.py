@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from flows.database import Database
 from flows.errors import JobNotFound
 from flows.jobs.job import Job, State, installation_table, job_table
+from flows.jobs.not_begun import SAYS_NOTHING_ELSE
+from flows.jobs.rules import ACTIVE
 
 _job = job_table.c
 
@@ -55,6 +57,14 @@ class JobRows(Database):
         async with self.connection() as connection:
             updated: int | None = (await connection.execute(statement)).scalar_one_or_none()
             return updated
+
+    async def _explain_waiting(self, reason: str, *where: sa.ColumnElement[bool]) -> None:
+        """Let jobs say what they wait for, where they say nothing of another kind."""
+        waiting = sa.update(job_table).where(
+            *where, ACTIVE, _job.reason.is_distinct_from(reason), SAYS_NOTHING_ELSE
+        )
+        async with self.connection() as connection:
+            await connection.execute(waiting.values(reason=reason, updated_on=sa.func.now()))
 
 
 def _from_row(names: Sequence[str], row: sa.Row[Any]) -> Job:
