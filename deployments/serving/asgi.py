@@ -52,14 +52,19 @@ class Server(uvicorn.Server):
         """Return an application whose websockets end with the server, without a word.
 
         Prefect's look once a second whether somebody is still there: too seldom, and uvicorn would log a
-        traceback of each.
+        traceback of each. So it does of those that it cancels itself, which are the ones that did not heed
+        the first cancellation: a library may lose it.
         """
 
         async def leaving(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "websocket":
-                await unless(self._leaving, app(scope, receive, send))
-            else:
+            if scope["type"] != "websocket":
                 await app(scope, receive, send)
+                return
+            try:
+                await unless(self._leaving, app(scope, receive, send))
+            except asyncio.CancelledError:
+                if not self._stopping.is_set():
+                    raise
 
         return leaving
 

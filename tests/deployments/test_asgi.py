@@ -5,6 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 import websockets
 
 from deployments.serving import asgi
@@ -12,10 +13,13 @@ from deployments.serving.listening import base_url, listen
 from tests.waiting import LONG_ENOUGH
 
 
-async def test_a_websocket_that_does_not_end_by_itself_ends_without_a_word(checkout: Path) -> None:
+@pytest.mark.parametrize("factory", ["create_app", "create_careless_app"])
+async def test_a_websocket_that_does_not_end_by_itself_ends_without_a_word(
+    checkout: Path, factory: str
+) -> None:
     with listen("127.0.0.1", 0, "PORT") as listener:
         server = subprocess.Popen(
-            asgi.command("tests.deployments.lingering:create_app", listener),
+            asgi.command(f"tests.deployments.lingering:{factory}", listener),
             cwd=checkout,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -31,4 +35,5 @@ async def test_a_websocket_that_does_not_end_by_itself_ends_without_a_word(check
         finally:
             server.kill()
             server.wait()
-    assert said == b""
+    careless = b"ERROR:    Cancel 1 running task(s), timeout graceful shutdown exceeded\n"
+    assert said == (careless if factory == "create_careless_app" else b"")

@@ -9,7 +9,7 @@ from flows.destinations.scheduler import Scheduler, Status
 from flows.disk.places import Place
 from flows.errors import DestinationFailed, Unavailable
 from tests.flows.slurm.conftest import Recorder
-from tests.flows.slurm.jobs import WAIT, failure, started
+from tests.flows.slurm.jobs import WAIT, failure, remembered_as_running, slurm_id, started
 from tests.flows.submitting import statuses, submission
 from tests.services.slurm import SlurmCluster
 from tests.waiting import LONG_ENOUGH, until
@@ -47,9 +47,8 @@ async def test_the_controller_is_killed_and_comes_back(
     ids = [await started(scheduler, job) for job in jobs]
     complaints: list[str] = []
     watching = [asyncio.create_task(patiently(scheduler, i, complaints)) for i in ids]
-    # What is not written down when the controller is killed, is forgotten.
-    memory = cluster.directory / "slurmctld/job_state"
-    await until(lambda: memory.exists() and all(job.token.encode() in memory.read_bytes() for job in jobs))
+    for scheduler_id in ids:
+        await remembered_as_running(cluster, slurm_id(scheduler_id))
     try:
         cluster.slurmctld.kill()
         (jobs[0].directory / "go").touch()

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from flows.errors import DestinationRefused, Unavailable
-from tests.flows.slurm.jobs import WAIT, Job, slurm_id, started
+from tests.flows.slurm.jobs import WAIT, Job, remembered_as_running, slurm_id, started
 from tests.flows.slurm.slurmrestd.servers import Make, Paths, instead, really
 from tests.flows.submitting import statuses
 from tests.services.slurm import SlurmCluster
@@ -84,8 +84,7 @@ async def test_a_reason_that_changes_is_told(
 async def test_the_controller_is_away(make: Make, slurm_cluster: SlurmCluster, job: Job) -> None:
     scheduler, waiting = make(lost_after=0.1), job(WAIT)
     scheduler_id = await started(scheduler, waiting)
-    memory = slurm_cluster.directory / "slurmctld/job_state"
-    await until(lambda: memory.exists() and waiting.token.encode() in memory.read_bytes())
+    await remembered_as_running(slurm_cluster, slurm_id(scheduler_id))
     try:
         slurm_cluster.slurmctld.kill()
         with pytest.raises(Unavailable, match=r"its controller is away|nable to contact"):
