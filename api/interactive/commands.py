@@ -94,13 +94,13 @@ class Interactive:
         """
         application = self._application(name, job)
         with ExitStack() as in_line:
-            in_line.enter_context(self._turns.line())
+            in_line.enter_context(self._turns.line(job.submitter))
             body = await receive_json(request, limit=self._max_size)
             values = await to_the_end(partial(application.values, body))
             results = below(request, f"/api/job/{job.id}/interactive/{quote(name, safe='')}")
             is_async = _responds_async(request)
             command = Command(application, job, digest(name, values), results, is_async=is_async)
-            earlier = partial(self._kept.same, job.id, command.values, self._place.job_dir(job.id))
+            earlier = partial(self._kept.same, job, command.values, self._place.job_dir(job.id))
             if (known := await to_the_end(earlier)) is not None:
                 return await self._of_earlier(command, known, request)
             command.task = self._task(self._run(command, values))
@@ -172,7 +172,7 @@ class Interactive:
 
         def begin() -> str:
             with room_or_storage_full():
-                return self._kept.begin(command.job.id, command.values)
+                return self._kept.begin(command.job, command.values)
 
         known = await to_the_end(begin)
         self._task(self._keep_outcome(command, known))
@@ -193,7 +193,7 @@ class Interactive:
             problem = (type(error).__name__, str(error)) if isinstance(error, BartenderError) else None
             outcome = Outcome(application=command.application.name, problem=problem)
         try:
-            await to_the_end(partial(self._kept.end, command.job.id, command.values, known, outcome))
+            await to_the_end(partial(self._kept.end, command.job, command.values, known, outcome))
         except OSError as failure:
             logger.warning("A result of an interactive application is lost: %s", with_cause(failure))
 
@@ -218,7 +218,7 @@ class Interactive:
             patience = application.configured.kill_after if command.is_async else None
             if command.is_async:
                 command.not_waited_for.set()
-            async with self._turns.turn(job_dir, patience) as directory:
+            async with self._turns.turn(command.job.submitter, job_dir, patience) as directory:
                 with command.waited_for():
                     result = await application.run(line, directory)
                 if command.is_kept:

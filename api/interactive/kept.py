@@ -1,7 +1,7 @@
 """Results of commands that were not waited for, on the disk: whichever process of the API is asked has them.
 
-``<job>.<values>.<id>.running`` names the process that runs the command, by its directory for temporary files;
-``….json`` has what came of it, and comes before the former goes.
+``<job>.<visitor>.<values>.<id>.running`` names the process that runs the command, by its directory for
+temporary files; ``….json`` has what came of it, and comes before the former goes.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import os
 import re
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,12 +21,13 @@ from pydantic import BaseModel
 from api.interactive.scratch import is_in_use
 from flows.disk import private_files
 from flows.errors import JobNotCompleted, JobNotFound, VisitorError
+from flows.jobs.job import Job
 from flows.local.quick_commands import Result
 
 SECONDS = 3600.0
 """For how long results are kept."""
 MOST = 100
-"""How many, of all jobs; each has some MiB at most."""
+"""How many, of all visitors; each has some MiB at most."""
 
 _ID = re.compile("[0-9a-f]{32}")
 _MOST_FILES = 100_000  # of a job, to be compared
@@ -59,19 +61,19 @@ class KeptResults:
         self._process = process
         private_files.make_directory(directory)
 
-    def begin(self, job_id: int, values: str) -> str:
+    def begin(self, job: Job, values: str) -> str:
         """Write down that a command runs here, and return its id."""
         self.sweep()
         command = uuid.uuid4().hex
-        private_files.write(self._path(job_id, values, command, "running"), self._process.name)
+        private_files.write(self._path(job, values, command, "running"), self._process.name)
         return command
 
-    def end(self, job_id: int, values: str, command: str, outcome: Outcome) -> None:
+    def end(self, job: Job, values: str, command: str, outcome: Outcome) -> None:
         """Write down what came of it."""
         try:
-            private_files.write(self._path(job_id, values, command, "json"), outcome.model_dump_json())
+            private_files.write(self._path(job, values, command, "json"), outcome.model_dump_json())
         finally:
-            self._path(job_id, values, command, "running").unlink(missing_ok=True)
+            self._path(job, values, command, "running").unlink(missing_ok=True)
 
     def outcome(self, job_id: int, command: str) -> Outcome:
         """Return what came of a command; raise CommandRuns, CommandLost or JobNotFound."""
@@ -88,25 +90,29 @@ class KeptResults:
                 raise CommandRuns("The command has not ended yet; ask again in a few seconds.")
         raise JobNotFound(f"Job {job_id} has no such result; they are kept for {SECONDS / 60:.0f} minutes.")
 
-    def same(self, job_id: int, values: str, files: Path) -> str | None:
+    def same(self, job: Job, values: str, files: Path) -> str | None:
         """Return the id of a command with the same values that runs, or has a result that still holds."""
-        for path in self._directory.glob(f"{job_id}.{values}.*.running"):
+        for path in self._directory.glob(f"{job.id}.*.{values}.*.running"):
             if self._is_run(path):
-                return path.name.split(".")[2]
-        for path in self._directory.glob(f"{job_id}.{values}.*.json"):
+                return path.name.split(".")[-2]
+        for path in self._directory.glob(f"{job.id}.*.{values}.*.json"):
             with suppress(FileNotFoundError):
                 outcome = Outcome.model_validate_json(path.read_bytes())
                 if outcome.result and outcome.files and outcome.files == state_of(files):
-                    return path.name.split(".")[2]
+                    return path.name.split(".")[-2]
         return None
 
     def sweep(self) -> None:
-        """Remove what is too old, and the oldest of what is too much."""
+        """Remove what is too old; of what is too much, the oldest of whoever has the most."""
         too_old = time.time() - SECONDS
-        ended = sorted(self._dated("json"), reverse=True)
-        for number, (changed, path) in enumerate(ended):
-            if number >= MOST or changed < too_old:
+        kept: defaultdict[str, list[Path]] = defaultdict(list)
+        for changed, path in sorted(self._dated("json"), reverse=True):
+            if changed < too_old:
                 path.unlink(missing_ok=True)
+            else:
+                kept[path.name.split(".")[1]].append(path)
+        for _ in range(sum(map(len, kept.values())) - MOST):
+            max(kept.values(), key=len).pop().unlink(missing_ok=True)
         for changed, path in self._dated("running"):
             if changed < too_old and not self._is_run(path):
                 path.unlink(missing_ok=True)
@@ -119,8 +125,9 @@ class KeptResults:
             with suppress(FileNotFoundError):
                 yield path.stat().st_mtime, path
 
-    def _path(self, job_id: int, values: str, command: str, ending: str) -> Path:
-        return self._directory / f"{job_id}.{values}.{command}.{ending}"
+    def _path(self, job: Job, values: str, command: str, ending: str) -> Path:
+        visitor = hashlib.sha256(job.submitter.encode(errors="surrogatepass")).hexdigest()[:16]
+        return self._directory / f"{job.id}.{visitor}.{values}.{command}.{ending}"
 
     def _is_run(self, running: Path) -> bool:
         with suppress(FileNotFoundError):

@@ -1,10 +1,16 @@
-"""Whose turn it is: so many commands at once in this process, and one at a time in each job's directory."""
+"""Whose turn it is: so many commands at once in this process, and one at a time in each job's directory.
+
+No visitor takes all of it, so that others need not wait for theirs: the last slot is never for somebody who
+has the others, nor are the last places of the line.
+"""
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from flows.disk import locks
 from flows.errors import Unavailable
@@ -27,28 +33,34 @@ class Turns:
 
     def __init__(self, slots: int, locks: Path) -> None:
         self._slots = asyncio.Semaphore(slots)
-        self._room = slots * _LINE
+        self._slots_each = max(1, slots - 1)
+        self._visitors: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._places = slots * _LINE
+        self._taken: Counter[str] = Counter()
         self._locks = locks
 
     @contextmanager
-    def line(self) -> Iterator[None]:
+    def line(self, visitor: str) -> Iterator[None]:
         """Stand in line; raise Unavailable where it is too long, so that what is held for it is bounded."""
-        if not self._room:
+        free = self._places - self._taken.total()
+        if self._taken[visitor] >= free:
             raise Unavailable("Too many interactive applications are running; try again in a few seconds.")
-        self._room -= 1
+        self._taken[visitor] += 1
         try:
             yield
         finally:
-            self._room += 1
+            self._taken[visitor] -= 1
+            self._taken = +self._taken
 
     @asynccontextmanager
-    async def turn(self, directory: Path, patience: float | None = None) -> AsyncIterator[int]:
+    async def turn(self, visitor: str, directory: Path, patience: float | None = None) -> AsyncIterator[int]:
         """Yield the opened directory once it is our turn; raise NoDirectory, or Unavailable after a while.
 
         That is after ``patience`` seconds, or as long as a visitor waits.
         """
         job = _Directory(directory, self._locks)
-        slot = False
+        slots = [self._visitors.setdefault(visitor, asyncio.Semaphore(self._slots_each)), self._slots]
+        held: list[asyncio.Semaphore] = []
         try:
             await to_the_end(job.open)
             try:
@@ -56,15 +68,17 @@ class Turns:
                     # The job's first: who waits for their own job is in nobody else's way.
                     while not await to_the_end(job.lock):  # noqa: ASYNC110 - of other processes, too
                         await asyncio.sleep(_LOOK_INTERVAL)
-                    slot = await self._slots.acquire()
+                    for slot in slots:
+                        await slot.acquire()
+                        held.append(slot)
             except TimeoutError as error:
                 raise Unavailable(
                     "Other interactive applications are running; try again in a few seconds."
                 ) from error
             yield job.descriptor
         finally:
-            if slot:
-                self._slots.release()
+            for slot in held:
+                slot.release()
             job.close()
 
 

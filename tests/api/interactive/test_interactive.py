@@ -295,26 +295,35 @@ async def test_one_at_a_time_for_a_job(
 async def test_so_many_at_once(
     alice: httpx.AsyncClient, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = [await site.ended_job({}) for _ in range(5)]
+    """One visitor has all slots but the last, which is for others."""
+    bob = await site.client("bob")
+    jobs = [await site.ended_job({}) for _ in range(4)]
+    bobs = [await site.ended_job({}, "bob") for _ in range(2)]
     go = tmp_path / "go"
     script = f"touch started; while ! test -e {go}; do sleep 0.1; done"
-    running = [asyncio.create_task(run(alice, job, script)) for job in jobs[:4]]
-    for job in jobs[:4]:
+    running = [asyncio.create_task(run(alice, job, script)) for job in jobs[:3]]
+    for job in jobs[:3]:
         await until_exists(site.job_dir(job) / "started")
     monkeypatch.setattr(turns, "PATIENCE", 0.2)
-    refused = await run(alice, jobs[4], "true")
+    refused = await run(alice, jobs[3], "true")
     assert_refused(refused, 503)
     assert refused.headers["Retry-After"]
+    running.append(asyncio.create_task(run(bob, bobs[0], script)))
+    await until_exists(site.job_dir(bobs[0]) / "started")
+    assert_refused(await run(bob, bobs[1], "true"), 503)
     go.touch()
     assert [(await task).status_code for task in running] == [200] * 4
-    assert (await run(alice, jobs[4], "true")).status_code == 200
+    assert (await run(alice, jobs[3], "true")).status_code == 200
 
 
 async def test_a_line_that_is_too_long(alice: httpx.AsyncClient, site: Site, job: Job) -> None:
+    """It is so for who stands in it most, not yet for others."""
     first = asyncio.create_task(run(alice, job, "while ! test -e go; do sleep 0.1; done"))
     clients = [await site.client() for _ in range(40)]
     waiting = [asyncio.create_task(run(client, job, "true")) for client in clients]
     done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    others = await site.ended_job({}, "bob")
+    assert (await run(await site.client("bob"), others, "echo bob")).json()["stdout"] == "bob\n"
     (site.job_dir(job) / "go").touch()
     assert_refused(done.pop().result(), 503, "Too many")
     for response in await asyncio.gather(first, *waiting):

@@ -207,9 +207,16 @@ async def test_results_are_bounded(
         assert (await ended(alice, locations[-1])).status_code == 200
     answers = [(await alice.get(location)).status_code for location in locations]
     assert answers == [404, 200, 200, 200, 200]  # the last came after the others were looked through
+    bob, others = await site.client("bob"), await site.ended_job({}, "bob")
+    theirs = (await at_once(bob, others, "echo bob")).headers["Location"]
+    assert (await ended(bob, theirs)).status_code == 200
+    for number in range(5, 10):
+        locations.append((await at_once(alice, job, f"echo {number}")).headers["Location"])
+        assert (await ended(alice, locations[-1])).status_code == 200
+    assert (await bob.get(theirs)).status_code == 200  # who has most, loses theirs
     monkeypatch.setattr(kept, "SECONDS", -1)
     (await at_once(alice, job, "true")).raise_for_status()
-    assert [(await alice.get(location)).status_code for location in locations] == [404] * 5
+    assert [(await alice.get(location)).status_code for location in locations] == [404] * 10
 
 
 async def test_a_disk_that_is_full(
