@@ -4,17 +4,8 @@ import asyncio
 import logging
 import os
 import threading
-from contextlib import suppress
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict
-
-from prefect import task
-from prefect.cache_policies import CacheKeyFnPolicy
-from prefect.client.schemas.objects import State as PrefectState
-from prefect.client.schemas.objects import TaskRun
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.tasks import Task
+from typing import TypedDict
 
 from flows import archives
 from flows.destinations.scheduler import Submission
@@ -22,14 +13,12 @@ from flows.disk.last_line import last_line
 from flows.disk.places import STDERR, STDOUT
 from flows.errors import (
     ArchiveRefused,
-    BartenderError,
     CommandFailed,
     DestinationRefused,
     InternalError,
     InvalidUpload,
     JobFailure,
     StagingFailed,
-    with_cause,
 )
 from flows.jobs.job import Job, State
 from flows.jobs.users import User
@@ -41,10 +30,6 @@ from flows.waiting.patience import Delays
 from flows.waiting.threads import to_the_end
 
 logger = logging.getLogger(__name__)
-
-RETRIES = 1_000_000
-RETRY_DELAYS = list(islice(Delays(1.0, longest=60.0, jitter=0), 7))
-"""Prefect repeats the last one, and adds chance. A part that is away does not fail jobs: they wait for it."""
 
 RESUBMISSION_DELAYS = Delays(1.0, longest=60.0)
 """A destination may lose whatever it takes: its disk reads wrongly, say."""
@@ -58,38 +43,6 @@ class Outcome(TypedDict):
     kind: str | None
 
 
-def _result_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    # By run and step, not by source: a newer version continues the runs of an older one.
-    return f"{context.task_run.flow_run_id}/{context.task.name}"
-
-
-async def _is_transient(task: Task[..., Any], task_run: TaskRun, state: PrefectState) -> bool:
-    error = state.data
-    if not isinstance(error, BartenderError) or not error.transient:
-        return False
-    run = FlowRunContext.get()
-    job_id = run.parameters["job_id"] if run is not None and run.parameters else None
-    logger.warning("Job %s waits in %s: %s", job_id, task.name, with_cause(error))
-    if isinstance(job_id, int):
-        # The database may be what is away; and whose the job is by now, the next try finds out.
-        with suppress(BartenderError):
-            await current().jobs.explain(job_id, f"Waiting: {error}")
-    return True
-
-
-step = task(
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=CacheKeyFnPolicy(cache_key_fn=_result_key),
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_jitter_factor=0.5,
-    retry_condition_fn=_is_transient,
-)
-"""Makes a task whose result outlives the process, and that is tried again while a part is away."""
-
-
-@step
 async def upload(job_id: int) -> None:
     """Unpack the visitor's archive into the job's directory."""
     runtime = current()
@@ -142,7 +95,6 @@ def _stamp(job: Job) -> int:
     return int(job.created_on.timestamp()) * 10**9 + job.token.int % 10**6 * 1000
 
 
-@step
 async def pick_destination(job_id: int) -> str:
     """Ask the configured picker, once: a job may have been submitted there already."""
     runtime = current()
@@ -170,7 +122,6 @@ async def pick_destination(job_id: int) -> str:
     return name
 
 
-@step
 async def submit(job_id: int, destination: str) -> str:
     """Stage in, then hand the command to the scheduler: exactly once, by the job's token."""
     runtime = current()
@@ -201,7 +152,6 @@ def _submission(job: Job, directory: Path, installation: str) -> Submission:
     )
 
 
-@step
 async def poll(job_id: int, destination: str, scheduler_id: str) -> Outcome:
     """Follow the command until there is proof of its end."""
     runtime = current()
@@ -235,7 +185,6 @@ async def _watch(runtime: Runtime, job_id: int, destination: str, scheduler_id: 
     raise RuntimeError(f"the scheduler of {destination} stopped watching {scheduler_id} before its end")
 
 
-@step
 async def collect(job_id: int, destination: str, scheduler_id: str, outcome: Outcome) -> None:
     """Stage out, end the job, and clean the destination."""
     runtime = current()
