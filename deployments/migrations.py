@@ -11,11 +11,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, pool
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import flows
 from alembic import command
-from flows.database import unavailable_when_away
+from flows.database import open_engine, unavailable_when_away
 from flows.errors import ConfigurationError, one_line
 
 CONNECT_SECONDS = 10.0
@@ -50,7 +49,7 @@ def explained(url: URL) -> Iterator[None]:
 
 async def _run(url: URL, function: Callable[[Connection], None], **options: float) -> None:
     connect_args = {"timeout": CONNECT_SECONDS, **options}
-    engine = create_async_engine(url, poolclass=pool.NullPool, connect_args=connect_args)
+    engine = open_engine(url, poolclass=pool.NullPool, connect_args=connect_args)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(function)

@@ -1,7 +1,7 @@
 """How SQL of ours reaches the database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ import sqlalchemy.exc
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from flows import postgres
 from flows.errors import Refused, Unavailable
 
 CLOSE_SECONDS = 3.0
@@ -99,9 +100,10 @@ def _is_about_values(error: BaseException) -> bool:
     return isinstance(getattr(getattr(error, "orig", None), "__cause__", None), ValueError)
 
 
-def open_engine(url: URL, **options: Any) -> AsyncEngine:
+def open_engine(url: URL, *, connect_args: Mapping[str, Any] | None = None, **options: Any) -> AsyncEngine:
     """Return an engine that makes its connections anew when one of them can be of no more use."""
-    engine = create_async_engine(url, **options)
+    connect_args = {"async_creator_fn": postgres.connect, **(connect_args or {})}
+    engine = create_async_engine(url, connect_args=connect_args, **options)
     sa.event.listen(engine.sync_engine, "handle_error", _give_up_useless)
     return engine
 

@@ -14,7 +14,7 @@ from deployments import migrations
 from deployments.serving.postgres import EmbeddedPostgres
 from tests.waiting import LONG_ENOUGH
 
-pytest_plugins = ["tests.services.fixtures"]
+pytest_plugins = ["tests.services.fixtures", "tests.hosts.fixtures"]
 
 TEMPLATE = "template_of_tests"
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from api.submission.free_ids import free_id
@@ -13,6 +12,7 @@ from api.tokens.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings
 from flows.configuration.config import load
+from flows.database import open_engine
 from flows.disk.places import Place
 from flows.errors import ConfigurationError, Unavailable
 from flows.jobs.store import JobStore
@@ -31,7 +31,7 @@ async def link(directory: Path, *, submitter: str, application: str, settings: S
     url = settings.configured_database()
     assert url is not None  # noqa: S101 - the command line has looked for one
     await migrations.check(url)
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = open_engine(url, poolclass=NullPool)
     try:
         return await _add(JobStore(engine), target, place, submitter, application)
     except Unavailable as error:

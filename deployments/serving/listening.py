@@ -10,6 +10,7 @@ import ipaddress
 import socket
 
 from flows.errors import ConfigurationError
+from flows.waiting import vanishing
 
 BACKLOG = 2048
 PROBE_SECONDS = 5.0
@@ -22,6 +23,7 @@ def listen(host: str, port: int, variable: str) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            vanishing.notice(listener)  # else who follows a job and vanishes is sent its events for ever
             listener.bind(address)
             listener.listen(BACKLOG)
         except BaseException:

@@ -17,9 +17,11 @@ from flows.ssh.link import Link
 from flows.ssh.marks import Mark, readable
 from flows.ssh.reconnecting import Reconnecting
 from flows.ssh.shell import Process, Shell, communicate
+from flows.waiting import vanishing
 
 _OPEN_SECONDS = 30.0
 _LOGIN_SECONDS = 120.0
+_SILENT_SECONDS = 45.0  # a line over far may be bad for a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class SshHost:
                 tunnel = await stack.enter_async_context(self._gateway.passage())
                 with _refused(self._gateway.name, self.name):
                     connection = await stack.enter_async_context(credentials.connect(tunnel))
+            vanishing.notice(connection.get_extra_info("socket"), _SILENT_SECONDS)
             yield connection
 
     def passage(self) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:

@@ -1,0 +1,35 @@
+"""Machines that vanish: a connection to one says nothing of it unless it is asked to.
+
+TCP alone waits for ever for one that owes an answer, and sends for a quarter of an hour what none
+acknowledges. What was given up meanwhile is still carried out when the way is there again: a time-out ends
+the waiting only.
+"""
+
+import socket
+import sys
+
+IDLE, INTERVAL, PROBES = 10, 5, 3
+"""Seconds of silence before the other machine is asked whether it is there, seconds between questions, and
+how many of them may stay without an answer."""
+
+SECONDS = 25.0
+"""After which a machine that does not answer is given up."""
+
+
+def notice(connection: socket.socket, seconds: float = SECONDS) -> None:
+    """Have the connection break when the other machine is gone; what it has not taken by then is dropped.
+
+    Those that a listening socket accepts have what it has.
+    """
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        # The questions alone are not enough: none is asked while something is not acknowledged.
+        for option, value in (
+            (socket.TCP_KEEPIDLE, IDLE),
+            (socket.TCP_KEEPINTVL, INTERVAL),
+            (socket.TCP_KEEPCNT, PROBES),
+            (socket.TCP_USER_TIMEOUT, int(seconds * 1000)),
+        ):
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
