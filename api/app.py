@@ -26,8 +26,8 @@ from api.tokens.capabilities import Capabilities
 from api.tokens.verification import Verifier
 from api.values.forms import ApplicationForm
 from api.watching import JobWatcher
+from api.workers import Workers
 from deployments import loopback
-from deployments.dispatcher import Dispatcher
 from deployments.settings import Settings
 from flows.configuration.config import Config, load
 from flows.database import close
@@ -45,10 +45,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "The database does not answer now"},
 }
 
-OpenDispatcher = Callable[[Outbox, Config], AbstractAsyncContextManager[Wakeable]]
+OpenWorkers = Callable[[Outbox], AbstractAsyncContextManager[Wakeable]]
 
 
-def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
+def create_app(*, open_workers: OpenWorkers = Workers) -> FastAPI:
     """Return the application for the settings of the environment; a factory for uvicorn.
 
     Raises ConfigurationError of one line.
@@ -64,7 +64,7 @@ def create_app(*, open_dispatcher: OpenDispatcher = Dispatcher) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
-        lifespan=_lifespan(settings, config, open_dispatcher),
+        lifespan=_lifespan(settings, config, open_workers),
         generate_unique_id_function=lambda route: route.name,
     )
     _add_routes(app)
@@ -115,7 +115,7 @@ def _with_head(router: APIRouter) -> APIRouter:
 
 
 def _lifespan(
-    settings: Settings, config: Config, open_dispatcher: OpenDispatcher
+    settings: Settings, config: Config, open_workers: OpenWorkers
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     url = _database(settings)
     verifier = Verifier.of(settings)
@@ -134,7 +134,7 @@ def _lifespan(
             await stack.enter_async_context(verifier.keys.running())
             watcher = JobWatcher(store, most=settings.max_streams, most_of_user=settings.max_streams_per_user)
             await stack.enter_async_context(watcher.running())
-            dispatcher = await stack.enter_async_context(open_dispatcher(Outbox(engine, in_turn), config))
+            workers = await stack.enter_async_context(open_workers(Outbox(engine, in_turn)))
             quick = await stack.enter_async_context(Interactive(config, settings, place).running())
             place.upload("any").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             app.state.services = Services(
@@ -148,7 +148,7 @@ def _lifespan(
                 end_requests=EndRequests(engine, in_turn),
                 kept=KeptJobs(engine, in_turn),
                 watcher=watcher,
-                dispatcher=dispatcher,
+                workers=workers,
                 interactive=quick,
                 disk=disk,
             )

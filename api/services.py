@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Wakeable(Protocol):
-    """Who gives new jobs their flow run."""
+    """Who runs new jobs."""
 
     def wake(self) -> None:
         """Look for new jobs now."""
@@ -44,7 +44,7 @@ class Services:
     end_requests: EndRequests
     kept: KeptJobs
     watcher: JobWatcher
-    dispatcher: Wakeable
+    workers: Wakeable
     interactive: Interactive
     disk: ThreadPoolExecutor
 

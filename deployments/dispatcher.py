@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 from uuid import UUID
@@ -25,7 +25,7 @@ from flows.waiting.patience import Delays
 logger = logging.getLogger(__name__)
 
 SWEEP_INTERVAL = 5.0
-"""Seconds between looks for jobs that nobody woke us for, such as those another process accepted."""
+"""Seconds between looks for jobs that nobody woke us for."""
 
 BATCH = 50
 """Flow runs made in one call; Prefect takes 100."""
@@ -53,7 +53,6 @@ class Dispatcher:
         self._client: PrefectClient
         self._deployment: UUID | None = None
         self._refused: dict[int, float] = {}  # when
-        self._look_for_workers = 0.0  # not at each wake: hardly ever is none there
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -78,9 +77,6 @@ class Dispatcher:
                         with unavailable_when_prefect_is_away():
                             await self._dispatch()
                         delays = iter(DELAYS)
-                        if time.monotonic() >= self._look_for_workers:
-                            await self._explain(self._outbox.set_without_worker)
-                            self._look_for_workers = time.monotonic() + SWEEP_INTERVAL
                         await happens(self._woken, within=SWEEP_INTERVAL)
             except Exception as error:
                 # Whatever it is, jobs must not wait for ever because this loop has ended.
@@ -89,12 +85,12 @@ class Dispatcher:
                 text = "Jobs wait for their flow runs; trying again in %.1f s: %s"
                 logger.warning(text, delay, with_cause(error), exc_info=trace)
                 if foreseen:
-                    await self._explain(self._outbox.set_prefect_away)
+                    await self._explain()
             await asyncio.sleep(delay)
 
-    async def _explain(self, say: Callable[[], Awaitable[None]]) -> None:
+    async def _explain(self) -> None:
         try:
-            await say()
+            await self._outbox.set_prefect_away()
         except Unavailable:
             pass  # the database is what is away: then nobody can be told
         except Exception:

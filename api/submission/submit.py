@@ -61,7 +61,7 @@ async def submit(
         token=token,
         idempotency_key=idempotency_key,
     )
-    services.dispatcher.wake()
+    services.workers.wake()
     return _of_application(job, name)
 
 

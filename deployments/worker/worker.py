@@ -22,6 +22,7 @@ from prefect.settings import (
 )
 
 from deployments import garbage
+from deployments.dispatcher import Dispatcher
 from deployments.registration.deploy import ensure_work_pool, register
 from deployments.registration.names import WORK_POOL, default_worker_name
 from deployments.settings import Settings
@@ -42,7 +43,7 @@ from flows.jobs.deletion import purge
 from flows.jobs.end_requests import CANCEL_CHANNEL
 from flows.jobs.leases import RENEWAL_INTERVAL
 from flows.jobs.not_begun import LIMITED, PAUSED
-from flows.jobs.outbox import CHANNEL
+from flows.jobs.outbox import CHANNEL, SUBMISSION_CHANNEL, Outbox
 from flows.jobs.owned import OwnedJobs
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.lifecycle.stranded import see_to_stranded_jobs
@@ -199,6 +200,8 @@ class Worker:
         renewal = asyncio.create_task(repeat(self._renew_lease, RENEWAL_INTERVAL))
         stack.push_async_callback(cancel, [renewal])
         await patiently(lambda: forget_what_must_not_start(self._runtime))
+        # Before the client that all flow runs share: it has one of its own.
+        self._dispatcher = await stack.enter_async_context(Dispatcher(Outbox(engine), self._config))
         self._events = LeanEvents()
         # They log each failed step with a traceback, also where the visitor's archive is to blame; what is a
         # mistake of ours is logged by flows.lifecycle.ending.
@@ -229,9 +232,12 @@ class Worker:
             await self._beat()
 
     async def _keep_presence(self) -> None:
-        await self._presence.keep(
-            {CHANNEL: self._jobs_wait.set, CANCEL_CHANNEL: self._jobs_are_cancelled.set}
-        )
+        on_notice = {
+            SUBMISSION_CHANNEL: self._dispatcher.wake,
+            CHANNEL: self._jobs_wait.set,
+            CANCEL_CHANNEL: self._jobs_are_cancelled.set,
+        }
+        await self._presence.keep(on_notice)
 
     async def _renew_lease(self) -> None:
         if not await self._presence.renew():

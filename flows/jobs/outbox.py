@@ -12,6 +12,9 @@ from flows.jobs.not_begun import NO_MORE, NO_WORKER, PREFECT_AWAY, REFUSED
 from flows.jobs.rows import JobRows
 from flows.jobs.rules import ACTIVE
 
+SUBMISSION_CHANNEL = "bartender_submission"
+"""PostgreSQL channel on which workers are told that new jobs have no flow run yet."""
+
 CHANNEL = "bartender_job"
 """PostgreSQL channel on which workers are told that flow runs wait for them."""
 
@@ -19,7 +22,16 @@ _job = job_table.c
 
 
 class Outbox(JobRows):
-    """For the dispatcher: a job is in it from its submission until its row names its flow run."""
+    """A job is in it from its submission until its row names its flow run."""
+
+    async def tell_workers(self) -> None:
+        """Say that there are new jobs.
+
+        Apart from the statements that make them: PostgreSQL lets only one transaction at a time commit that
+        has something to tell, and those have to wait for the disk.
+        """
+        async with self.connection() as connection:
+            await connection.execute(sa.select(sa.func.pg_notify(SUBMISSION_CHANNEL, "")))
 
     async def without_flow_run(self, *, limit: int, past: Collection[int] = ()) -> list[Job]:
         """Return jobs under way that have no flow run yet, oldest first, without the ids ``past``."""
@@ -42,9 +54,7 @@ class Outbox(JobRows):
     async def set_without_worker(self) -> None:
         """Let visitors read that nobody is there to begin their jobs, where nobody is."""
         is_there = sa.select(worker_table.c.id).where(IS_LIVE).exists()
-        await self._explain_waiting(
-            NO_WORKER, _job.flow_run_id.is_not(None), _job.owner.is_(None), sa.not_(is_there)
-        )
+        await self._explain_waiting(NO_WORKER, _job.owner.is_(None), sa.not_(is_there))
 
     async def set_flow_run(self, flow_runs: dict[int, uuid.UUID]) -> None:
         """Record the flow run of each job id and tell the workers.

@@ -25,7 +25,6 @@ from api.app import create_app
 from api.tokens.signing import generate_key_pair, generate_token
 from deployments.serving import asgi
 from deployments.serving.postgres import EmbeddedPostgres
-from flows.configuration.config import Config
 from flows.jobs.job import Job, State
 from flows.jobs.outbox import Outbox
 from tests.all_jobs import AllJobs
@@ -137,7 +136,7 @@ CONFIG: dict[str, Any] = {
 
 
 class Wakings:
-    """Stands in for the dispatcher: counts how often it is woken."""
+    """Stands in for workers: counts how often they are woken."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -267,13 +266,13 @@ async def running(
     wakings = Wakings()
 
     @asynccontextmanager
-    async def open_dispatcher(_outbox: Outbox, _config: Config) -> AsyncIterator[Wakings]:
+    async def open_workers(_outbox: Outbox) -> AsyncIterator[Wakings]:
         yield wakings
 
     with pytest.MonkeyPatch.context() as environment:
         for name, value in settings(directory, postgres.url("api"), keys).items():
             environment.setenv(name, value)
-        app = create_app(open_dispatcher=open_dispatcher)
+        app = create_app(open_workers=open_workers)
     engine = create_async_engine(postgres.url("api"))
     async with serving(app) as port:
         yield Site(port, keys, AllJobs(engine), directory / "data", wakings)
@@ -309,5 +308,5 @@ async def alice(site: Site) -> httpx.AsyncClient:
 
 
 @asynccontextmanager
-async def no_dispatcher(_outbox: Outbox, _config: Config) -> AsyncIterator[Wakings]:
+async def no_workers(_outbox: Outbox) -> AsyncIterator[Wakings]:
     yield Wakings()

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from api.app import create_app
 from flows.jobs.job import Job
-from tests.api.conftest import Site, no_dispatcher, serving, settings, zip_of
+from tests.api.conftest import Site, no_workers, serving, settings, zip_of
 
 CONFIG = r"""
 destination_picker: bartender.picker:pick_first
@@ -145,7 +145,7 @@ async def visitor(
         monkeypatch.setenv(name, value)
     headers = {"Authorization": f"Bearer {site.keys.token()}"}
     async with (
-        serving(create_app(open_dispatcher=no_dispatcher)) as port,
+        serving(create_app(open_workers=no_workers)) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client,
     ):
         yield client

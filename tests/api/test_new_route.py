@@ -11,14 +11,14 @@ from api.app import create_app
 from flows.plugins import import_object
 from tests import howto
 from tests.all_jobs import AllJobs
-from tests.api.conftest import Keys, Site, Wakings, no_dispatcher, serving
+from tests.api.conftest import Keys, Site, Wakings, no_workers, serving
 
 
 async def test_word_for_word(
     environment: pytest.MonkeyPatch, database_url: URL, engine: AsyncEngine, keys: Keys, tmp_path: Path
 ) -> None:
     environment.setenv("BARTENDER_DB_DSN", database_url.render_as_string(hide_password=False))
-    app = create_app(open_dispatcher=no_dispatcher)
+    app = create_app(open_workers=no_workers)
     app.include_router(import_object(f"{howto.write('new-route.md', tmp_path)}:router", tmp_path))
     async with serving(app) as port, AsyncExitStack() as stack:
         site = Site(port, keys, AllJobs(engine), tmp_path / "data", Wakings())

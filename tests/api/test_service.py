@@ -20,7 +20,7 @@ from deployments.settings import Settings
 from flows.configuration.config import load
 from flows.errors import ConfigurationError
 from flows.jobs.store import JobStore
-from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, no_dispatcher, serving
+from tests.api.conftest import CONFIG, README_ZIP, Keys, Site, no_workers, serving
 
 
 class Resolved(NamedTuple):
@@ -36,7 +36,7 @@ ZIP = {"Content-Type": "application/zip"}
 @asynccontextmanager
 async def serving_client(**options: Any) -> AsyncIterator[httpx.AsyncClient]:
     async with (
-        serving(create_app(open_dispatcher=no_dispatcher)) as port,
+        serving(create_app(open_workers=no_workers)) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", **options) as client,
     ):
         yield client
@@ -285,7 +285,7 @@ def placed(environment: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[dict[st
     def place(schema: dict[str, Any]) -> Resolved:
         application = {"command_template": "true", "input_schema": schema}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump({"applications": {"a~b ü": application}}))
-        document = create_app(open_dispatcher=no_dispatcher).openapi()
+        document = create_app(open_workers=no_workers).openapi()
         content = document["paths"]["/api/application/a~b ü"]["put"]["requestBody"]["content"]
         resolver = Registry().with_resource("", DRAFT202012.create_resource(document)).resolver()
         return Resolved(

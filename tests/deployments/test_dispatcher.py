@@ -14,10 +14,8 @@ from deployments import dispatcher
 from deployments.dispatcher import Dispatcher
 from flows.configuration.config import Config
 from flows.jobs.job import Job
-from flows.jobs.leases import Leases
-from flows.jobs.not_begun import NO_WORKER, PREFECT_AWAY, REFUSED
+from flows.jobs.not_begun import PREFECT_AWAY, REFUSED
 from flows.jobs.outbox import Outbox
-from flows.jobs.owned import OwnedJobs
 from flows.jobs.store import JobStore
 from tests.e2e.service import until
 
@@ -72,7 +70,7 @@ async def test_a_refused_job_says_so_and_lets_later_ones_pass(
     async with Demanding(Outbox(engine), CONFIG):
         await until(lambda: started(store, later))
         await until(say_so)
-    assert (await store.get(later)).reason in {None, NO_WORKER}
+    assert (await store.get(later)).reason is None
 
 
 async def test_a_refused_job_is_tried_again(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,21 +87,7 @@ async def test_a_refused_job_is_tried_again(engine: AsyncEngine, monkeypatch: py
         monkeypatch.setattr(dispatcher, "REFUSED_SECONDS", 0)
         outbox.wake()
         await until(lambda: started(store, job_id))
-    assert (await store.get(job_id)).reason in {None, NO_WORKER}
-
-
-async def test_a_job_that_no_worker_begins_says_so(engine: AsyncEngine) -> None:
-    store = JobStore(engine)
-    job_id = await submit(store, "works")
-
-    async def says_so() -> bool:
-        return (await store.get(job_id)).reason == NO_WORKER
-
-    async with Dispatcher(Outbox(engine), CONFIG):
-        await until(says_so)
-    number = await Leases(engine).begin("w", "here")
-    [claimed] = await OwnedJobs(engine, number).claim()
-    assert (claimed.id, claimed.reason) == (job_id, None)
+    assert (await store.get(job_id)).reason is None
 
 
 async def test_a_job_says_that_prefect_is_away(engine: AsyncEngine) -> None:
@@ -118,7 +102,7 @@ async def test_a_job_says_that_prefect_is_away(engine: AsyncEngine) -> None:
             await until(says_so)
     async with Dispatcher(Outbox(engine), CONFIG):
         await until(lambda: started(store, job_id))
-    assert (await store.get(job_id)).reason in {None, NO_WORKER}
+    assert (await store.get(job_id)).reason is None
 
 
 def _url(closed: socket.socket) -> str:

@@ -28,6 +28,7 @@ destinations:
 
 # Of the steps of a job, those that its flow run leaves to others or to threads, ...
 KILLED = [
+    "deployments.dispatcher:Dispatcher._create",
     "flows.jobs.owned:OwnedJobs.claim",
     "flows.local.commands:LocalCommands.add",
     "flows.local.commands:LocalCommands.launch",
@@ -178,8 +179,7 @@ async def assert_ran(service: Service, job_id: int, point: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "point",
-    ["flows.jobs.store:JobStore.create", "deployments.dispatcher:Dispatcher._create", *DELETE],
+    "point", ["flows.jobs.store:JobStore.create", "flows.jobs.outbox:Outbox.tell_workers", *DELETE]
 )
 async def test_the_api(place: Place, service: Service, point: str) -> None:
     """Beside the server's own API, which is there to look at what became of it."""

@@ -14,7 +14,7 @@ from api.submission.body import ARCHIVE_TYPES
 from flows import archives
 from flows.archives import contents
 from flows.archives.limits import UploadLimits
-from tests.api.conftest import CONFIG, Keys, Site, no_dispatcher
+from tests.api.conftest import CONFIG, Keys, Site, no_workers
 from tests.flows.archives.making import END, FORMATS, header, make_zip
 
 ROUTE = "/api/application/wc/job"
@@ -92,7 +92,7 @@ async def test_limits_are_those_of_the_configuration(
 ) -> None:
     config = {**CONFIG, "uploads": {"max_entries": 2}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    app = create_app(open_dispatcher=no_dispatcher)
+    app = create_app(open_workers=no_workers)
     headers = {"Authorization": f"Bearer {keys.token()}"}
     transport = httpx.ASGITransport(app)
     content = FORMATS["tar.gz"]([README, ("a", b""), ("b", b"")])

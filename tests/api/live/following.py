@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from api.app import create_app
 from flows.jobs.job import Job, State
 from tests.all_jobs import AllJobs
-from tests.api.conftest import Keys, Site, Wakings, no_dispatcher, serving
+from tests.api.conftest import Keys, Site, Wakings, no_workers, serving
 
 
 @asynccontextmanager
@@ -23,7 +23,7 @@ async def own_site(
 ) -> AsyncIterator[Site]:
     """Serve on a database of the test's own."""
     environment.setenv("BARTENDER_DB_DSN", url.render_as_string(hide_password=False))
-    app = create_app(open_dispatcher=no_dispatcher)
+    app = create_app(open_workers=no_workers)
     engine = create_async_engine(url)
     async with AsyncExitStack() as stack:
         # Clients are closed after the server: what they still follow must not keep it from ending.

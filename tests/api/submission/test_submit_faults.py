@@ -157,7 +157,7 @@ async def test_unexpected_error_leaves_nothing(
 async def test_durable_before_the_row(
     site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Archive and directory are synchronised, then the row is made, then the dispatcher is woken."""
+    """Archive and directory are synchronised, then the row is made, then workers are woken."""
     events: list[str] = []
     create = JobStore.create
 

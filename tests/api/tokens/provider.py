@@ -16,7 +16,6 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from api.app import create_app
 from api.tokens.keys import PrivateKey, algorithm_of
-from flows.configuration.config import Config
 from flows.jobs.outbox import Outbox
 from tests.api.conftest import Wakings, serving
 
@@ -109,7 +108,7 @@ class Provider:
 
 
 @asynccontextmanager
-async def _no_dispatcher(_outbox: Outbox, _config: Config) -> AsyncIterator[Wakings]:
+async def _no_workers(_outbox: Outbox) -> AsyncIterator[Wakings]:
     yield Wakings()
 
 
@@ -133,7 +132,7 @@ class Service:
 @asynccontextmanager
 async def service() -> AsyncIterator[Service]:
     async with (
-        serving(create_app(open_dispatcher=_no_dispatcher)) as port,
+        serving(create_app(open_workers=_no_workers)) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
         yield Service(client)
