@@ -17,9 +17,9 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.files.browse import Entry, Found, JobDirectory, OpenedFile
+from api.files.browse import Entry, Found, JobDirectory
 from api.files.downloads import disposition
-from api.files.open_file import NotThere
+from api.files.open_file import NotThere, OpenFile
 from api.files.packing import ArchiveFormat, Packer, Sink, is_dense, packer
 from api.files.paths import Names, shown
 from api.services import Services
@@ -140,7 +140,7 @@ def _pack_file(directory: JobDirectory, found: Found, name: str, into: Packer) -
         file.close()
 
 
-def _is_dense(file: OpenedFile) -> bool:
+def _is_dense(file: OpenFile) -> bool:
     if file.size < _WORTH_A_LOOK:
         return False
     # In proportion, since small files may be many.

@@ -7,18 +7,15 @@ open directory and never through a link; links are read here, and followed as lo
 import errno
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.files.open_file import NotThere
+from api.files.open_file import FLAGS, NotThere, OpenFile
 from api.files.paths import Names, meant, parts
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: opening a named pipe would otherwise wait for somebody to write to it.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MOST_LINKS = 40  # as the kernel's
 _ABSENT = frozenset(
     {
@@ -44,30 +41,6 @@ def _absent(what: str) -> Iterator[None]:
         if error.errno in _ABSENT:
             raise NotThere(what) from error
         raise
-
-
-class OpenedFile:
-    """A regular file. Its methods wait for the disk: call them in a thread."""
-
-    def __init__(self, descriptor: int, status: os.stat_result) -> None:
-        self.status = status
-        self.size = status.st_size
-        self._descriptor = descriptor
-        # A thread that still reads for a visitor who went away must not read what gets this number next.
-        self._lock = threading.Lock()
-
-    def read(self, position: int, length: int) -> bytes:
-        """Raise OSError at the end: the file became shorter while it was read."""
-        with self._lock:
-            content = os.pread(self._descriptor, length, position)
-        if not content:
-            raise OSError("A file became shorter while it was sent.")
-        return content
-
-    def close(self) -> None:
-        with self._lock:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,18 +175,13 @@ class JobDirectory:
                 return target[len(root) :]
         raise NotThere(target)
 
-    def open(self, found: Found) -> OpenedFile:
+    def open(self, found: Found) -> OpenFile:
         """Open a regular file."""
         *directory, name = found.names or ("",)
         with _absent(name), _Position(self._root, tuple(directory)) as here:
-            descriptor = os.open(name, _FILE, dir_fd=here.descriptor)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
-            raise NotThere(name)
-        return OpenedFile(descriptor, status)
+            return OpenFile(os.open(name, FLAGS, dir_fd=here.descriptor))
 
-    def open_path(self, path: str) -> OpenedFile:
+    def open_path(self, path: str) -> OpenFile:
         """Open the regular file at a visitor's path."""
         found = self.find(parts(path))
         if not found.is_file:  # and is not opened: devices do things then

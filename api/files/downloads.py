@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from api.files.browse import JobDirectory, OpenedFile
+from api.files.browse import JobDirectory
+from api.files.open_file import OpenFile
 from api.files.paths import parts
 from api.services import Services
 
@@ -60,7 +61,7 @@ def requested_range(header: str | None, size: int) -> range | None:
     return range(int(first), min(int(last or size) + 1, size))
 
 
-def open_file(root: Path, path: str) -> tuple[OpenedFile, str, str]:
+def open_file(root: Path, path: str) -> tuple[OpenFile, str, str]:
     """Return a file of the job that has this directory, its name and its media type; raise NotThere."""
     file = JobDirectory(root).open_path(path)
     name = parts(path)[-1]
@@ -75,7 +76,7 @@ class FileAnswer(Response):
     """Sends the file as long as it was when it was opened, and closes it."""
 
     def __init__(
-        self, opened: tuple[OpenedFile, str, str], services: Services, more: Mapping[str, str] | None = None
+        self, opened: tuple[OpenFile, str, str], services: Services, more: Mapping[str, str] | None = None
     ) -> None:
         file, name, kind = opened
         status = file.status

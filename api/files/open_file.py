@@ -11,6 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.services import Services
 
+FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""To open what may be no file. O_NONBLOCK: a named pipe would otherwise wait for somebody to write to it."""
+
 _CHUNK = 1 << 18
 
 
@@ -21,17 +24,20 @@ class NotThere(Exception):
 class OpenFile:
     """A regular file. Its methods wait for the disk: call them in a thread."""
 
-    def __init__(self, directory: Path, name: str) -> None:
-        """Raise NotThere."""
-        self._descriptor = _open(directory, name)
+    def __init__(self, descriptor: int) -> None:
+        """Own the descriptor; close it and raise NotThere where it is of something else."""
+        self._descriptor = descriptor
         # A thread that still reads for a visitor who went away must not read what gets this number next.
         self._lock = threading.Lock()
-        status = os.fstat(self._descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        self.status = os.fstat(descriptor)
+        if not stat.S_ISREG(self.status.st_mode):
             self.close()
-            raise NotThere(name)
-        self.size = status.st_size
-        self.inode = status.st_ino
+            raise NotThere
+
+    @property
+    def size(self) -> int:
+        """Bytes that it had when it was opened."""
+        return self.status.st_size
 
     def read_at_most(self, position: int, length: int) -> bytes:
         """Return what is there, which at the end is nothing."""
@@ -51,16 +57,15 @@ class OpenFile:
             self._descriptor = -1
 
 
-def _open(directory: Path, name: str) -> int:
+def open_directly_in(directory: Path, name: str) -> OpenFile:
+    """Open a file of that directory; raise NotThere."""
     try:
         # A directory's own path may have links: `bartender link` makes one. What is in it may not.
         base = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotThere(name) from error
     try:
-        # O_NONBLOCK: opening a named pipe would otherwise wait for somebody to write to it.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        return os.open(name, flags, dir_fd=base)
+        return OpenFile(os.open(name, FLAGS, dir_fd=base))
     except OSError as error:  # not there, a link, a socket, not readable
         raise NotThere(name) from error
     finally:
@@ -103,4 +108,4 @@ class TextAnswer(Response):
 
 async def text_answer(directory: Path, name: str, services: Services) -> Response:
     """Return the answer that sends this file; raise NotThere."""
-    return TextAnswer(await services.on_disk(OpenFile, directory, name), services)
+    return TextAnswer(await services.on_disk(open_directly_in, directory, name), services)

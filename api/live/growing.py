@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.files.open_file import NotThere, OpenFile
+from api.files.open_file import NotThere, OpenFile, open_directly_in
 
 MOST_LINES = 10_000
 MOST_TAIL = 1 << 20  # bytes
@@ -27,8 +27,8 @@ class Position:
 
     def in_file(self, file: OpenFile) -> "Position":
         """Return where to read on in what has the name now."""
-        same = self.inode == file.inode and self.offset <= file.size
-        return self if same else Position(file.inode)
+        same = self.inode == file.status.st_ino and self.offset <= file.size
+        return self if same else Position(file.status.st_ino)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def read_on(directory: Path, name: str, position: Position, most: int, *, whole:
     ``whole`` leaves the beginning of a UTF-8 character whose end is not there yet for later.
     """
     try:
-        file = OpenFile(directory, name)
+        file = open_directly_in(directory, name)
     except NotThere:
         return Piece(b"", position, 0)
     with closing(file):
@@ -54,7 +54,7 @@ def read_on(directory: Path, name: str, position: Position, most: int, *, whole:
         content = file.read_at_most(start.offset, most)
         if whole:
             content = content[: codecs.utf_8_decode(content, "replace", False)[1]]
-        end = Position(file.inode, start.offset + len(content))
+        end = Position(file.status.st_ino, start.offset + len(content))
         return Piece(content, end, max(file.size - end.offset, 0))
 
 
@@ -63,8 +63,8 @@ def tail_start(directory: Path, name: str, lines: int) -> Position:
 
     Raises NotThere.
     """
-    with closing(OpenFile(directory, name)) as file:
-        return Position(file.inode, _start_of_lines(file, file.size, lines))
+    with closing(open_directly_in(directory, name)) as file:
+        return Position(file.status.st_ino, _start_of_lines(file, file.size, lines))
 
 
 def _start_of_lines(file: OpenFile, end: int, lines: int) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.files import archives, browse
+from api.files import archives, browse, open_file
 from api.files.packing import ArchiveFormat
 from flows.jobs.job import Job
 from tests.api.conftest import Site
@@ -227,7 +227,7 @@ async def test_file_that_is_gone_when_its_turn_comes(
     job, directory = await job_with(site)
     opened = browse.JobDirectory.open
 
-    def remove_and_open(self: browse.JobDirectory, found: browse.Found) -> browse.OpenedFile:
+    def remove_and_open(self: browse.JobDirectory, found: browse.Found) -> open_file.OpenFile:
         if found.names == ("output", "a.log"):
             directory.joinpath(*found.names).unlink()
         return opened(self, found)
@@ -245,14 +245,14 @@ async def test_a_file_that_shrinks_ends_the_answer(
     site: Site, alice: httpx.AsyncClient, archive_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, directory = await job_with(site, {"big": os.urandom(30_000_000)})
-    read = browse.OpenedFile.read
+    read = open_file.OpenFile.read
 
-    def shrink_and_read(self: browse.OpenedFile, position: int, length: int) -> bytes:
+    def shrink_and_read(self: open_file.OpenFile, position: int, length: int) -> bytes:
         if position > 0:
             os.truncate(directory / "big", 10)
         return read(self, position, length)
 
-    monkeypatch.setattr(browse.OpenedFile, "read", shrink_and_read)
+    monkeypatch.setattr(open_file.OpenFile, "read", shrink_and_read)
     async with alice.stream("GET", f"/api/job/{job.id}/archive?archive_format={archive_format}") as response:
         with pytest.raises(httpx.RemoteProtocolError):
             await response.aread()
@@ -263,13 +263,13 @@ async def test_a_file_that_shrinks_ends_the_answer(
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The positions in files that the API reads from."""
     positions: list[int] = []
-    read = browse.OpenedFile.read
+    read = open_file.OpenFile.read
 
-    def recording_read(self: browse.OpenedFile, position: int, length: int) -> bytes:
+    def recording_read(self: open_file.OpenFile, position: int, length: int) -> bytes:
         positions.append(position)
         return read(self, position, length)
 
-    monkeypatch.setattr(browse.OpenedFile, "read", recording_read)
+    monkeypatch.setattr(open_file.OpenFile, "read", recording_read)
     return positions
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from api.files import browse, downloads
+from api.files import downloads, open_file
 from flows.jobs.job import State
 from tests.api.conftest import Site
 from tests.api.files.directories import job_with, make_links
@@ -205,15 +205,15 @@ async def test_a_reader_who_goes_away(
     site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, directory = await job_with(site, big=b"x" * 50_000_000)
-    read = browse.OpenedFile.read
+    read = open_file.OpenFile.read
     last = 0
 
-    def recording_read(self: browse.OpenedFile, position: int, length: int) -> bytes:
+    def recording_read(self: open_file.OpenFile, position: int, length: int) -> bytes:
         nonlocal last
         last = position
         return read(self, position, length)
 
-    monkeypatch.setattr(browse.OpenedFile, "read", recording_read)
+    monkeypatch.setattr(open_file.OpenFile, "read", recording_read)
     async with alice.stream("GET", f"/api/job/{job.id}/files/big") as response:
         assert response.status_code == 200
         assert open_files(directory)

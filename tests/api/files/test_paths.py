@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from api.files import browse
+from api.files import browse, open_file
 from tests.api.conftest import Site
 from tests.api.files.directories import job_with, make_links
 from tests.api.files.opened import open_files, soon
@@ -148,7 +148,7 @@ async def test_what_comes_between_look_and_open(
     make_links(directory)
     opened = browse.JobDirectory.open
 
-    def swap_and_open(self: browse.JobDirectory, found: browse.Found) -> browse.OpenedFile:
+    def swap_and_open(self: browse.JobDirectory, found: browse.Found) -> open_file.OpenFile:
         path = directory / "real" if what == "link above" else directory / "real" / "file"
         path.rename(directory / "moved")
         if what == "pipe":
