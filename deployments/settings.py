@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     config_filename: Path = Path("config.yaml")
     data_dir: Path = Path(".bartender")
     prefect_port: int | None = Field(default=None, ge=0, le=65535)
+    prefect_route: bool = True
     worker_name: str | None = Field(default=None, pattern=r"^[\w-][\w.-]*$")
     operator_role: str = Field(default="operator", min_length=1)
     max_upload_size: int = Field(default=1_000_000_000, gt=0)

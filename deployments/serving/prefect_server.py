@@ -14,6 +14,7 @@ from flows.disk import private_files
 
 DATABASE = "prefect"
 FACTORY = "prefect.server.api.server:create_app"
+WITH_ROUTE = "deployments.recording.route.server:create_app"
 START_SECONDS = 120.0
 STOP_SECONDS = 1.5
 
@@ -44,11 +45,19 @@ class EmbeddedPrefect:
     """A Prefect server with a database of its own in ``postgres``, which must run before it is started.
 
     Whoever cannot read the login in ``directory`` is refused by its API. ``listener`` stays the caller's.
+    ``with_route``: whether it also takes what workers tell by the route of ``deployments.recording``.
     """
 
     def __init__(
-        self, directory: Path, postgres: EmbeddedPostgres, listener: socket.socket, *, log: Path | None = None
+        self,
+        directory: Path,
+        postgres: EmbeddedPostgres,
+        listener: socket.socket,
+        *,
+        log: Path | None = None,
+        with_route: bool = True,
     ) -> None:
+        self._factory = WITH_ROUTE if with_route else FACTORY
         self._directory = directory
         self._postgres = postgres
         self._listener = listener
@@ -81,7 +90,7 @@ class EmbeddedPrefect:
         await self._postgres.create_database(DATABASE)
         self._child = Child(
             "The Prefect server",
-            asgi.command(FACTORY, self._listener),
+            asgi.command(self._factory, self._listener),
             environment=self._server_environment(),
             stop_signals=((signal.SIGTERM, STOP_SECONDS),),
             pass_fds=[self._listener.fileno()],

@@ -156,7 +156,9 @@ async def _start_embedded(
     prefect = None
     if not os.environ.get("PREFECT_API_URL"):
         listener = stack.enter_context(_listen_for_prefect(settings, data_dir))
-        prefect = EmbeddedPrefect(data_dir / "prefect", postgres, listener, log=log)
+        prefect = EmbeddedPrefect(
+            data_dir / "prefect", postgres, listener, log=log, with_route=settings.prefect_route
+        )
     if configured is not None:
         await migrations.check(configured)
     environment: dict[str, str] = {}

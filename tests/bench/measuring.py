@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.bench.checkouts import HERE, Checkout
-from tests.bench.serving import Served
 from tests.e2e.service import CONFIG, Service
 
 README = {"README.md": "one two three\n" * 100}
@@ -15,13 +13,10 @@ MIB = 1 << 20
 
 
 @asynccontextmanager
-async def running(
-    slots: int, log_level: str = "WARNING", more: str = "", checkout: Checkout = HERE
-) -> AsyncIterator[Service]:
+async def running(slots: int, log_level: str = "WARNING", more: str = "") -> AsyncIterator[Service]:
     """Serve with so many slots, and with more of the configuration."""
     with tempfile.TemporaryDirectory() as directory:
-        config = CONFIG.replace("slots: 50", f"slots: {slots}") + more
-        service = Served(Path(directory), config, checkout)
+        service = Service(Path(directory), CONFIG.replace("slots: 50", f"slots: {slots}") + more)
         os.environ["BARTENDER_LOG_LEVEL"] = log_level
         await service.start()
         try:

@@ -125,8 +125,6 @@ async def appears(path: Path) -> None:
 class Service:
     """``bartender serve`` in a directory of its own. ``starter`` is a command that starts it."""
 
-    python = sys.executable
-
     def __init__(self, directory: Path, config: str = CONFIG, *, starter: Sequence[str] = ()) -> None:
         self._starter = starter
         self.directory = directory
@@ -155,7 +153,7 @@ class Service:
     def command(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start a ``bartender`` command as an operator does beside the server; its output must be read."""
         return subprocess.Popen(
-            [self.python, "-m", "api", *arguments],
+            [sys.executable, "-m", "api", *arguments],
             cwd=self.directory,
             env={**self.operators_environment(), **variables},
             stdout=subprocess.PIPE,
@@ -176,7 +174,7 @@ class Service:
         """Run a module, of the tests or the product; it writes into the server's log."""
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [*starter, self.python, "-m", *arguments],
+                [*starter, sys.executable, "-m", *arguments],
                 cwd=self.directory,
                 env={**self.operators_environment(), **variables},
                 stdout=log,
