@@ -1,7 +1,8 @@
 """A real PostgreSQL for the session; a fresh, migrated database for each test that asks for one."""
 
+import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -11,8 +12,11 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from deployments import migrations
+from deployments.serving.listening import listen
 from deployments.serving.postgres import EmbeddedPostgres
-from tests.waiting import LONG_ENOUGH
+from deployments.serving.prefect_server import EmbeddedPrefect
+from tests.e2e.first_start import FirstStart
+from tests.e2e.service import Service
 
 pytest_plugins = ["tests.services.fixtures", "tests.hosts.fixtures"]
 
@@ -22,9 +26,12 @@ TEMPLATE = "template_of_tests"
 HASTY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that at the end no process works alone."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/e2e/", "tests/chaos/", "tests/contract/")))
+@pytest.fixture(scope="session", autouse=True)
+def first_start(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whole servers begin with databases that one process of the test run has made."""
+    of_this_process = tmp_path_factory.getbasetemp()
+    of_all = of_this_process.parent if "PYTEST_XDIST_WORKER" in os.environ else of_this_process
+    Service.first_start = FirstStart(of_all)
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -69,12 +76,32 @@ async def engine(database_url: URL) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server of the module's own."""
-    from prefect.testing.utilities import prefect_test_harness  # few tests need Prefect
+@pytest_asyncio.fixture(scope="session")
+async def shared_prefect(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[EmbeddedPrefect]:
+    """One Prefect server for all modules that need one."""
+    with listen("127.0.0.1", 0, "") as listener:
+        server = EmbeddedPrefect(tmp_path_factory.mktemp("prefect"), postgres, listener)
+        try:
+            await server.start()
+            await server.wait_until_ready()
+            yield server
+        finally:
+            await server.stop()
 
-    with prefect_test_harness(server_startup_timeout=int(LONG_ENOUGH)):
+
+@pytest_asyncio.fixture(scope="module")
+async def prefect_server(shared_prefect: EmbeddedPrefect) -> AsyncIterator[None]:
+    """What the module does with Prefect is done at a server that is shared: what it makes there stays."""
+    from prefect import settings  # few tests need Prefect
+
+    changed = {
+        settings.PREFECT_API_URL: shared_prefect.api_url,
+        settings.PREFECT_API_AUTH_STRING: shared_prefect.client_environment()["PREFECT_API_AUTH_STRING"],
+        settings.PREFECT_LOGGING_TO_API_ENABLED: False,  # as of workers
+    }
+    with settings.temporary_settings(changed):
         yield
 
 

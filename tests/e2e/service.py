@@ -15,12 +15,13 @@ import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 
 from api.tokens.signing import generate_key_pair, generate_token
 from deployments.serving.supervisor import environment_of_running
+from tests.e2e.first_start import FirstStart
 
 CONFIG = """
 applications:
@@ -125,8 +126,12 @@ async def appears(path: Path) -> None:
 class Service:
     """``bartender serve`` in a directory of its own. ``starter`` is a command that starts it."""
 
+    first_start: ClassVar[FirstStart | None] = None
+    """Set for a run of tests."""
+
     def __init__(self, directory: Path, config: str = CONFIG, *, starter: Sequence[str] = ()) -> None:
         self._starter = starter
+        self.from_nothing = False
         self.directory = directory
         self.data_dir = directory / "data"
         (directory / "config.yaml").write_text(config)
@@ -185,6 +190,8 @@ class Service:
     async def start(self, *options: str, **variables: str) -> Self:
         """Return once it serves. It is ended when that fails; the log is with the error then."""
         async with turn_to_start():
+            if self.first_start and not self.from_nothing and not (self.data_dir / "postgres").exists():
+                await self.first_start.give(self.data_dir)
             self._process = self.module("api", "serve", *options, variables=variables, starter=self._starter)
             try:
                 await until(self._is_ready, A_START)

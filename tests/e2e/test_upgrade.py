@@ -82,6 +82,7 @@ async def test_everything_of_the_version_before_the_rooms_goes_on(
     former = flat_version(checkout, tmp_path / "flat")
     config = own_service.directory / "config.yaml"
     config.write_text(f"{config.read_text()}destination_picker: flows.pickers:pick_first\n")
+    own_service.from_nothing = True
     await own_service.start(PYTHONPATH=str(former))
     job_id = await own_service.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.1; done")
     before = await _poll_is_under_way(own_service, job_id)
