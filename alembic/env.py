@@ -4,12 +4,12 @@ import asyncio
 import sys
 from logging.config import fileConfig
 
-from sqlalchemy import Connection, pool
+from sqlalchemy import Connection
 
 from alembic import context
 from deployments.migrations import explained
 from deployments.settings import Settings
-from flows.database import open_engine
+from flows.database.engines import open_engine
 from flows.errors import ConfigurationError
 from flows.jobs import destination_reports, job, leases
 
@@ -30,7 +30,7 @@ async def migrate_configured() -> None:
             "environment: BARTENDER_DB_HOST or BARTENDER_DB_DSN is missing: set it to what to migrate "
             "(bartender serve migrates an embedded one)"
         )
-    engine = open_engine(url, poolclass=pool.NullPool)
+    engine = open_engine(url)
     try:
         with explained(url):
             async with engine.connect() as connection:

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import URL
 
 from api import access_log, errors
-from api.database import open_engine, turns
+from api.database import open_pool
 from api.http.cors import AnsweringOrigins
 from api.http.prefix import BelowPrefix
 from api.http.stopping import AnswerCancelled
@@ -30,7 +30,6 @@ from api.workers import Workers
 from deployments import loopback
 from deployments.settings import Settings
 from flows.configuration.config import Config, load
-from flows.database import close
 from flows.errors import ConfigurationError
 from flows.jobs.end_requests import EndRequests
 from flows.jobs.kept import KeptJobs
@@ -127,14 +126,13 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             disk = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
             stack.push_async_callback(asyncio.to_thread, disk.shutdown)
-            engine = open_engine(url, echo=settings.db_echo)
-            stack.push_async_callback(close, engine)
-            in_turn = turns()  # for all of them together
-            store = JobStore(engine, in_turn)
+            pool = open_pool(url, echo=settings.db_echo)
+            stack.push_async_callback(pool.close)
+            store = JobStore(pool)
             await stack.enter_async_context(verifier.keys.running())
             watcher = JobWatcher(store, most=settings.max_streams, most_of_user=settings.max_streams_per_user)
             await stack.enter_async_context(watcher.running())
-            workers = await stack.enter_async_context(open_workers(Outbox(engine, in_turn)))
+            workers = await stack.enter_async_context(open_workers(Outbox(pool)))
             quick = await stack.enter_async_context(Interactive(config, settings, place).running())
             place.upload("any").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             app.state.services = Services(
@@ -145,8 +143,8 @@ def _lifespan(
                 verifier=verifier,
                 capabilities=Capabilities.of(place.capability_key),
                 store=store,
-                end_requests=EndRequests(engine, in_turn),
-                kept=KeptJobs(engine, in_turn),
+                end_requests=EndRequests(pool),
+                kept=KeptJobs(pool),
                 watcher=watcher,
                 workers=workers,
                 interactive=quick,

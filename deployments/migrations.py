@@ -9,12 +9,13 @@ import asyncpg
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, pool
+from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 import flows
 from alembic import command
-from flows.database import open_engine, unavailable_when_away
+from flows.database.engines import open_engine
+from flows.database.errors import unavailable_when_away
 from flows.errors import ConfigurationError, one_line
 
 CONNECT_SECONDS = 10.0
@@ -48,8 +49,7 @@ def explained(url: URL) -> Iterator[None]:
 
 
 async def _run(url: URL, function: Callable[[Connection], None], **options: float) -> None:
-    connect_args = {"timeout": CONNECT_SECONDS, **options}
-    engine = open_engine(url, poolclass=pool.NullPool, connect_args=connect_args)
+    engine = open_engine(url, timeout=CONNECT_SECONDS, **options)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(function)

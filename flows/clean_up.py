@@ -76,7 +76,7 @@ async def clean_up(
 async def _expired_jobs(
     runtime: Runtime, findings: Findings, dry_run: bool, notice: timedelta, at_most: int
 ) -> None:
-    jobs = KeptJobs(runtime.jobs.engine)
+    jobs = KeptJobs(runtime.jobs.pool)
     if dry_run:
         for job in await jobs.expired(runtime.config.retention, notice, limit=at_most):
             findings.add("expired job", job.id, "would be removed")

@@ -9,12 +9,12 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from deployments import migrations
 from deployments.serving.listening import listen
 from deployments.serving.postgres import EmbeddedPostgres
 from deployments.serving.prefect_server import EmbeddedPrefect
+from flows.database.pool import Pool
 from tests.e2e.first_start import FirstStart
 from tests.e2e.service import Service
 
@@ -69,11 +69,11 @@ async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[URL]:
 
 
 @pytest_asyncio.fixture
-async def engine(database_url: URL) -> AsyncIterator[AsyncEngine]:
-    """An engine on ``database_url``."""
-    engine = create_async_engine(database_url)
-    yield engine
-    await engine.dispose()
+async def pool(database_url: URL) -> AsyncIterator[Pool]:
+    """Connections to ``database_url``."""
+    pool = Pool(database_url)
+    yield pool
+    await pool.close()
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -4,15 +4,13 @@ import asyncio
 import os
 from pathlib import Path
 
-from sqlalchemy.pool import NullPool
-
 from api.submission.free_ids import free_id
 from api.submission.job_name import as_job_name
 from api.tokens.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings
 from flows.configuration.config import load
-from flows.database import open_engine
+from flows.database.pool import Pool
 from flows.disk.places import Place
 from flows.errors import ConfigurationError, Unavailable
 from flows.jobs.store import JobStore
@@ -31,13 +29,13 @@ async def link(directory: Path, *, submitter: str, application: str, settings: S
     url = settings.configured_database()
     assert url is not None  # noqa: S101 - the command line has looked for one
     await migrations.check(url)
-    engine = open_engine(url, poolclass=NullPool)
+    pool = Pool(url)
     try:
-        return await _add(JobStore(engine), target, place, submitter, application)
+        return await _add(JobStore(pool), target, place, submitter, application)
     except Unavailable as error:
         raise ConfigurationError("environment: the database stopped answering; run this again") from error
     finally:
-        await engine.dispose()
+        await pool.close()
 
 
 def _checked(directory: Path, place: Place) -> Path:

@@ -27,7 +27,7 @@ async def list_destinations(user: CurrentUser, services: ServicesDep) -> list[De
     role = services.settings.operator_role
     if role not in user.roles:
         raise NotAllowed(f"Only tokens with the role {role!r} may see the destinations.")
-    reports = Reports(services.store.engine)
+    reports = Reports(services.store.pool)
     newest, jobs = await reports.newest(), await reports.jobs_under_way()
     return [
         _summary(name, destination, [report for report in newest if report.destination == name], jobs)

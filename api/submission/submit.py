@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import Request
 
-from api.database import may_be_written
 from api.http.bodies import receive_body
 from api.http.storage import room_or_storage_full
 from api.services import Services
@@ -18,6 +17,7 @@ from api.submission.multipart import FormBody
 from api.values.forms import ApplicationForm
 from flows import archives
 from flows.archives.limits import UploadLimits
+from flows.database.errors import may_be_done
 from flows.errors import NotAllowed, Unavailable, UnknownApplication, VisitorError
 from flows.jobs.job import Job
 from flows.jobs.users import User
@@ -97,7 +97,7 @@ async def _create(archive: Archive, services: Services, *, token: uuid.UUID, **v
     try:
         job = await services.store.create(token=token, **values)
     except Unavailable as error:
-        if not may_be_written(error):
+        if not may_be_done(error):
             await services.on_disk(archive.discard)
         raise
     if job.token != token:  # an earlier submission with the same key was faster, and has its own archive

@@ -24,7 +24,7 @@ from sqlalchemy import URL
 
 from deployments.serving import launcher
 from deployments.serving.processes import Child
-from flows.database import unavailable_when_away
+from flows.database.errors import unavailable_when_away
 from flows.disk import locks, private_files
 from flows.errors import ConfigurationError, Refused, Unavailable, one_line
 from flows.local import children

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
 from deployments.worker.advisory_locks import end_holder, try_lock, until_lost
-from flows.database import unavailable_when_away
+from flows.database.connecting import Connection
+from flows.database.errors import unavailable_when_away
+from flows.database.pool import Pool
 from flows.waiting.cancelling import cancel
 
 _PATIENCE = 20.0
@@ -20,7 +20,7 @@ class Leadership:
     def __init__(self) -> None:
         self.lost = asyncio.Event()
 
-    async def keep(self, connection: AsyncConnection) -> None:
+    async def keep(self, connection: Connection) -> None:
         """Lead until the connection is lost."""
         try:
             await until_lost(connection)
@@ -29,15 +29,12 @@ class Leadership:
 
 
 @asynccontextmanager
-async def leadership(engine: AsyncEngine, purpose: str) -> AsyncIterator[Leadership | None]:
+async def leadership(pool: Pool, purpose: str) -> AsyncIterator[Leadership | None]:
     """Lead for as long as the block lasts and the connection to the database lives; None if another does."""
     name = f"bartender {purpose}"
-    with unavailable_when_away():
-        connection = await engine.connect()
-    led = False
+    connection = await pool.open()
     try:
         with unavailable_when_away():
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
             led = await try_lock(connection, name)
             if not led:
                 await end_holder(connection, name, silent_for=_PATIENCE)
@@ -47,13 +44,11 @@ async def leadership(engine: AsyncEngine, purpose: str) -> AsyncIterator[Leaders
         else:
             yield None
     finally:
-        if led:  # the lock is the session's: it must not go back to the pool
-            await connection.invalidate()
-        await connection.close()
+        connection.terminate()
 
 
 @asynccontextmanager
-async def _kept(connection: AsyncConnection) -> AsyncIterator[Leadership]:
+async def _kept(connection: Connection) -> AsyncIterator[Leadership]:
     held = Leadership()
     signs = asyncio.create_task(held.keep(connection), name="signs of leadership")
     try:

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Self
 
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deployments.worker.advisory_locks import SIGN_INTERVAL, end_holder, try_lock, until_lost
-from flows.database import close, open_engine, unavailable_when_away
+from flows.database.connecting import Connection
+from flows.database.errors import unavailable_when_away
+from flows.database.pool import Limits, Pool
 from flows.errors import ConfigurationError, Unavailable, with_cause
 from flows.jobs.leases import Leases
 from flows.waiting.patience import Delays, patiently
@@ -37,18 +38,18 @@ class Presence:
 
     def __init__(self, database: URL, name: str, host: str) -> None:
         # Connections of its own: jobs that wait for theirs must not keep the lease waiting.
-        self._engine = open_engine(
-            database,
-            pool_size=3,
-            max_overflow=0,
-            pool_timeout=ANSWER_SECONDS,
-            connect_args={"timeout": ANSWER_SECONDS, "command_timeout": ANSWER_SECONDS},
+        limits = Limits(
+            connections=2,
+            wait_seconds=ANSWER_SECONDS,
+            connect_seconds=ANSWER_SECONDS,
+            answer_seconds=ANSWER_SECONDS,
         )
-        self._leases = Leases(self._engine)
+        self._pool = Pool(database, limits)
+        self._leases = Leases(self._pool)
         self._name = name
         self._host = host
         self._lock_name = f"bartender worker {name}"
-        self._connection: AsyncConnection | None = None
+        self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
         """Wait for a database that is away, or does not let us in; the log says why.
@@ -66,7 +67,7 @@ class Presence:
         try:
             await self._begin()
         except Unavailable:
-            await self._disconnect()
+            self._disconnect()
             raise
 
     async def _begin(self) -> None:
@@ -107,9 +108,9 @@ class Presence:
                 try:
                     await self._listen(self._connection, on_notice)
                 except Unavailable:
-                    await self._disconnect()
+                    self._disconnect()
                     raise
-                await self._disconnect()
+                self._disconnect()
                 logger.warning("The connection to the database was lost; connecting again")
             await asyncio.sleep(RECONNECT_INTERVAL)
             try:
@@ -119,43 +120,40 @@ class Presence:
             except Unavailable as error:
                 logger.debug("The database is away: %s", with_cause(error))
 
-    async def _listen(self, connection: AsyncConnection, on_notice: Mapping[str, Callable[[], None]]) -> None:
-        driver: Any = (await connection.get_raw_connection()).driver_connection
+    async def _listen(self, connection: Connection, on_notice: Mapping[str, Callable[[], None]]) -> None:
         with unavailable_when_away():
             for channel in on_notice:
-                await driver.add_listener(channel, lambda _c, _p, name, _t: on_notice[name]())
+                await connection.add_listener(channel, lambda _c, _p, name, _t: on_notice[name]())
         for wake in on_notice.values():  # for what came while nobody listened
             wake()
         await until_lost(connection)
 
     async def _connect(self) -> bool:
-        with unavailable_when_away():
-            connection = await self._engine.connect()
-            try:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection = await self._pool.open()
+        try:
+            with unavailable_when_away():
                 if await try_lock(connection, self._lock_name):
                     self._connection = connection
                     return True
-            except BaseException:
-                await connection.invalidate()
-                await connection.close()
-                raise
-            await connection.close()
-            return False
+                return False
+        finally:
+            if connection is not self._connection:
+                connection.terminate()
 
     async def _end_session(self, silent_for: float = 0.0) -> None:
         """End the database session that still has the name, though whoever made it is frozen or cut off."""
-        with unavailable_when_away():
-            async with self._engine.connect() as connection:
+        connection = await self._pool.open()
+        try:
+            with unavailable_when_away():
                 await end_holder(connection, self._lock_name, silent_for=silent_for)
+        finally:
+            connection.terminate()
 
     async def _close(self) -> None:
-        await self._disconnect()
-        await close(self._engine)
+        self._disconnect()
+        await self._pool.close()
 
-    async def _disconnect(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            # Closed for good, not returned to the pool: the lock is the session's.
-            await connection.invalidate()
-            await connection.close()
+            connection.terminate()

@@ -16,7 +16,7 @@ class Reporter:
     def __init__(self, runtime: Runtime, worker: str) -> None:
         self._runtime = runtime
         self._worker = worker
-        self._reports = Reports(runtime.jobs.engine)
+        self._reports = Reports(runtime.jobs.pool)
 
     async def report(self) -> None:
         """Raise Unavailable when the database is away."""

@@ -24,12 +24,12 @@ from prefect.filesystems import LocalFileSystem
 from prefect.flows import Flow
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Pending
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deployments.registration.deploy import upkeep_deployment_id
 from deployments.registration.upkeep_flows import UPKEEP
 from deployments.worker.engine import LeanClient, run_in_loop
 from deployments.worker.leadership import Leadership, leadership
+from flows.database.pool import Pool
 from flows.waiting.cancelling import cancel, cancel_soon, ended_on_purpose
 from flows.waiting.events import happens
 
@@ -52,10 +52,10 @@ class UpkeepRuns:
     """
 
     def __init__(
-        self, client: LeanClient, engine: AsyncEngine, storage: LocalFileSystem, may_start: Callable[[], bool]
+        self, client: LeanClient, pool: Pool, storage: LocalFileSystem, may_start: Callable[[], bool]
     ) -> None:
         self._client = client
-        self._engine = engine
+        self._pool = pool
         self._flows = {
             upkeep.flow.name: upkeep.flow.with_options(result_storage=storage, persist_result=False)
             for upkeep in UPKEEP
@@ -76,7 +76,7 @@ class UpkeepRuns:
 
     async def lead(self) -> None:
         """Run what is due for as long as no other process does; returns when another leads."""
-        async with leadership(self._engine, "upkeep") as held:
+        async with leadership(self._pool, "upkeep") as held:
             if held is None:
                 return
             try:

@@ -36,7 +36,7 @@ from deployments.worker.upkeep_runs import INTERVAL as UPKEEP_INTERVAL
 from deployments.worker.upkeep_runs import UpkeepRuns
 from flows import pickers
 from flows.configuration.config import Config
-from flows.database import close, open_engine
+from flows.database.pool import Limits, Pool
 from flows.disk.places import Place
 from flows.errors import ConfigurationError, Refused, Unavailable
 from flows.jobs.deletion import purge
@@ -71,6 +71,9 @@ LEFTOVERS_INTERVAL = 300.0
 
 ANSWER_SECONDS = 20.0
 """How long the database may be silent to any question; the lease's are in ``deployments.worker.presence``."""
+
+# Enough for the bursts of short transactions that thousands of jobs make.
+_LIMITS = Limits(connections=10, connect_seconds=ANSWER_SECONDS, answer_seconds=ANSWER_SECONDS)
 
 AT_THE_START = Delays(0.5, longest=10.0)
 """While the Prefect server is away."""
@@ -183,25 +186,18 @@ class Worker:
             raise ConfigurationError("environment: BARTENDER_DB_DSN is missing: name the server's database")
         stack.enter_context(temporary_settings(_PREFECT_SETTINGS))
         place = replace(self._settings.place(self._config), worker=self._name)
-        # Enough connections for the bursts of short transactions that thousands of jobs make.
-        engine = open_engine(
-            database,
-            echo=self._settings.db_echo,
-            pool_size=10,
-            max_overflow=10,
-            connect_args={"timeout": ANSWER_SECONDS, "command_timeout": ANSWER_SECONDS},
-        )
-        stack.push_async_callback(close, engine)
+        pool = Pool(database, _LIMITS, echo=self._settings.db_echo)
+        stack.push_async_callback(pool.close)
         self._host = _host(place)
         self._presence = await stack.enter_async_context(Presence(database, self._name, self._host))
-        jobs = OwnedJobs(engine, self._presence.number)
+        jobs = OwnedJobs(pool, self._presence.number)
         self._runtime = await stack.enter_async_context(open_runtime(jobs, self._config, place, self._picker))
         # What follows may have to wait for others, longer than the lease lasts.
         renewal = asyncio.create_task(repeat(self._renew_lease, RENEWAL_INTERVAL))
         stack.push_async_callback(cancel, [renewal])
         await patiently(lambda: forget_what_must_not_start(self._runtime))
         # Before the client that all flow runs share: it has one of its own.
-        self._dispatcher = await stack.enter_async_context(Dispatcher(Outbox(engine), self._config))
+        self._dispatcher = await stack.enter_async_context(Dispatcher(Outbox(pool), self._config))
         self._events = LeanEvents()
         # They log each failed step with a traceback, also where the visitor's archive is to blame; what is a
         # mistake of ours is logged by flows.lifecycle.ending.
@@ -225,8 +221,8 @@ class Worker:
         # Only what its tasks return is needed again.
         flow = run_job.with_options(result_storage=storage, persist_result=False)
         self._runs = JobRuns(self._client, flow, flow_id, self._runtime)
-        engine = self._runtime.jobs.engine
-        self._upkeep = UpkeepRuns(self._client, engine, storage, lambda: self._capacity > 0)
+        pool = self._runtime.jobs.pool
+        self._upkeep = UpkeepRuns(self._client, pool, storage, lambda: self._capacity > 0)
         self._operators = Operators(self._client, self._runtime, self._runs, self._upkeep)
         with unavailable_when_prefect_is_away():
             await self._beat()

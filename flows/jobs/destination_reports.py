@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from flows.database import Database
+from flows.database.pool import Pool
 from flows.jobs.job import State, job_table, metadata
 from flows.jobs.rules import ACTIVE
 
@@ -47,8 +47,11 @@ class Report:
     error_on: datetime | None
 
 
-class Reports(Database):
+class Reports:
     """All SQL about destinations. Raises Unavailable when the database is away."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def write(self, destination: str, worker: str, *, latency: float | None, error: str | None) -> None:
         """Note what was just seen: how long it took, or why it is not reachable."""
@@ -61,19 +64,15 @@ class Reports(Database):
             seen |= {"error": error, "error_on": sa.func.now()}
         insert = pg.insert(report_table).values(destination=destination, worker=worker, **seen)
         key = [_report.destination, _report.worker]
-        async with self.connection() as connection:
-            await connection.execute(insert.on_conflict_do_update(index_elements=key, set_=seen))
+        await self._pool.fetch(insert.on_conflict_do_update(index_elements=key, set_=seen))
 
     async def newest(self) -> list[Report]:
         """Return the reports of workers that are there."""
         young = _report.checked_on > sa.func.now() - sa.cast(sa.text(f"'{MAX_AGE:g} s'"), sa.Interval)
-        async with self.connection() as connection:
-            rows = await connection.execute(sa.select(report_table).where(young))
-            return [Report(**row._mapping) for row in rows]
+        return [Report(**row) for row in await self._pool.fetch(sa.select(report_table).where(young))]
 
     async def jobs_under_way(self) -> Mapping[tuple[str | None, State], int]:
         """Return how many jobs are in which state at each destination; None is of those not picked yet."""
         statement = sa.select(_job.destination, _job.state, sa.func.count()).where(ACTIVE)
-        async with self.connection() as connection:
-            rows = await connection.execute(statement.group_by(_job.destination, _job.state))
-            return {(destination, State(state)): count for destination, state, count in rows}
+        rows = await self._pool.fetch(statement.group_by(_job.destination, _job.state))
+        return {(destination, State(state)): count for destination, state, count in rows}

@@ -14,6 +14,8 @@ CANCELLED_BY_VISITOR = JobCancelled("You cancelled the job.")
 
 _job = job_table.c
 
+_TELL = sa.select(sa.func.pg_notify(CANCEL_CHANNEL, ""))
+
 # Nothing of the job is anywhere but in its row and its upload.
 _NOT_BEGUN = sa.and_(_job.state == State.NEW, _job.owner.is_(None), _job.destination.is_(None))
 
@@ -50,8 +52,7 @@ class EndRequests(JobRows):
             ).returning(job_table)
         )
         if job is not None and job.cancel_requested:
-            async with self.connection() as connection:
-                await connection.execute(sa.select(sa.func.pg_notify(CANCEL_CHANNEL, "")))
+            await self.pool.fetch(_TELL)
         return job
 
     async def to_purge(self) -> list[Job]:
@@ -60,8 +61,6 @@ class EndRequests(JobRows):
 
     async def purge(self, job_id: int) -> None:
         """Remove the row of a deleted job that nobody has anything to do for any more."""
-        statement = sa.delete(job_table)
-        async with self.connection() as connection:
-            await connection.execute(
-                statement.where(_job.id == job_id, _job.deleted_on.is_not(None), SETTLED)
-            )
+        await self.pool.fetch(
+            sa.delete(job_table).where(_job.id == job_id, _job.deleted_on.is_not(None), SETTLED)
+        )

@@ -79,9 +79,8 @@ class KeptJobs(JobRows):
         )
         number = sa.select(sa.func.count()).select_from(changed).scalar_subquery()
         last = sa.select(sa.func.max(ids.c.id)).scalar_subquery()
-        async with self.connection() as connection:
-            row = (await connection.execute(sa.select(number, last))).one()
-            return row[0], row[1]
+        [row] = await self.pool.fetch(sa.select(number, last))
+        return row[0], row[1]
 
     async def expired(self, retention: Retention, notice: timedelta, *, limit: int) -> list[Job]:
         """Return jobs that ``delete_expired`` would delete after ``announce``."""
@@ -117,13 +116,13 @@ class KeptJobs(JobRows):
         )
         update = _of(job).where(sa.or_(_job.pinned, pins < max_pins)).values(pinned=True, expires_on=None)
         # Two requests of one submitter at once must not both take the last pin.
-        async with self.connection(self.engine) as connection, connection.begin():
-            await connection.execute(lock)
-            pinned = (await connection.execute(update.returning(_job.id))).scalar_one_or_none()
+        async with self.pool.transaction() as transaction:
+            await transaction.fetch(lock)
+            pinned = await transaction.fetch(update.returning(_job.id))
         now = await self.get(job.id)
         if now.deleted_on is not None:
             raise JobNotFound(f"You have no job {job.id}.")
-        if pinned is None:
+        if not pinned:
             raise TooManyPins(f"You have pinned {max_pins} jobs, which is as many as you may; unpin another.")
         return now
 

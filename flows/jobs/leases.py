@@ -8,7 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from flows.database import Database
+from flows.database.pool import Pool
 from flows.jobs.job import metadata
 
 LEASE_SECONDS = 20.0
@@ -37,51 +37,45 @@ def _from_now(seconds: float) -> sa.ColumnElement[object]:
 IS_LIVE = _worker.lease_until > sa.func.clock_timestamp()
 
 
-class Leases(Database):
+_RENEW = (
+    sa.update(worker_table)
+    .where(_worker.id == sa.bindparam("number"), IS_LIVE)
+    .values(lease_until=_from_now(LEASE_SECONDS))
+    .returning(_worker.id)
+)
+
+
+class Leases:
     """All SQL about workers. Raises Unavailable when the database is away."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def begin(self, name: str, host: str) -> int:
         """Return the number of a new process of this name, with a lease; those before it lose theirs.
 
         ``host`` tells which local commands the process can see.
         """
-        async with self.connection() as connection:
-            await connection.execute(
-                sa.update(worker_table)
-                .where(_worker.name == name, IS_LIVE)
-                .values(lease_until=sa.func.clock_timestamp())
-            )
-            number: int = (
-                await connection.execute(
-                    sa.insert(worker_table)
-                    .values(name=name, host=host, lease_until=_from_now(LEASE_SECONDS))
-                    .returning(_worker.id)
-                )
-            ).scalar_one()
-            return number
+        await self._pool.fetch(_end(_worker.name == name))
+        new = sa.insert(worker_table).values(name=name, host=host, lease_until=_from_now(LEASE_SECONDS))
+        [[number]] = await self._pool.fetch(new.returning(_worker.id))
+        return int(number)
 
     async def renew(self, number: int) -> bool:
         """Prolong the lease; False when it is over: then others may run the jobs."""
-        async with self.connection() as connection:
-            renewed = await connection.execute(
-                sa.update(worker_table)
-                .where(_worker.id == number, IS_LIVE)
-                .values(lease_until=_from_now(LEASE_SECONDS))
-            )
-            return renewed.rowcount == 1
+        return bool(await self._pool.fetch(_RENEW, number=number))
 
     async def end(self, number: int) -> None:
         """Let others take its jobs over at once; harmless when the lease is over."""
-        async with self.connection() as connection:
-            await connection.execute(
-                sa.update(worker_table)
-                .where(_worker.id == number, IS_LIVE)
-                .values(lease_until=sa.func.clock_timestamp())
-            )
+        await self._pool.fetch(_end(_worker.id == number))
 
     async def live_until(self, name: str) -> datetime | None:
         """Return when the newest lease of a name ends, None when there is none that lasts."""
-        async with self.connection() as connection:
-            newest = sa.select(sa.func.max(_worker.lease_until)).where(_worker.name == name, IS_LIVE)
-            until: datetime | None = (await connection.execute(newest)).scalar_one_or_none()
-            return until
+        newest = sa.select(sa.func.max(_worker.lease_until)).where(_worker.name == name, IS_LIVE)
+        [[until]] = await self._pool.fetch(newest)
+        found: datetime | None = until
+        return found
+
+
+def _end(whose: sa.ColumnElement[bool]) -> sa.Update:
+    return sa.update(worker_table).where(whose, IS_LIVE).values(lease_until=sa.func.clock_timestamp())

@@ -1,6 +1,7 @@
 """What jobs say that nobody has begun to run: whom they wait for, as their submitters read it."""
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from flows.jobs.job import job_table
 
@@ -10,10 +11,11 @@ NO_WORKER = "Waiting for a worker, of which none runs; if that lasts, tell the o
 PAUSED = "Waiting: the operator has paused the start of jobs."
 LIMITED = "Waiting for other jobs to end: the operator has limited how many run at once."
 
-_ALL = (REFUSED, PREFECT_AWAY, NO_WORKER, PAUSED, LIMITED)
+_ALL = sa.literal([REFUSED, PREFECT_AWAY, NO_WORKER, PAUSED, LIMITED], pg.ARRAY(sa.Text))
 
 _reason = job_table.c.reason
 
-SAYS_NOTHING_ELSE = sa.or_(_reason.is_(None), _reason.in_(_ALL))
-NO_MORE = sa.case((_reason.in_(_ALL), None), else_=_reason)
+_says_one = _reason == sa.any_(_ALL)
+SAYS_NOTHING_ELSE = sa.or_(_reason.is_(None), _says_one)
+NO_MORE = sa.case((_says_one, None), else_=_reason)
 """The reason of a job that somebody begins to run: none of these any more."""

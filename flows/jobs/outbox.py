@@ -19,6 +19,8 @@ CHANNEL = "bartender_job"
 """PostgreSQL channel on which workers are told that flow runs wait for them."""
 
 _job = job_table.c
+_TELL_OF_SUBMISSION = sa.select(sa.func.pg_notify(SUBMISSION_CHANNEL, ""))
+_TELL = sa.select(sa.func.pg_notify(CHANNEL, ""))
 
 
 class Outbox(JobRows):
@@ -30,8 +32,7 @@ class Outbox(JobRows):
         Apart from the statements that make them: PostgreSQL lets only one transaction at a time commit that
         has something to tell, and those have to wait for the disk.
         """
-        async with self.connection() as connection:
-            await connection.execute(sa.select(sa.func.pg_notify(SUBMISSION_CHANNEL, "")))
+        await self.pool.fetch(_TELL_OF_SUBMISSION)
 
     async def without_flow_run(self, *, limit: int, past: Collection[int] = ()) -> list[Job]:
         """Return jobs under way that have no flow run yet, oldest first, without the ids ``past``."""
@@ -70,6 +71,5 @@ class Outbox(JobRows):
             .where(_job.id == given.c.job_id, _job.flow_run_id.is_(None))
             .values(flow_run_id=given.c.flow_run_id, reason=NO_MORE)
         )
-        async with self.connection() as connection:
-            await connection.execute(statement)
-            await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+        await self.pool.fetch(statement)
+        await self.pool.fetch(_TELL)

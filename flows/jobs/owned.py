@@ -4,18 +4,90 @@ import uuid
 from collections.abc import Collection
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.dialects import postgresql as pg
 
+from flows.database.pool import Pool
 from flows.errors import JobFailure, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import IS_LIVE, worker_table
 from flows.jobs.not_begun import NO_MORE
-from flows.jobs.rows import JobRows
-from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN
+from flows.jobs.rows import JobRows, change
+from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN, in_states
 
 _job = job_table.c
 _worker = worker_table.c
 _owners_lease = _worker.id == _job.owner
+
+# What one process does to one of its jobs. Statements about one job say which with these parameters.
+_this = _job.id == sa.bindparam("job_id")
+_by = sa.bindparam("by", type_=sa.BigInteger)
+_of_ours = sa.and_(_this, sa.or_(_by.is_(None), _job.owner == _by))
+_new_reason = sa.bindparam("new_reason", type_=sa.Text)
+_new_scheduler_id = sa.bindparam("new_scheduler_id", type_=sa.Text)
+_flow_run = sa.bindparam("flow_run", type_=sa.Uuid)
+
+
+def _to(state: State, **values: object) -> sa.Executable:
+    sources = [source for source, targets in TRANSITIONS.items() if state in targets]
+    if state.is_final:
+        values["ended_on"] = sa.func.now()
+    return change(_of_ours, in_states(sources), state=state.value, **values)
+
+
+_SUBMITTED = _to(State.QUEUED, scheduler_id=_new_scheduler_id, reason=None)
+_RESUBMITTED = change(_of_ours, ACTIVE, scheduler_id=_new_scheduler_id, reason=None)
+_ADVANCE = {state: _to(state, reason=_new_reason) for state in State}
+_COMPLETE = _to(State.OK, reason=None, reason_kind=None)
+_FAIL = _to(State.ERROR, reason=_new_reason, reason_kind=sa.bindparam("new_kind", type_=sa.Text))
+_EXPLAIN = change(_of_ours, ACTIVE, _job.reason.is_distinct_from(_new_reason), reason=_new_reason)
+_SET_DESTINATION = change(_of_ours, ACTIVE, destination=sa.bindparam("new_destination", type_=sa.Text))
+_CLAIM_FOR_FLOW_RUN = change(
+    _this,
+    ACTIVE,
+    sa.or_(_job.flow_run_id.is_(None), _job.flow_run_id == _flow_run),
+    sa.or_(_job.owner.is_(None), _by.is_(None), _job.owner == _by),
+    flow_run_id=_flow_run,
+    owner=_by,
+    reason=NO_MORE,
+)
+_RELEASE = (
+    sa.update(job_table)
+    .where(_of_ours, ENDED)
+    .values(owner=None, cancel_requested=False)
+    .returning(job_table)
+)
+_BY_FLOW_RUN = sa.select(job_table).where(_job.flow_run_id == _flow_run)
+
+
+def _own(wanted: sa.ColumnElement[bool]) -> sa.Executable:
+    waiting = sa.select(_job.id).where(wanted).order_by(_job.id).limit(sa.bindparam("most", type_=sa.Integer))
+    ids = waiting.with_for_update(skip_locked=True, of=job_table).cte("waiting")
+    statement = sa.update(job_table).where(_job.id.in_(sa.select(ids.c.id)), wanted)
+    return statement.values(owner=_by, reason=NO_MORE).returning(job_table)
+
+
+_CLAIM = _own(
+    sa.and_(
+        sa.or_(ACTIVE, _job.cancel_requested),
+        _job.flow_run_id.is_not(None),
+        _job.owner.is_(None),
+    )
+)
+_TAKE_OVER = _own(
+    sa.and_(
+        _job.owner.is_not(None),
+        sa.not_(sa.select(_worker.id).where(_owners_lease, IS_LIVE).exists()),
+        sa.or_(
+            sa.func.coalesce(_job.destination, "") != sa.all_(sa.bindparam("local", type_=pg.ARRAY(sa.Text))),
+            sa.select(_worker.id)
+            .where(
+                _owners_lease,
+                sa.or_(_worker.host == sa.bindparam("host"), _worker.name == sa.bindparam("name")),
+            )
+            .exists(),
+        ),
+    )
+)
 
 
 class OwnedJobs(JobRows):
@@ -25,8 +97,8 @@ class OwnedJobs(JobRows):
     them over, because this process was not heard of for long. With None, jobs are changed whoever owns them.
     """
 
-    def __init__(self, engine: AsyncEngine, owner: int | None = None) -> None:
-        super().__init__(engine)
+    def __init__(self, pool: Pool, owner: int | None = None) -> None:
+        super().__init__(pool)
         self.owner = owner
         self._mine = sa.true() if owner is None else _job.owner == owner
 
@@ -37,14 +109,7 @@ class OwnedJobs(JobRows):
 
         Among them are jobs that were cancelled before anybody ran them: their flow runs do not know yet.
         """
-        return await self._own(
-            sa.and_(
-                sa.or_(ACTIVE, _job.cancel_requested),
-                _job.flow_run_id.is_not(None),
-                _job.owner.is_(None),
-            ),
-            limit,
-        )
+        return await self._own(_CLAIM, limit)
 
     async def explain_unclaimed(self, reason: str) -> None:
         """Let visitors read why no worker begins their jobs now: one of ``flows.jobs.not_begun``."""
@@ -57,49 +122,28 @@ class OwnedJobs(JobRows):
 
         Commands of local destinations are only seen on the host that runs them, or by a worker of that name.
         """
-        live = sa.select(_worker.id).where(_owners_lease, IS_LIVE).exists()
-        here = (
-            sa.select(_worker.id)
-            .where(_owners_lease, sa.or_(_worker.host == host, _worker.name == name))
-            .exists()
-        )
-        elsewhere = sa.func.coalesce(_job.destination, "").not_in(local_destinations)
-        return await self._own(
-            sa.and_(_job.owner.is_not(None), sa.not_(live), sa.or_(elsewhere, here)), limit
-        )
+        local = list(local_destinations)
+        return await self._own(_TAKE_OVER, limit, name=name, host=host, local=local)
 
-    async def _own(self, wanted: sa.ColumnElement[bool], limit: int) -> list[Job]:
-        waiting = sa.select(_job.id).where(wanted).order_by(_job.id).limit(limit)
-        ids = waiting.with_for_update(skip_locked=True, of=job_table).cte("waiting")
-        statement = sa.update(job_table).where(_job.id.in_(sa.select(ids.c.id)), wanted)
-        jobs = await self._all(statement.values(owner=self.owner, reason=NO_MORE).returning(job_table))
+    async def _own(self, statement: sa.Executable, limit: int, **values: object) -> list[Job]:
+        jobs = await self._all(statement, by=self.owner, most=limit, **values)
         return sorted(jobs, key=lambda job: job.id)
 
     async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
         """Return the job that this flow run runs, if any."""
-        return await self._first(sa.select(job_table).where(_job.flow_run_id == flow_run_id))
+        return await self._first(_BY_FLOW_RUN, flow_run=flow_run_id)
 
     async def flow_runs(self) -> set[uuid.UUID]:
         """Return the flow runs of all jobs that this process owns."""
         statement = sa.select(_job.flow_run_id).where(self._mine, _job.flow_run_id.is_not(None))
-        async with self.connection() as connection:
-            return set((await connection.execute(statement)).scalars())
+        return {flow_run_id for (flow_run_id,) in await self.pool.fetch(statement)}
 
     async def claim_for_flow_run(self, job_id: int, flow_run_id: uuid.UUID) -> bool:
         """Own the job to run it by this flow run.
 
         Returns False when the job has ended, or has another flow run or owner.
         """
-        claimed = await self._update(
-            _job.id == job_id,
-            ACTIVE,
-            sa.or_(_job.flow_run_id.is_(None), _job.flow_run_id == flow_run_id),
-            sa.or_(_job.owner.is_(None), self._mine),
-            flow_run_id=flow_run_id,
-            owner=self.owner,
-            reason=NO_MORE,
-        )
-        return claimed is not None
+        return await self._is_done(_CLAIM_FOR_FLOW_RUN, job_id=job_id, by=self.owner, flow_run=flow_run_id)
 
     async def run_again(self, job: Job) -> Job | None:
         """Own a job that has ended, to run it once more for an operator; None when that may not be.
@@ -125,14 +169,13 @@ class OwnedJobs(JobRows):
     async def release_flow_run(self, job: Job) -> None:
         """Put the job back among those that wait for a flow run; harmless when it no longer has this one."""
         same = sa.and_(_job.id == job.id, _job.flow_run_id == job.flow_run_id)
-        released = await self._update(same, self._mine, ACTIVE, flow_run_id=None, owner=None)
-        if released is None and (await self.get(job.id)).flow_run_id == job.flow_run_id:
+        released = await self._is_done(change(same, self._mine, ACTIVE, flow_run_id=None, owner=None))
+        if not released and (await self.get(job.id)).flow_run_id == job.flow_run_id:
             await self.owned(job.id)
 
     async def release(self, job_id: int) -> Job | None:
         """Note that there is nothing more to do for a job that has ended; return it, if it is there."""
-        statement = sa.update(job_table).where(_job.id == job_id, self._mine, ENDED)
-        return await self._first(statement.values(owner=None, cancel_requested=False).returning(job_table))
+        return await self._first(_RELEASE, job_id=job_id, by=self.owner)
 
     async def owned(self, job_id: int) -> Job:
         """Return the job; raise Superseded when it is somebody else's by now, JobNotFound when it is gone."""
@@ -149,44 +192,38 @@ class OwnedJobs(JobRows):
 
     async def set_destination(self, job_id: int, destination: str) -> bool:
         """Write down where the job will run, unless it has ended; return whether it was."""
-        return await self._change(job_id, ACTIVE, destination=destination)
+        return await self._change(_SET_DESTINATION, job_id, new_destination=destination)
 
     async def submitted(self, job_id: int, scheduler_id: str) -> None:
         """Write down the id that the scheduler gave the job, which is then queued there."""
-        await self._move(job_id, State.QUEUED, scheduler_id=scheduler_id, reason=None)
+        await self._change(_SUBMITTED, job_id, new_scheduler_id=scheduler_id)
 
     async def resubmitted(self, job_id: int, scheduler_id: str) -> None:
         """Write down the id of a submission that takes the place of one that the scheduler lost."""
-        await self._change(job_id, ACTIVE, scheduler_id=scheduler_id, reason=None)
+        await self._change(_RESUBMITTED, job_id, new_scheduler_id=scheduler_id)
 
     async def advance(self, job_id: int, state: State, reason: str | None = None) -> None:
         """Move the job to ``state`` where the table of transitions allows it; harmless when it is there.
 
         ``reason`` says why the job does not get on from there.
         """
-        if not await self._move(job_id, state, reason=reason):
+        if not await self._change(_ADVANCE[state], job_id, new_reason=reason):
             await self.explain(job_id, reason)
 
     async def complete(self, job_id: int) -> bool:
         """End the job well; return whether it was this call that ended it."""
-        return await self._move(job_id, State.OK, reason=None, reason_kind=None)
+        return await self._change(_COMPLETE, job_id)
 
     async def fail(self, job_id: int, failure: JobFailure) -> bool:
         """End the job with the reason that the visitor reads; return whether this call ended it."""
-        return await self._move(job_id, State.ERROR, reason=str(failure), reason_kind=failure.kind)
+        return await self._change(_FAIL, job_id, new_reason=str(failure), new_kind=failure.kind)
 
     async def explain(self, job_id: int, reason: str | None) -> None:
         """Say why a job that is under way does not get on, or that it does again (None)."""
-        await self._change(job_id, ACTIVE, _job.reason.is_distinct_from(reason), reason=reason)
+        await self._change(_EXPLAIN, job_id, new_reason=reason)
 
-    async def _move(self, job_id: int, state: State, **values: object) -> bool:
-        sources = [source for source, targets in TRANSITIONS.items() if state in targets]
-        if state.is_final:
-            values["ended_on"] = sa.func.now()
-        return await self._change(job_id, _job.state.in_(sources), state=state, **values)
-
-    async def _change(self, job_id: int, *where: sa.ColumnElement[bool], **values: object) -> bool:
-        if await self._update(_job.id == job_id, self._mine, *where, **values) is not None:
+    async def _change(self, statement: sa.Executable, job_id: int, **values: object) -> bool:
+        if await self._is_done(statement, job_id=job_id, by=self.owner, **values):
             return True
         if self.owner is not None:
             await self.owned(job_id)

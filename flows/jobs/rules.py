@@ -5,6 +5,8 @@ disagree, clean-up would remove the files of a job that a worker still runs. So 
 and tests/flows/jobs/test_rules.py holds them against each other for all rows that there can be.
 """
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from flows.errors import DestinationRefused, InternalError, StagingFailed
@@ -12,9 +14,18 @@ from flows.jobs.job import Job, State, job_table
 
 _job = job_table.c
 
-ACTIVE = _job.state.not_in([State.OK, State.ERROR])
-ENDED = _job.state.in_([State.OK, State.ERROR])
+
+def in_states(states: Collection[State]) -> sa.ColumnElement[bool]:
+    """Return whether a row's state is among these: written out, since there are indexes of some states."""
+    if not states:
+        return sa.false()
+    return _job.state.in_([sa.literal_column(f"'{state}'") for state in states])
+
+
+ENDED = in_states([State.OK, State.ERROR])
 """``State.is_final`` in SQL."""
+
+ACTIVE = sa.not_(ENDED)
 
 # A job is settled when it has ended and nobody is left who has to do anything for it. Two may be left:
 #

@@ -9,12 +9,43 @@ from sqlalchemy.dialects import postgresql as pg
 
 from flows.errors import Unavailable
 from flows.jobs.job import Job, JobFilter, Order, State, job_table
-from flows.jobs.rows import JobRows
+from flows.jobs.rows import JobRows, change
 
 _job = job_table.c
 _ALL = JobFilter()
 _VISIBLE = _job.deleted_on.is_(None)
-_NEXT_ID = sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id")
+
+_new_id = sa.func.nextval(sa.func.pg_get_serial_sequence("job", "id")).label("id")
+_numbers = sa.func.generate_series(0, sa.bindparam("skip", type_=sa.Integer))
+_NEXT_ID = sa.select(sa.func.max(sa.select(_new_id).select_from(_numbers).subquery().c.id))
+
+_NEW = pg.insert(job_table).values(
+    {
+        name: sa.bindparam(name)
+        for name in (
+            "id",
+            "name",
+            "application",
+            "submitter",
+            "roles",
+            "state",
+            "command",
+            "token",
+            "idempotency_key",
+        )
+    }
+)
+# Where its key is taken already, there is no row.
+_CREATE = _NEW.on_conflict_do_nothing(
+    index_elements=[_job.submitter, _job.idempotency_key], index_where=_job.idempotency_key.is_not(None)
+).returning(job_table)
+_BY_KEY = sa.select(job_table).where(
+    _job.submitter == sa.bindparam("submitter"), _job.idempotency_key == sa.bindparam("idempotency_key")
+)
+_BY_IDS = sa.select(job_table).where(
+    _job.id == sa.any_(sa.bindparam("ids", type_=pg.ARRAY(sa.BigInteger))), _VISIBLE
+)
+_RENAME = change(_job.id == sa.bindparam("job_id"), name=sa.bindparam("new_name"))
 
 
 class JobStore(JobRows):
@@ -41,7 +72,8 @@ class JobStore(JobRows):
         """
         if job_id is None:
             job_id = await self.next_id()
-        statement = pg.insert(job_table).values(
+        job = await self._first(
+            _CREATE,
             id=job_id,
             name=name or f"job{job_id}",
             application=application,
@@ -52,12 +84,6 @@ class JobStore(JobRows):
             token=token,
             idempotency_key=idempotency_key,
         )
-        if idempotency_key is not None:
-            statement = statement.on_conflict_do_nothing(
-                index_elements=[_job.submitter, _job.idempotency_key],
-                index_where=_job.idempotency_key.is_not(None),
-            )
-        job = await self._first(statement.returning(job_table))
         if job is None and idempotency_key is not None:
             job = await self.by_idempotency_key(submitter, idempotency_key)
         if job is None:
@@ -66,16 +92,12 @@ class JobStore(JobRows):
 
     async def by_idempotency_key(self, submitter: str, idempotency_key: str) -> Job | None:
         """Return the job that the submitter gave this key, if any."""
-        return await self._first(
-            sa.select(job_table).where(_job.submitter == submitter, _job.idempotency_key == idempotency_key)
-        )
+        return await self._first(_BY_KEY, submitter=submitter, idempotency_key=idempotency_key)
 
     async def next_id(self, *, skip: int = 0) -> int:
         """Return an id that no job has or will have, after so many others of that kind."""
-        numbers = sa.select(_NEXT_ID).select_from(sa.func.generate_series(0, skip)).subquery()
-        async with self.connection() as connection:
-            job_id: int = (await connection.execute(sa.select(sa.func.max(numbers.c.id)))).scalar_one()
-            return job_id
+        [[job_id]] = await self.pool.fetch(_NEXT_ID, skip=skip)
+        return int(job_id)
 
     async def add_completed(self, *, job_id: int, name: str, application: str, submitter: str) -> None:
         """Write down a job that is ok and never was submitted; its directory has to be there already."""
@@ -90,13 +112,11 @@ class JobStore(JobRows):
             command="",
             token=uuid.uuid4(),
         )
-        async with self.connection() as connection:
-            await connection.execute(statement)
+        await self.pool.fetch(statement)
 
     async def by_ids(self, job_ids: Collection[int]) -> list[Job]:
         """Return those of the jobs that there are and that are not deleted."""
-        wanted = sa.literal(list(job_ids), pg.ARRAY(sa.BigInteger))
-        return await self._all(sa.select(job_table).where(_job.id == sa.any_(wanted), _VISIBLE))
+        return await self._all(_BY_IDS, ids=list(job_ids))
 
     async def of_submitter(
         self,
@@ -114,15 +134,14 @@ class JobStore(JobRows):
     async def count_of_submitter(self, submitter: str, wanted: JobFilter = _ALL) -> int:
         """Return how many jobs of one submitter are wanted."""
         statement = sa.select(sa.func.count()).select_from(job_table)
-        async with self.connection() as connection:
-            found = await connection.execute(
-                statement.where(_job.submitter == submitter, _VISIBLE, *wanted.conditions())
-            )
-            return found.scalar_one()
+        [[count]] = await self.pool.fetch(
+            statement.where(_job.submitter == submitter, _VISIBLE, *wanted.conditions())
+        )
+        return int(count)
 
     async def rename(self, job_id: int, name: str) -> None:
         """Let its submitter call the job so; harmless when it is gone meanwhile."""
-        await self._update(_job.id == job_id, name=name)
+        await self.pool.fetch(_RENAME, job_id=job_id, new_name=name)
 
 
 def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:

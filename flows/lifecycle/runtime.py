@@ -86,7 +86,7 @@ class Runtime:
     @property
     def end_requests(self) -> EndRequests:
         """What visitors want to end; on the connections of ``jobs``."""
-        return EndRequests(self.jobs.engine)
+        return EndRequests(self.jobs.pool)
 
     @property
     def local_destinations(self) -> list[str]:

@@ -44,8 +44,7 @@ class StrandedJobs(OwnedJobs):
         explain = sa.update(job_table).where(
             *self._stranded(local_destinations), ACTIVE, _job.reason.is_distinct_from(_REASON)
         )
-        async with self.connection() as connection:
-            await connection.execute(explain.values(reason=_REASON, updated_on=sa.func.now()))
+        await self.pool.fetch(explain.values(reason=_REASON, updated_on=sa.func.now()))
 
     async def end_stranded(
         self, local_destinations: Collection[str], cancelled: Collection[uuid.UUID]
@@ -95,7 +94,7 @@ async def see_to_stranded_jobs(runtime: Runtime, cancelled: Collection[uuid.UUID
     (``flows.upkeep.leftover_commands``).
     """
     local = runtime.local_destinations
-    jobs = StrandedJobs(runtime.jobs.engine, runtime.jobs.owner)
+    jobs = StrandedJobs(runtime.jobs.pool, runtime.jobs.owner)
     ended = await jobs.end_stranded(local, cancelled)
     await jobs.explain_stranded(local)
     return ended

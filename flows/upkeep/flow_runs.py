@@ -28,7 +28,7 @@ _UNFINISHED = [*_BEGUN, "SCHEDULED"]
 
 async def mend_flow_runs(runtime: Runtime, findings: Findings) -> None:
     """Read all flow runs of jobs that have not ended, a page at a time; act on those that should not be."""
-    store = UpkeepStore(runtime.jobs.engine)
+    store = UpkeepStore(runtime.jobs.pool)
     async with get_client() as client:
         unfinished = {flow_run_id: kind async for flow_run_id, kind in _unfinished(client)}
         under_way = await store.under_way()

@@ -21,7 +21,7 @@ async def end_leftover_commands(runtime: Runtime) -> list[str]:
 
     Only where the scheduler can list what it keeps, and where that was submitted for this database.
     """
-    store = UpkeepStore(runtime.jobs.engine)
+    store = UpkeepStore(runtime.jobs.pool)
     if not await asyncio.to_thread(is_ours, runtime.place.data_dir, await store.installation()):
         return []
     ended = []
@@ -41,7 +41,7 @@ async def forget_what_must_not_start(runtime: Runtime) -> None:
     To be called before the schedulers are used, which start what waits. Raises Unavailable when it cannot be
     known now what there is.
     """
-    store = UpkeepStore(runtime.jobs.engine)
+    store = UpkeepStore(runtime.jobs.pool)
     installation = await store.installation()
     with unavailable_for_now("The data directory cannot be used now"):
         if not await asyncio.to_thread(is_ours, runtime.place.data_dir, installation):

@@ -46,7 +46,7 @@ async def remove_leftover_directories(
 async def _doomed(
     runtime: Runtime, findings: Findings, name: str, stored: list[Stored], *, without_job: bool
 ) -> list[str]:
-    jobs = await UpkeepStore(runtime.jobs.engine).by_tokens([uuid.UUID(one.token) for one in stored])
+    jobs = await UpkeepStore(runtime.jobs.pool).by_tokens([uuid.UUID(one.token) for one in stored])
     doomed = []
     for one in stored:
         job = jobs.get(uuid.UUID(one.token))

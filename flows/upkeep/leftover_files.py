@@ -47,7 +47,7 @@ async def remove_leftovers(
     directories_without_job: bool,
 ) -> None:
     """Remove what was not touched for ``age``. The uploads of jobs that can be run again have another age."""
-    store = UpkeepStore(runtime.jobs.engine)
+    store = UpkeepStore(runtime.jobs.pool)
     leftovers = _Leftovers(store, runtime.place, findings, dry_run, age.total_seconds())
     owned = await asyncio.to_thread(is_ours, runtime.place.data_dir, await store.installation())
     if not owned:

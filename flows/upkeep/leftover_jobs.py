@@ -20,7 +20,7 @@ WHAT = "cluster's job without a job under way"
 
 async def end_leftover_jobs(runtime: Runtime, findings: Findings, *, dry_run: bool = False) -> None:
     """Have clusters end them. A cluster that is away is asked by the next run."""
-    store = UpkeepStore(runtime.jobs.engine)
+    store = UpkeepStore(runtime.jobs.pool)
     seen: set[str] = set()
     async for name, scheduler, listed in _listings(runtime, findings):
         # Destinations can be on one cluster: each then lists the jobs of all.

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from flows.jobs.job import Job, job_table
-from flows.jobs.rows import JobRows
+from flows.jobs.rows import JobRows, change
 from flows.jobs.rules import ACTIVE
 
 _job = job_table.c
@@ -49,14 +49,15 @@ class UpkeepStore(JobRows):
 
     async def forget_flow_run(self, job: Job) -> bool:
         """Let a job that nobody runs have another flow run, as this one is gone; return whether it does."""
-        forgotten = await self._update(
-            _job.id == job.id,
-            ACTIVE,
-            _job.flow_run_id == job.flow_run_id,
-            _job.owner.is_(None),
-            flow_run_id=None,
+        return await self._is_done(
+            change(
+                _job.id == job.id,
+                ACTIVE,
+                _job.flow_run_id == job.flow_run_id,
+                _job.owner.is_(None),
+                flow_run_id=None,
+            )
         )
-        return forgotten is not None
 
     async def _by(
         self, column: sa.ColumnElement[Any], keys: Collection[Any], key_of: Callable[[Job], K]

@@ -19,12 +19,12 @@ import uvicorn
 import yaml
 from fastapi import FastAPI
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.app import create_app
 from api.tokens.signing import generate_key_pair, generate_token
 from deployments.serving import asgi
 from deployments.serving.postgres import EmbeddedPostgres
+from flows.database.pool import Pool
 from flows.jobs.job import Job, State
 from flows.jobs.outbox import Outbox
 from tests.all_jobs import AllJobs
@@ -273,17 +273,16 @@ async def running(
         for name, value in settings(directory, postgres.url("api"), keys).items():
             environment.setenv(name, value)
         app = create_app(open_workers=open_workers)
-    engine = create_async_engine(postgres.url("api"))
+    pool = Pool(postgres.url("api"))
     async with serving(app) as port:
-        yield Site(port, keys, AllJobs(engine), directory / "data", wakings)
-    await engine.dispose()
+        yield Site(port, keys, AllJobs(pool), directory / "data", wakings)
+    await pool.close()
 
 
 @pytest_asyncio.fixture
 async def site(running: Site) -> AsyncIterator[Site]:
     """The server, with nothing in its database and on its disk."""
-    async with running.store.engine.begin() as connection:
-        await connection.execute(sa.text("TRUNCATE job, worker, destination_report"))
+    await running.store.pool.fetch(sa.text("TRUNCATE job, worker, destination_report"))
     for name in ("jobs", "uploads"):
         shutil.rmtree(running.data_dir / name, ignore_errors=True)
         (running.data_dir / name).mkdir()

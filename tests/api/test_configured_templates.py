@@ -139,7 +139,7 @@ async def visitor(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A visitor of a server with this configuration, on the database and the disk of the site."""
-    environment = settings(tmp_path, site.store.engine.url, site.keys)
+    environment = settings(tmp_path, site.store.pool.url, site.keys)
     (tmp_path / "config.yaml").write_text(CONFIG)
     for name, value in (environment | {"BARTENDER_DATA_DIR": str(site.data_dir)}).items():
         monkeypatch.setenv(name, value)

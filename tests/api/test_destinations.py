@@ -26,7 +26,7 @@ async def test_nobody_has_said_anything(operator: httpx.AsyncClient) -> None:
 
 
 async def test_what_workers_saw(site: Site, operator: httpx.AsyncClient) -> None:
-    reports = Reports(site.store.engine)
+    reports = Reports(site.store.pool)
     await reports.write("local", "first", latency=0.25, error=None)
     await reports.write("local", "second", latency=None, error="The host is away.")
     [local] = (await operator.get("/api/destinations")).json()

@@ -24,7 +24,7 @@ async def submitted(site: Site, client: httpx.AsyncClient) -> Job:
 
 
 def worker(site: Site) -> AllJobs:
-    return AllJobs(site.store.engine, 7)
+    return AllJobs(site.store.pool, 7)
 
 
 async def begun(site: Site, state: State = State.RUNNING) -> Job:
@@ -43,11 +43,8 @@ async def begun(site: Site, state: State = State.RUNNING) -> Job:
 
 
 async def rows(site: Site) -> int:
-    async with site.store.engine.connect() as connection:
-        count: int = (
-            await connection.execute(sa.select(sa.func.count()).select_from(job_table))
-        ).scalar_one()
-        return count
+    [[count]] = await site.store.pool.fetch(sa.select(sa.func.count()).select_from(job_table))
+    return int(count)
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from flows.errors import CommandFailed
 from flows.jobs.job import Job, State
 from tests.api.conftest import CONFIG, Site
+from tests.statements import Asked
 
 
 async def named(site: Site, name: str, application: str = "wc", username: str = "alice") -> Job:
@@ -102,20 +102,13 @@ async def test_refused(alice: httpx.AsyncClient, query: str) -> None:
 
 
 @pytest.mark.parametrize(("params", "most"), [({}, 1), ({"limit": 2}, 2), ({"state": "new", "name": "x"}, 2)])
-async def test_statements(site: Site, alice: httpx.AsyncClient, params: dict[str, Any], most: int) -> None:
+async def test_statements(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, params: dict[str, Any], most: int
+) -> None:
     for _ in range(3):
         await named(site, "x")
-    asked = []
-    before = "before_cursor_execute"
-
-    def count(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        asked.append(statement)
-
-    sa.event.listen(sa.engine.Engine, before, count)
-    try:
-        await listed(alice, **params)
-    finally:
-        sa.event.remove(sa.engine.Engine, before, count)
+    asked = Asked(monkeypatch)
+    await listed(alice, **params)
     assert len(asked) <= most
 
 

@@ -16,7 +16,7 @@ MAX_PINS = 10  # of the configuration file, when it says nothing
 
 async def test_pinned_and_let_go(site: Site, alice: httpx.AsyncClient) -> None:
     job = await site.ended_job({})
-    await KeptJobs(site.store.engine).announce(EXPIRING, NOTICE)
+    await KeptJobs(site.store.pool).announce(EXPIRING, NOTICE)
     assert (await alice.get(f"/api/job/{job.id}")).json()["expires_on"] is not None
     pinned = (await alice.post(f"/api/job/{job.id}/pin")).json()
     assert (pinned["pinned"], pinned["expires_on"]) == (True, None)

@@ -106,12 +106,11 @@ async def test_database_that_hangs(environment: pytest.MonkeyPatch) -> None:
 async def test_database_that_comes_back(site: Site, alice: httpx.AsyncClient) -> None:
     job = await site.new_job()
     assert (await alice.get(f"/api/job/{job.id}")).status_code == 200
-    async with site.store.engine.connect() as connection:
-        others = "pid <> pg_backend_pid() AND datname = current_database()"
-        await connection.execute(
-            sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
-        )
-    await site.store.engine.dispose()
+    others = "pid <> pg_backend_pid() AND datname = current_database()"
+    await site.store.pool.fetch(
+        sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+    )
+    await site.store.pool.close()
     statuses = [(await alice.get(f"/api/job/{job.id}")).status_code for _ in range(3)]
     assert set(statuses) <= {200, 503}
     assert statuses[-1] == 200

@@ -4,9 +4,8 @@ import asyncio
 import uuid
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from api.workers import Workers
+from flows.database.pool import Pool
 from flows.jobs.leases import Leases
 from flows.jobs.not_begun import NO_WORKER
 from flows.jobs.outbox import SUBMISSION_CHANNEL, Outbox
@@ -22,45 +21,45 @@ async def submit(store: JobStore) -> int:
     return job.id
 
 
-async def test_a_job_that_no_worker_begins_says_so(engine: AsyncEngine) -> None:
-    store = JobStore(engine)
+async def test_a_job_that_no_worker_begins_says_so(pool: Pool) -> None:
+    store = JobStore(pool)
     job_id = await submit(store)
 
     async def says_so() -> bool:
         return (await store.get(job_id)).reason == NO_WORKER
 
-    async with Workers(Outbox(engine)):
+    async with Workers(Outbox(pool)):
         await until(says_so)
-    number = await Leases(engine).begin("w", "here")
-    await Outbox(engine).set_flow_run({job_id: uuid.uuid4()})
-    [claimed] = await OwnedJobs(engine, number).claim()
+    number = await Leases(pool).begin("w", "here")
+    await Outbox(pool).set_flow_run({job_id: uuid.uuid4()})
+    [claimed] = await OwnedJobs(pool, number).claim()
     assert (claimed.id, claimed.reason) == (job_id, None)
 
 
-async def test_told_workershear_of_many_jobs_at_once(engine: AsyncEngine) -> None:
+async def test_told_workershear_of_many_jobs_at_once(pool: Pool) -> None:
     heard = asyncio.Event()
     words: list[str] = []
 
-    def hear(_connection: Any, _pid: int, channel: str, _payload: str) -> None:
+    def hear(_connection: Any, _pid: int, channel: str, _payload: object) -> None:
         words.append(channel)
         heard.set()
 
-    async with engine.connect() as connection:
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        await driver.add_listener(SUBMISSION_CHANNEL, hear)
-        async with Workers(Outbox(engine)) as told:
-            for _ in range(100):
-                told.wake()
-            async with asyncio.timeout(60):
-                await heard.wait()
-            heard.clear()
+    listening = await pool.open()
+    await listening.add_listener(SUBMISSION_CHANNEL, hear)
+    async with Workers(Outbox(pool)) as told:
+        for _ in range(100):
             told.wake()
-            async with asyncio.timeout(60):
-                await heard.wait()
+        async with asyncio.timeout(60):
+            await heard.wait()
+        heard.clear()
+        told.wake()
+        async with asyncio.timeout(60):
+            await heard.wait()
+    await listening.close()
     assert words == [SUBMISSION_CHANNEL] * 2
 
 
-async def test_a_failure_ends_nothing(engine: AsyncEngine) -> None:
+async def test_a_failure_ends_nothing(pool: Pool) -> None:
     told = asyncio.Event()
 
     class Failing(Outbox):
@@ -70,8 +69,8 @@ async def test_a_failure_ends_nothing(engine: AsyncEngine) -> None:
                 raise RuntimeError("a bug")
             await super().tell_workers()
 
-    store = JobStore(engine)
-    async with Workers(Failing(engine)) as told_workers:
+    store = JobStore(pool)
+    async with Workers(Failing(pool)) as told_workers:
         told_workers.wake()
         await told.wait()
         job_id = await submit(store)

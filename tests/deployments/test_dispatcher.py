@@ -8,11 +8,11 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import VariableCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deployments import dispatcher
 from deployments.dispatcher import Dispatcher
 from flows.configuration.config import Config
+from flows.database.pool import Pool
 from flows.jobs.job import Job
 from flows.jobs.not_begun import PREFECT_AWAY, REFUSED
 from flows.jobs.outbox import Outbox
@@ -56,10 +56,10 @@ async def started(store: JobStore, job_id: int) -> bool:
 
 @pytest.mark.parametrize("refused", ["one", "all"])
 async def test_a_refused_job_says_so_and_lets_later_ones_pass(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, refused: str
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
     monkeypatch.setattr(dispatcher, "BATCH", 2)
-    store = JobStore(engine)
+    store = JobStore(pool)
     waiting = [await submit(store, refused) for _ in range(5)]
     later = await submit(store, "works")
 
@@ -67,20 +67,20 @@ async def test_a_refused_job_says_so_and_lets_later_ones_pass(
         jobs = [await store.get(job_id) for job_id in waiting]
         return all((job.flow_run_id, job.reason) == (None, REFUSED) for job in jobs)
 
-    async with Demanding(Outbox(engine), CONFIG):
+    async with Demanding(Outbox(pool), CONFIG):
         await until(lambda: started(store, later))
         await until(say_so)
     assert (await store.get(later)).reason is None
 
 
-async def test_a_refused_job_is_tried_again(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = JobStore(engine)
+async def test_a_refused_job_is_tried_again(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JobStore(pool)
     job_id = await submit(store, "one")
 
     async def says_so() -> bool:
         return (await store.get(job_id)).reason == REFUSED
 
-    async with Demanding(Outbox(engine), CONFIG) as outbox:
+    async with Demanding(Outbox(pool), CONFIG) as outbox:
         await until(says_so)
         async with get_client() as client:
             await client.create_variable(VariableCreate(name=MISSING, value="there"))
@@ -90,17 +90,17 @@ async def test_a_refused_job_is_tried_again(engine: AsyncEngine, monkeypatch: py
     assert (await store.get(job_id)).reason is None
 
 
-async def test_a_job_says_that_prefect_is_away(engine: AsyncEngine) -> None:
-    store = JobStore(engine)
+async def test_a_job_says_that_prefect_is_away(pool: Pool) -> None:
+    store = JobStore(pool)
     with socket.socket() as closed, temporary_settings({PREFECT_API_URL: _url(closed)}):
         job_id = await submit(store, "works")
 
         async def says_so() -> bool:
             return (await store.get(job_id)).reason == PREFECT_AWAY
 
-        async with Dispatcher(Outbox(engine), CONFIG):
+        async with Dispatcher(Outbox(pool), CONFIG):
             await until(says_so)
-    async with Dispatcher(Outbox(engine), CONFIG):
+    async with Dispatcher(Outbox(pool), CONFIG):
         await until(lambda: started(store, job_id))
     assert (await store.get(job_id)).reason is None
 

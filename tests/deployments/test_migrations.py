@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deployments import migrations
 from deployments.serving.postgres import EmbeddedPostgres
+from flows.database.pool import Pool
 from flows.errors import ConfigurationError
 from tests.conftest import execute
 
@@ -66,9 +66,8 @@ async def test_upgrade_is_idempotent(database_url: URL) -> None:
     await migrations.check(database_url)
 
 
-async def test_newer_schema_is_told_apart(database_url: URL, engine: AsyncEngine) -> None:
-    async with engine.begin() as connection:
-        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+async def test_newer_schema_is_told_apart(database_url: URL, pool: Pool) -> None:
+    await pool.fetch(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigurationError, match="schema 9999 of a newer Bartender"):
         await migrations.check(database_url)
 

@@ -9,16 +9,18 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deployments import migrations
 from deployments.worker import advisory_locks, leadership, presence
 from deployments.worker.presence import Presence
-from flows.database import Database, close, open_engine
+from flows.database.errors import unavailable_when_away
+from flows.database.pool import Limits, Pool
 from flows.errors import ConfigurationError, Unavailable
 from flows.jobs.leases import Leases
 from tests.postgres_proxy import PostgresProxy
 from tests.waiting import LONG_ENOUGH, until_it_works
+
+IMPATIENT = Limits(connections=2, connect_seconds=0.5, answer_seconds=0.5)
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -39,20 +41,19 @@ async def proxy(database_url: URL) -> AsyncIterator[PostgresProxy]:
         yield proxy
 
 
-async def notice(engine: AsyncEngine, heard: asyncio.Event) -> None:
+async def notice(pool: Pool, heard: asyncio.Event) -> None:
     """Wait until a notice is heard that is given from now on."""
     async with asyncio.timeout(LONG_ENOUGH):
         while not heard.is_set():
-            async with Database(engine).connection() as connection:
-                await connection.execute(sa.select(sa.func.pg_notify("channel", "")))
+            await pool.fetch(sa.select(sa.func.pg_notify("channel", "")))
             await asyncio.sleep(0.05)
 
 
-async def test_lease_and_notices(proxy: PostgresProxy, engine: AsyncEngine) -> None:
+async def test_lease_and_notices(proxy: PostgresProxy, pool: Pool) -> None:
     heard = asyncio.Event()
     async with asyncio.timeout(LONG_ENOUGH), Presence(proxy.url, "one", "host") as here:
         keeping = asyncio.create_task(here.keep({"channel": heard.set}))
-        await notice(engine, heard)
+        await notice(pool, heard)
         assert await here.renew()
         proxy.fall_silent()
         with pytest.raises(Unavailable):
@@ -64,34 +65,34 @@ async def test_lease_and_notices(proxy: PostgresProxy, engine: AsyncEngine) -> N
         # The server has not noticed that the session before is dead, and that one has the name.
         await until_it_works(lambda: has_another_session(here))
         heard.clear()
-        await notice(engine, heard)
+        await notice(pool, heard)
         keeping.cancel()
         await asyncio.wait([keeping])
-    assert await Leases(engine).live_until("one") is None
+    assert await Leases(pool).live_until("one") is None
 
 
 async def has_another_session(here: Presence) -> None:
-    if here._connection is None or here._connection.invalidated:
+    if here._connection is None or here._connection.is_closed():
         raise Unavailable("Not yet.")
-    await here._connection.execute(sa.select(1))
+    with unavailable_when_away():
+        await here._connection.execute("SELECT 1")
 
 
 async def test_to_stop_does_not_wait_for_it(proxy: PostgresProxy) -> None:
     async with asyncio.timeout(LONG_ENOUGH):
-        engine = open_engine(proxy.url)
-        async with engine.connect(), engine.connect():
-            pass
+        pool = Pool(proxy.url)
+        await asyncio.gather(pool.fetch(sa.select(1)), pool.fetch(sa.select(1)))
         async with Presence(proxy.url, "one", "host") as here:
             keeping = asyncio.create_task(here.keep({}))
             proxy.fall_silent()
         keeping.cancel()
         await asyncio.wait([keeping])
-        await close(engine)
+        await pool.close()
 
 
 async def test_what_was_silent_is_not_asked_again(proxy: PostgresProxy) -> None:
-    engine = open_engine(proxy.url, pool_size=2, connect_args={"timeout": 0.5, "command_timeout": 0.5})
-    leases = Leases(engine)
+    pool = Pool(proxy.url, IMPATIENT)
+    leases = Leases(pool)
     await asyncio.gather(*(leases.live_until("one") for _ in range(2)))
     proxy.fall_silent()
     proxy.come_back()
@@ -99,15 +100,15 @@ async def test_what_was_silent_is_not_asked_again(proxy: PostgresProxy) -> None:
         await leases.live_until("one")
     for _ in range(2):
         await leases.live_until("one")
-    await close(engine)
+    await pool.close()
 
 
-async def test_who_leads(proxy: PostgresProxy, engine: AsyncEngine) -> None:
-    cut_off = open_engine(proxy.url, connect_args={"timeout": 0.5, "command_timeout": 0.5})
+async def test_who_leads(proxy: PostgresProxy, pool: Pool) -> None:
+    cut_off = Pool(proxy.url, IMPATIENT)
     async with asyncio.timeout(LONG_ENOUGH):
         async with leadership.leadership(cut_off, "test") as held:
             assert held is not None
-            async with leadership.leadership(engine, "test") as other:
+            async with leadership.leadership(pool, "test") as other:
                 assert other is None
             proxy.fall_silent()
             await held.lost.wait()
@@ -116,11 +117,11 @@ async def test_who_leads(proxy: PostgresProxy, engine: AsyncEngine) -> None:
                 raise AssertionError("nobody has answered")
         async with asyncio.timeout(LONG_ENOUGH):
             while True:  # the dead session has the lock until it was silent for long
-                async with leadership.leadership(engine, "test") as other:
+                async with leadership.leadership(pool, "test") as other:
                     if other is not None:
                         break
                 await asyncio.sleep(0.1)
-    await close(cut_off)
+    await cut_off.close()
 
 
 async def test_the_check_at_the_start(proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ async def new_job(runtime: Runtime, command: str = "true") -> Job:
     upload.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(upload, "w") as archive:
         archive.writestr("input", "1")
-    return await AllJobs(runtime.jobs.engine).create(
+    return await AllJobs(runtime.jobs.pool).create(
         application=application, submitter="me", roles=[], command=command, token=token
     )
 

@@ -6,9 +6,9 @@ import uuid
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.configuration.config import Config, load
+from flows.database.pool import Pool
 from flows.disk.places import Place
 from flows.jobs.job import Job
 from flows.lifecycle.runtime import open_runtime
@@ -26,10 +26,10 @@ def configured(directory: Path, destinations: str) -> Config:
     return load(path)
 
 
-async def ran(engine: AsyncEngine, directory: Path, config: Config) -> tuple[Job, Path]:
+async def ran(pool: Pool, directory: Path, config: Config) -> tuple[Job, Path]:
     """Run a job and return how it ended, and its directory."""
     place = Place(directory / "data", directory / "jobs")
-    async with open_runtime(AllJobs(engine), config, place, pick_first) as runtime:
+    async with open_runtime(AllJobs(pool), config, place, pick_first) as runtime:
         job, _ = await run(runtime, await new_job(runtime, "cat input; nice; exit 3"))
         return job, place.job_dir(job.id)
 
@@ -41,13 +41,13 @@ def is_as_the_command_left_it(job: Job, directory: Path, niceness: int) -> None:
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
 
-async def test_word_for_word(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_word_for_word(pool: Pool, tmp_path: Path) -> None:
     howto.write("new-scheduler.md", tmp_path)
     config = configured(tmp_path, howto.block("new-scheduler.md", "yaml"))
-    is_as_the_command_left_it(*await ran(engine, tmp_path, config), niceness=15)
+    is_as_the_command_left_it(*await ran(pool, tmp_path, config), niceness=15)
 
 
-async def test_a_type_says_who_sees_its_commands(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_a_type_says_who_sees_its_commands(pool: Pool, tmp_path: Path) -> None:
     file = howto.write("new-scheduler.md", tmp_path)
     anywhere = "commands_are_here: ClassVar[bool] = False"
     file.with_name("away.py").write_text(
@@ -55,23 +55,23 @@ async def test_a_type_says_who_sees_its_commands(engine: AsyncEngine, tmp_path: 
     )
     parts = "{scheduler: {type: '%s.py:Scheduler'}, filesystem: {type: local}}"
     config = configured(tmp_path, f"destinations: {{here: {parts % 'nice'}, there: {parts % 'away'}}}")
-    async with open_runtime(AllJobs(engine), config, Place(tmp_path, tmp_path), pick_first) as runtime:
+    async with open_runtime(AllJobs(pool), config, Place(tmp_path, tmp_path), pick_first) as runtime:
         assert runtime.local_destinations == ["here"]
 
 
-async def test_with_a_filesystem_of_ones_own(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_with_a_filesystem_of_ones_own(pool: Pool, tmp_path: Path) -> None:
     howto.write("new-scheduler.md", tmp_path)
     howto.write("new-filesystem.md", tmp_path)
     (scratch := tmp_path / "scratch").mkdir()
     text = howto.block("new-filesystem.md", "yaml").replace("/scratch/bartender", str(scratch))
     config = configured(tmp_path, text.replace("type: slurm", "type: nice.py:Scheduler"))
-    is_as_the_command_left_it(*await ran(engine, tmp_path, config), niceness=10)
+    is_as_the_command_left_it(*await ran(pool, tmp_path, config), niceness=10)
     assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["{package}.nice:Scheduler", "nice"])
 async def test_from_an_installed_package(
-    engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     packages, package = tmp_path / "packages", f"site_{uuid.uuid4().hex}"
     howto.write("new-scheduler.md", packages / package)
@@ -82,7 +82,7 @@ async def test_from_an_installed_package(
     config = configured(
         tmp_path, f"destinations: {{x: {{scheduler: {scheduler}, filesystem: {filesystem}}}}}"
     )
-    is_as_the_command_left_it(*await ran(engine, tmp_path, config), niceness=7)
+    is_as_the_command_left_it(*await ran(pool, tmp_path, config), niceness=7)
 
 
 def install(packages: Path, package: str, pyproject: str) -> None:

@@ -2,15 +2,16 @@
 
 import logging
 import socket
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from deployments.serving.listening import listen
 from flows import postgres
-from flows.database import close, open_engine
+from flows.database.connecting import Connection
+from flows.database.pool import Pool
 from tests.postgres_proxy import PostgresProxy
 
 
@@ -21,20 +22,17 @@ def notices(connection: socket.socket) -> bool:
     )
 
 
-async def setting(connection: AsyncConnection, name: str) -> str:
-    return str((await connection.execute(sa.select(sa.func.current_setting(name)))).scalar_one())
+async def setting(connection: Connection, name: str) -> str:
+    return str(await connection.fetchval("SELECT current_setting($1)", name))
 
 
 async def test_both_sides_look_for_each_other(database_url: URL) -> None:
     async with PostgresProxy(database_url).listening() as proxy:
-        engine = open_engine(proxy.url)
-        async with engine.connect() as connection:
-            driver = (await connection.get_raw_connection()).driver_connection
-            assert driver is not None
-            assert notices(driver._transport.get_extra_info("socket"))
-            assert await setting(connection, "idle_in_transaction_session_timeout") == "30s"
-            assert await setting(connection, "client_connection_check_interval") == "5s"
-        await close(engine)
+        connection: Any = await Pool(proxy.url).open()
+        assert notices(connection._transport.get_extra_info("socket"))
+        assert await setting(connection, "idle_in_transaction_session_timeout") == "30s"
+        assert await setting(connection, "client_connection_check_interval") == "5s"
+        await connection.close()
 
 
 async def test_a_server_that_does_not_know_these_settings(
@@ -42,11 +40,10 @@ async def test_a_server_that_does_not_know_these_settings(
 ) -> None:
     """Such as an old one, or a pooler."""
     monkeypatch.setattr(postgres, "SETTINGS", {"no_such_setting": "1"})
-    engine = open_engine(database_url)
+    pool = Pool(database_url)
     with caplog.at_level(logging.WARNING):
-        async with engine.connect() as connection:
-            assert (await connection.execute(sa.select(1))).scalar_one() == 1
-    await close(engine)
+        assert await pool.fetch(sa.select(1))
+    await pool.close()
     assert "takes no settings against machines that vanish" in caplog.text
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.configuration.config import Config
+from flows.database.pool import Pool
 from flows.destinations.scheduler import Status, Submission
 from flows.disk.places import Place
 from flows.errors import DestinationRefused, Unavailable
@@ -96,14 +96,12 @@ def picker() -> Picker:
 
 
 @pytest.fixture
-async def runtime(
-    engine: AsyncEngine, tmp_path: Path, scheduler: Scheduler, picker: Picker
-) -> AsyncIterator[Runtime]:
+async def runtime(pool: Pool, tmp_path: Path, scheduler: Scheduler, picker: Picker) -> AsyncIterator[Runtime]:
     configured = Config.model_validate(
         {"applications": {"a": {"command_template": "true"}}, "uploads": {"max_entries": 3}}
     )
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    async with open_runtime(AllJobs(engine), configured, place, picker) as runtime:
+    async with open_runtime(AllJobs(pool), configured, place, picker) as runtime:
         local = runtime.destinations["local"]
         runtime.destinations._destinations["local"] = Destination(scheduler, local.filesystem)
         yield runtime
@@ -285,11 +283,11 @@ async def test_a_mistake_of_ours_ends_the_job_too(runtime: Runtime, scheduler: S
 
 @pytest.mark.parametrize("error", [DestinationRefused("No."), RuntimeError("a bug")], ids=str)
 async def test_nothing_is_said_of_a_job_that_another_worker_took_over(
-    runtime: Runtime, engine: AsyncEngine, scheduler: Scheduler, error: Exception
+    runtime: Runtime, pool: Pool, scheduler: Scheduler, error: Exception
 ) -> None:
     job = await new_job(runtime)
     await runtime.jobs.set_destination(job.id, "local")
-    mine = AllJobs(engine, 1)  # it is not this one's
+    mine = AllJobs(pool, 1)  # it is not this one's
 
     async def end() -> None:
         async with end_of_job(job.id):

@@ -16,7 +16,7 @@ from tests.api.conftest import Keys, Site
 @pytest.fixture
 def own(site: Site, tmp_path: Path) -> dict[str, str]:
     """The environment of a shell beside the running server."""
-    url = site.store.engine.url.set(drivername="postgresql")
+    url = site.store.pool.url.set(drivername="postgresql")
     return {
         **{
             name: value

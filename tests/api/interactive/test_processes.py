@@ -29,7 +29,7 @@ class Process:
     def __init__(self, site: Site, directory: Path) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        environment = settings(directory, site.store.engine.url, site.keys)
+        environment = settings(directory, site.store.pool.url, site.keys)
         environment |= {
             "BARTENDER_DATA_DIR": str(site.data_dir),
             "PREFECT_API_URL": "http://127.0.0.1:9/api",  # nobody is there

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.app import create_app
+from flows.database.pool import Pool
 from flows.jobs.job import Job, State
 from tests.all_jobs import AllJobs
 from tests.api.conftest import Keys, Site, Wakings, no_workers, serving
@@ -24,13 +24,13 @@ async def own_site(
     """Serve on a database of the test's own."""
     environment.setenv("BARTENDER_DB_DSN", url.render_as_string(hide_password=False))
     app = create_app(open_workers=no_workers)
-    engine = create_async_engine(url)
+    pool = Pool(url)
     async with AsyncExitStack() as stack:
         # Clients are closed after the server: what they still follow must not keep it from ending.
-        stack.push_async_callback(engine.dispose)
+        stack.push_async_callback(pool.close)
         clients = await stack.enter_async_context(AsyncExitStack())
         port = await stack.enter_async_context(serving(app, **options))
-        site = Site(port, keys, AllJobs(engine), data, Wakings())
+        site = Site(port, keys, AllJobs(pool), data, Wakings())
         site.stack = clients
         yield site
 

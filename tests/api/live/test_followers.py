@@ -11,18 +11,18 @@ from pathlib import Path
 
 import httpx
 import pytest
-import sqlalchemy as sa
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.files import open_file
 from api.watching import INTERVAL, JobWatcher, TooManyOfUser, TooManyStreams
 from deployments import migrations
 from deployments.serving.postgres import EmbeddedPostgres
+from flows.database.pool import Pool
 from flows.jobs.job import Job
 from flows.jobs.store import JobStore
 from tests.api.conftest import Keys, Site
 from tests.api.live.following import Events, append, end, events_of, own_site, running_job
+from tests.statements import Asked
 
 LONGEST = 60
 
@@ -63,55 +63,48 @@ async def test_limits(environment: pytest.MonkeyPatch, database_url: URL, keys: 
                     status = response.status_code
 
 
-async def test_one_query_for_all(engine: AsyncEngine) -> None:
-    store = JobStore(engine)
+async def test_one_query_for_all(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JobStore(pool)
     watcher = JobWatcher(store, most=100, most_of_user=100)
-    statements = 0
-
-    def count(*_: object) -> None:
-        nonlocal statements
-        statements += 1
-
     jobs = await new_jobs(store, *["me"] * 10)
-    sa.event.listen(engine.sync_engine, "before_cursor_execute", count)
+    asked = Asked(monkeypatch)
     followed = [watcher.open(job) for job in jobs * 5]
     await watcher._look()
-    assert statements == 1
+    assert len(asked) == 1
     await store.rename(jobs[3].id, "new name")
-    statements = 0
+    asked.clear()
     await watcher._look()
-    assert statements == 1
+    assert len(asked) == 1
     names = {watched.job.name for watched in followed if watched.job and watched.job.id == jobs[3].id}
     assert names == {"new name"}
-    # Nobody holds a connection between two looks.
-    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     for watched in followed:
         watcher.close(watched)
         watcher.close(watched)
     await watcher._look()
-    assert statements == 1
+    assert len(asked) == 1
 
 
-async def test_nobody_is_asked_while_nobody_follows(engine: AsyncEngine) -> None:
-    store = JobStore(engine)
+async def test_nobody_is_asked_while_nobody_follows(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JobStore(pool)
     [job] = await new_jobs(store, "me")
-    asked = asyncio.Event()
-    sa.event.listen(engine.sync_engine, "before_cursor_execute", lambda *_: asked.set())
+    asked = Asked(monkeypatch)
     async with JobWatcher(store, most=1, most_of_user=1).running() as watcher:
         for _ in range(2):
             watched = watcher.open(job)
             with pytest.raises(TooManyOfUser):
                 watcher.open(job)
-            await asyncio.wait_for(asked.wait(), LONGEST)
+            async with asyncio.timeout(LONGEST):
+                while not asked:
+                    await asyncio.sleep(0.01)
             watcher.close(watched)
             await asyncio.sleep(2 * INTERVAL)  # a look may be under way
             asked.clear()
             await asyncio.sleep(3 * INTERVAL)
-            assert not asked.is_set()
+            assert not asked
 
 
-async def test_the_process_has_a_limit(engine: AsyncEngine) -> None:
-    store = JobStore(engine)
+async def test_the_process_has_a_limit(pool: Pool) -> None:
+    store = JobStore(pool)
     jobs = await new_jobs(store, "one", "two", "three")
     watcher = JobWatcher(store, most=2, most_of_user=2)
     first = watcher.open(jobs[0])
@@ -217,7 +210,7 @@ async def test_followers_wait_for_the_database(
                 append(directory / "stdout.txt", b"goes on")
                 await stream.text("goes on")
                 await server.start()
-                await site.store.engine.dispose()
+                await site.store.pool.close()
                 await end(site, job)
                 [last] = await stream.all()
                 assert last.data["state"] == "ok"

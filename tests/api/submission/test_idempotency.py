@@ -108,8 +108,7 @@ async def test_a_large_upload_sent_again_is_read_to_its_end(site: Site, alice: h
 
 async def test_key_of_a_job_that_is_gone(site: Site, alice: httpx.AsyncClient) -> None:
     [first] = await locations(alice, ("bare", "k"))
-    async with site.store.engine.begin() as connection:
-        await connection.execute(sa.text("DELETE FROM job"))
+    await site.store.pool.fetch(sa.text("DELETE FROM job"))
     assert await locations(alice, ("bare", "k")) != [first]
 
 

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 import asyncpg
 import httpx
 import pytest
-import sqlalchemy.exc
 
 from api.http import bodies
 from api.submission import archive_file
 from flows import archives
+from flows.database.errors import NotAsked, NotLetIn
 from flows.disk.durability import fsync
 from flows.errors import Unavailable
 from flows.jobs.job import Job
@@ -108,25 +108,23 @@ def test_a_late_write_does_not_bring_a_discarded_archive_back(tmp_path: Path) ->
 
 def refusing(cause: Exception) -> Any:
     async def create(_store: JobStore, **_values: Any) -> None:
+        if isinstance(cause, Unavailable):
+            raise cause
         raise Unavailable("The database does not answer.") from cause
 
     return create
 
 
-def database_error(original: Exception) -> sqlalchemy.exc.DBAPIError:
-    return sqlalchemy.exc.DBAPIError("COMMIT", None, original)
-
-
 @pytest.mark.parametrize(
     ("cause", "is_kept"),
     [
-        (ConnectionRefusedError(), False),
-        (sqlalchemy.exc.TimeoutError(), False),
-        (asyncpg.InvalidPasswordError("no"), False),
-        (database_error(asyncpg.CannotConnectNowError()), False),
-        (database_error(asyncpg.ReadOnlySQLTransactionError()), False),
+        (NotAsked("There was no connection."), False),
+        (NotLetIn("The password is another."), False),
+        (asyncpg.CannotConnectNowError("it starts"), False),
+        (asyncpg.ReadOnlySQLTransactionError("no writes"), False),
         # The job may be in the database: then it needs its archive.
-        (database_error(asyncpg.ConnectionDoesNotExistError()), True),
+        (asyncpg.ConnectionDoesNotExistError("broken"), True),
+        (ConnectionResetError(), True),
         (TimeoutError(), True),
     ],
 )

@@ -8,12 +8,12 @@ from tests.all_jobs import AllJobs
 
 
 def owner(store: AllJobs, number: int) -> AllJobs:
-    return AllJobs(store.engine, number)
+    return AllJobs(store.pool, number)
 
 
 async def claimed_by(store: AllJobs, name: str, host: str, destination: str | None = None) -> tuple[int, Job]:
     """Return the number of a worker with a lease and a job that it owns."""
-    number = await Leases(store.engine).begin(name, host)
+    number = await Leases(store.pool).begin(name, host)
     job = await new(store)
     await store.set_flow_run({job.id: uuid.uuid4()})
     mine = owner(store, number)

@@ -3,8 +3,8 @@ import uuid
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from flows.database.pool import Pool
 from flows.errors import CommandFailed, JobNotFound, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import Leases
@@ -13,13 +13,12 @@ from tests.flows.jobs.owning import claimed_by, new, owner
 
 
 @pytest.fixture
-def store(engine: AsyncEngine) -> AllJobs:
-    return AllJobs(engine)
+def store(pool: Pool) -> AllJobs:
+    return AllJobs(pool)
 
 
 async def put(store: AllJobs, job: Job, state: State) -> None:
-    async with store.engine.begin() as connection:
-        await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(state=state))
+    await store.pool.fetch(sa.update(job_table).where(job_table.c.id == job.id).values(state=state))
 
 
 async def test_a_new_job_is_named_after_its_id(store: AllJobs) -> None:
@@ -104,7 +103,7 @@ async def test_a_job_without_its_flow_run_waits_again(store: AllJobs) -> None:
 
 
 async def test_a_lease_is_renewed_until_it_is_over(store: AllJobs) -> None:
-    leases = Leases(store.engine)
+    leases = Leases(store.pool)
     number = await leases.begin("w", "here")
     until = await leases.live_until("w")
     assert await leases.renew(number)
@@ -119,7 +118,7 @@ async def test_a_lease_is_renewed_until_it_is_over(store: AllJobs) -> None:
 
 async def test_jobs_of_a_live_worker_are_its_own(store: AllJobs) -> None:
     number, job = await claimed_by(store, "w", "here")
-    other = owner(store, await Leases(store.engine).begin("other", "here"))
+    other = owner(store, await Leases(store.pool).begin("other", "here"))
     assert await other.take_over("other", "here", []) == []
     with pytest.raises(Superseded):
         await other.advance(job.id, State.RUNNING)
@@ -129,7 +128,7 @@ async def test_jobs_of_a_live_worker_are_its_own(store: AllJobs) -> None:
 
 async def test_a_successor_takes_over_and_the_one_before_changes_nothing_more(store: AllJobs) -> None:
     number, job = await claimed_by(store, "w", "here", "local")
-    before, now = owner(store, number), owner(store, await Leases(store.engine).begin("w", "here"))
+    before, now = owner(store, number), owner(store, await Leases(store.pool).begin("w", "here"))
     assert [taken.id for taken in await now.take_over("w", "here", ["local"])] == [job.id]
     assert await now.take_over("w", "here", ["local"]) == []
     failure = CommandFailed("late")
@@ -155,7 +154,7 @@ async def test_a_successor_takes_over_and_the_one_before_changes_nothing_more(st
 async def test_ended_jobs_that_nobody_settled_are_taken_over_too(store: AllJobs) -> None:
     number, job = await claimed_by(store, "w", "here")
     await owner(store, number).fail(job.id, CommandFailed("ended"))
-    now = owner(store, await Leases(store.engine).begin("w", "here"))
+    now = owner(store, await Leases(store.pool).begin("w", "here"))
     assert [taken.id for taken in await now.take_over("w", "here", [])] == [job.id]
 
 
@@ -173,6 +172,6 @@ async def test_local_commands_are_taken_over_where_they_are_seen(
     store: AllJobs, name: str, host: str, destination: str | None, taken: bool
 ) -> None:
     number, _ = await claimed_by(store, "w", "here", destination)
-    await Leases(store.engine).end(number)
-    now = owner(store, await Leases(store.engine).begin(name, host))
+    await Leases(store.pool).end(number)
+    now = owner(store, await Leases(store.pool).begin(name, host))
     assert bool(await now.take_over(name, host, ["local"])) is taken

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows.configuration.config import Config
+from flows.database.pool import Pool
 from flows.errors import CommandFailed
 from flows.jobs import kept
 from flows.jobs.job import Job, job_table
@@ -20,8 +20,8 @@ LONG_AGO = timedelta(days=10)
 
 
 @pytest.fixture
-def jobs(engine: AsyncEngine) -> AllJobs:
-    return AllJobs(engine)
+def jobs(pool: Pool) -> AllJobs:
+    return AllJobs(pool)
 
 
 def retention(days: float | None, **applications: Any) -> Retention:
@@ -47,8 +47,7 @@ async def ended_ago(jobs: AllJobs, ago: timedelta, application: str = "other") -
 
 
 async def _change(jobs: AllJobs, job: Job, **values: Any) -> None:
-    async with jobs.engine.begin() as connection:
-        await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(values))
+    await jobs.pool.fetch(sa.update(job_table).where(job_table.c.id == job.id).values(values))
 
 
 async def time_passes(jobs: AllJobs, job: Job, passed: timedelta) -> None:

@@ -3,8 +3,8 @@
 import uuid
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from flows.database.pool import Pool
 from flows.jobs.job import State
 from flows.jobs.leases import Leases
 from flows.jobs.not_begun import LIMITED, NO_WORKER, PAUSED, PREFECT_AWAY, REFUSED
@@ -13,8 +13,8 @@ from tests.flows.jobs.owning import claimed_by, new, owner
 
 
 @pytest.fixture
-def store(engine: AsyncEngine) -> AllJobs:
-    return AllJobs(engine)
+def store(pool: Pool) -> AllJobs:
+    return AllJobs(pool)
 
 
 async def test_only_jobs_without_a_flow_run_wait_for_prefect(store: AllJobs) -> None:
@@ -32,10 +32,10 @@ async def test_only_jobs_without_a_flow_run_wait_for_prefect(store: AllJobs) -> 
 async def test_a_worker_that_is_there_is_not_waited_for(store: AllJobs) -> None:
     job, without_flow_run = await new(store), await new(store)
     await store.set_flow_run({job.id: uuid.uuid4()})
-    number = await Leases(store.engine).begin("w", "here")
+    number = await Leases(store.pool).begin("w", "here")
     await store.set_without_worker()
     assert (await store.get(job.id)).reason is None
-    await Leases(store.engine).end(number)
+    await Leases(store.pool).end(number)
     await store.set_without_worker()
     assert (await store.get(job.id)).reason == NO_WORKER
     assert (await store.get(without_flow_run.id)).reason is None
@@ -58,7 +58,7 @@ async def test_a_worker_tells_why_it_begins_none(store: AllJobs, reason: str) ->
 async def test_a_job_that_is_taken_over_keeps_what_it_says(store: AllJobs) -> None:
     number, job = await claimed_by(store, "w", "here")
     await owner(store, number).explain(job.id, "Waiting: the cluster is away.")
-    await Leases(store.engine).end(number)
-    successor = owner(store, await Leases(store.engine).begin("w", "here"))
+    await Leases(store.pool).end(number)
+    successor = owner(store, await Leases(store.pool).begin("w", "here"))
     [taken] = await successor.take_over("w", "here", [])
     assert taken.reason == "Waiting: the cluster is away."

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from flows.database.pool import Pool
 from flows.errors import JobFailure
 from flows.jobs.job import Job, State, job_table
 from flows.jobs.rows import JobRows
@@ -53,21 +53,19 @@ def row(values: tuple[Any, ...]) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def jobs(engine: AsyncEngine) -> dict[int, Job]:
+async def jobs(pool: Pool) -> dict[int, Job]:
     """One job for each combination."""
     rows = [row(values) for values in itertools.product(*COLUMNS.values())]
-    async with engine.begin() as connection:
-        for start in range(0, len(rows), AT_ONCE):
-            await connection.execute(sa.insert(job_table), rows[start : start + AT_ONCE])
-    found = await JobRows(engine)._all(sa.select(job_table))
+    for start in range(0, len(rows), AT_ONCE):
+        await pool.fetch(sa.insert(job_table).values(rows[start : start + AT_ONCE]))
+    found = await JobRows(pool)._all(sa.select(job_table))
     assert len(found) == len(rows)
     return {job.id: job for job in found}
 
 
-async def test_the_two_forms_of_each_rule_agree(engine: AsyncEngine, jobs: dict[int, Job]) -> None:
+async def test_the_two_forms_of_each_rule_agree(pool: Pool, jobs: dict[int, Job]) -> None:
     forms = [sql.label(name) for name, (sql, _) in RULES.items()]
-    async with engine.connect() as connection:
-        said = (await connection.execute(sa.select(job_table.c.id, *forms))).mappings().all()
+    said = await pool.fetch(sa.select(job_table.c.id, *forms))
     for name, (_, python) in RULES.items():
         held = {python(job) for job in jobs.values()}
         assert held == {True, False}, f"no row shows when a job is {name}"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from flows.database.pool import Pool
 from flows.errors import DestinationRefused, InternalError, JobFailure, StagingFailed
 from flows.jobs.job import Job, State, job_table
 from flows.jobs.rules import may_run_again
@@ -17,8 +17,8 @@ FLOW_RUN = uuid.uuid4()
 
 
 @pytest.fixture
-def jobs(engine: AsyncEngine) -> AllJobs:
-    return AllJobs(engine)
+def jobs(pool: Pool) -> AllJobs:
+    return AllJobs(pool)
 
 
 async def failed(jobs: AllJobs, failure: JobFailure) -> Job:
@@ -32,7 +32,7 @@ async def failed(jobs: AllJobs, failure: JobFailure) -> Job:
 async def test_a_job_that_never_had_a_destination(jobs: AllJobs, failure: JobFailure) -> None:
     job = await failed(jobs, failure)
     assert may_run_again(job)
-    again = await AllJobs(jobs.engine, 7).run_again(job)
+    again = await AllJobs(jobs.pool, 7).run_again(job)
     assert again is not None
     assert (again.state, again.owner, again.reason_kind, again.ended_on) == (State.NEW, 7, None, None)
     assert await jobs.run_again(job) is None  # once only
@@ -57,8 +57,7 @@ async def test_a_job_that_never_had_a_destination(jobs: AllJobs, failure: JobFai
 )
 async def test_no_other(jobs: AllJobs, change: dict[str, Any]) -> None:
     job = await failed(jobs, InternalError("It failed."))
-    async with jobs.engine.begin() as connection:
-        await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(change))
+    await jobs.pool.fetch(sa.update(job_table).where(job_table.c.id == job.id).values(change))
     before = await jobs.get(job.id)
     assert await jobs.run_again(job) is None
     assert await jobs.get(job.id) == before

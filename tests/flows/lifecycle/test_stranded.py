@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from flows.database.pool import Pool
 from flows.errors import CommandFailed, JobCancelled, Superseded
 from flows.jobs.job import Job, State, job_table
 from flows.jobs.leases import Leases, worker_table
@@ -25,23 +25,22 @@ class AllAndStranded(StrandedJobs, AllJobs): ...
 
 
 @pytest.fixture
-async def near(engine: AsyncEngine) -> AllAndStranded:
-    return AllAndStranded(engine, await Leases(engine).begin("near", "near pid:[1] /data"))
+async def near(pool: Pool) -> AllAndStranded:
+    return AllAndStranded(pool, await Leases(pool).begin("near", "near pid:[1] /data"))
 
 
 async def over(store: AllJobs, number: int, ago: timedelta = 2 * PATIENCE) -> None:
     """Let the lease of a worker have been over for a while."""
     until = sa.func.clock_timestamp() - ago
-    async with store.engine.begin() as connection:
-        await connection.execute(
-            sa.update(worker_table).where(worker_table.c.id == number).values(lease_until=until)
-        )
+    await store.pool.fetch(
+        sa.update(worker_table).where(worker_table.c.id == number).values(lease_until=until)
+    )
 
 
 async def stranded(store: AllJobs, destination: str | None = "local") -> tuple[AllJobs, Job]:
     """Return a job that runs on another machine, and the worker there, which is gone."""
     number, job = await claimed_by(store, "far", FAR, destination)
-    far = AllJobs(store.engine, number)
+    far = AllJobs(store.pool, number)
     await far.submitted(job.id, str(job.token))
     await far.advance(job.id, State.RUNNING)
     await over(store, number)
@@ -56,7 +55,7 @@ async def test_they_say_what_they_wait_for_until_they_go_on(near: AllAndStranded
     assert (waiting.state, waiting.reason, waiting.owner) == (State.RUNNING, WAITS, job.owner)
     await near.explain_stranded(["local"])
     assert await near.get(job.id) == waiting  # nothing to write
-    back = AllJobs(near.engine, await Leases(near.engine).begin("far", FAR))
+    back = AllJobs(near.pool, await Leases(near.pool).begin("far", FAR))
     [taken] = await back.take_over("far", FAR, ["local"])
     await back.advance(taken.id, State.RUNNING)
     await near.explain_stranded(["local"])
@@ -92,7 +91,7 @@ async def test_who_wants_one_to_end(near: AllAndStranded, by: str) -> None:
     assert (await near.get(other.id)).state is State.RUNNING
     with pytest.raises(Superseded):  # should it only have been frozen
         await far.complete(job.id)
-    back = AllJobs(near.engine, await Leases(near.engine).begin("far", FAR))
+    back = AllJobs(near.pool, await Leases(near.pool).begin("far", FAR))
     assert [taken.id for taken in await back.take_over("far", FAR, ["local"])] == [other.id]
 
 
@@ -112,10 +111,10 @@ async def test_not_while_a_worker_can_go_on_with_them(near: AllAndStranded, who:
     if who == "itself":
         await over(near, far.owner or 0, -PATIENCE)
     elif who == "of its name":
-        await Leases(near.engine).begin("far", "elsewhere pid:[1] /data")
+        await Leases(near.pool).begin("far", "elsewhere pid:[1] /data")
         await over(near, far.owner or 0)
     else:
-        await Leases(near.engine).begin("another", FAR)
+        await Leases(near.pool).begin("another", FAR)
     await near.request_cancel(job.id)
     await assert_left_alone(near, job)
 
@@ -157,12 +156,11 @@ async def test_not_one_that_is_taken_over_at_the_same_moment(near: AllAndStrande
     _, job = await stranded(near)
     await near.request_cancel(job.id)
     waits = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    async with near.engine.connect() as looking, near.engine.begin() as connection:
-        await connection.execute(sa.update(job_table).values(owner=near.owner))
+    async with near.pool.transaction() as transaction:
+        await transaction.fetch(sa.update(job_table).values(owner=near.owner))
         ending = asyncio.create_task(near.end_stranded(["local"], []))
         async with asyncio.timeout(LONG_ENOUGH):
-            while not (await looking.execute(waits)).scalar_one():
-                await looking.rollback()
+            while not (await near.pool.fetch(waits))[0][0]:
                 await asyncio.sleep(0.02)
     assert await ending == []
     assert (await near.get(job.id)).state is State.RUNNING

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
 from flows.configuration.config import Config
+from flows.database.pool import Pool
 from flows.destinations.scheduler import Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed
@@ -36,16 +36,16 @@ CONFIG = {
 
 
 @pytest.fixture
-async def runtime(engine: AsyncEngine, place: Place, cluster: SlurmCluster) -> AsyncIterator[Runtime]:
+async def runtime(pool: Pool, place: Place, cluster: SlurmCluster) -> AsyncIterator[Runtime]:
     async with open_runtime(
-        AllJobs(engine), Config.model_validate(CONFIG), place, pickers.pick_first
+        AllJobs(pool), Config.model_validate(CONFIG), place, pickers.pick_first
     ) as runtime:
         yield runtime
 
 
 async def submitted(runtime: Runtime, *, destination: str = "first", installation: str | None = None) -> str:
     """Make a job that waits to be told to go on, or is held; return Slurm's id of it and its token."""
-    job = await AllJobs(runtime.jobs.engine).create(
+    job = await AllJobs(runtime.jobs.pool).create(
         application="a", submitter="me", roles=[], command=WAIT, token=uuid.uuid4()
     )
     directory = runtime.place.job_dir(job.id)
@@ -69,14 +69,13 @@ async def submitted(runtime: Runtime, *, destination: str = "first", installatio
 
 async def end_rows(runtime: Runtime, *, keep: int) -> None:
     """Let all jobs have ended but the newest ones."""
-    jobs = await AllJobs(runtime.jobs.engine).of_submitter("me", limit=100, offset=0)
+    jobs = await AllJobs(runtime.jobs.pool).of_submitter("me", limit=100, offset=0)
     for job in jobs[keep:]:
         await runtime.jobs.fail(job.id, CommandFailed("It failed."))
 
 
 async def remove_rows(runtime: Runtime) -> None:
-    async with runtime.jobs.engine.begin() as connection:
-        await connection.execute(sa.text("DELETE FROM job"))
+    await runtime.jobs.pool.fetch(sa.text("DELETE FROM job"))
 
 
 async def ended(runtime: Runtime, *, dry_run: bool = False) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
 from flows.configuration.config import Config
+from flows.database.pool import Pool
 from flows.destinations.scheduler import Listing, Submission
 from flows.disk.places import Place
 from flows.errors import CommandFailed, JobCancelled
@@ -24,16 +24,16 @@ from tests.waiting import LONG_ENOUGH
 
 
 @pytest.fixture
-async def runtime(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Runtime]:
+async def runtime(pool: Pool, tmp_path: Path) -> AsyncIterator[Runtime]:
     configured = Config.model_validate({"applications": {"a": {"command_template": "true"}}})
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    async with open_runtime(AllJobs(engine), configured, place, pickers.pick_first) as runtime:
+    async with open_runtime(AllJobs(pool), configured, place, pickers.pick_first) as runtime:
         yield runtime
 
 
 async def added(runtime: Runtime, destination: str) -> tuple[Job, LocalCommands]:
     """Return a job whose command waits for its start, and the commands among which it is."""
-    job = await AllJobs(runtime.jobs.engine).create(
+    job = await AllJobs(runtime.jobs.pool).create(
         application="a", submitter="me", roles=[], command="sleep 1000", token=uuid.uuid4()
     )
     directory = runtime.place.job_dir(job.id)
@@ -67,8 +67,7 @@ async def started(runtime: Runtime, destination: str) -> tuple[Job, int]:
 async def test_only_of_jobs_that_are_over(runtime: Runtime, destination: str) -> None:
     ended, gone, active = [await started(runtime, destination) for _ in range(3)]
     await runtime.jobs.fail(ended[0].id, CommandFailed("It failed."))
-    async with runtime.jobs.engine.begin() as connection:
-        await connection.execute(sa.text("DELETE FROM job WHERE id = :id"), {"id": gone[0].id})
+    await runtime.jobs.pool.fetch(sa.text("DELETE FROM job WHERE id = :id"), id=gone[0].id)
     tokens = await end_leftover_commands(runtime)
     assert set(tokens) == {str(ended[0].token), str(gone[0].token)}
     assert has_ended(ended[1])
@@ -84,9 +83,8 @@ async def test_only_of_jobs_that_are_over(runtime: Runtime, destination: str) ->
 async def test_not_of_another_database(runtime: Runtime) -> None:
     job, pid = await started(runtime, "local")
     assert await end_leftover_commands(runtime) == []
-    async with runtime.jobs.engine.begin() as connection:
-        await connection.execute(sa.text("UPDATE installation SET id = gen_random_uuid()"))
-        await connection.execute(sa.text("DELETE FROM job"))
+    await runtime.jobs.pool.fetch(sa.text("UPDATE installation SET id = gen_random_uuid()"))
+    await runtime.jobs.pool.fetch(sa.text("DELETE FROM job"))
     assert await end_leftover_commands(runtime) == []
     assert not has_ended(pid)
     await LocalCommands(runtime.place.commands / "local").end(str(job.token), CommandFailed("The end."))

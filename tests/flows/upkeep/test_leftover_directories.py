@@ -10,10 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
 from flows.configuration.config import Config
+from flows.database.pool import Pool
 from flows.destinations.filesystem import guard
 from flows.disk.places import Place
 from flows.errors import CommandFailed
@@ -45,7 +45,7 @@ def sshd(request: pytest.FixtureRequest, ssh_server: SshServer) -> Iterator[Sshd
 
 @pytest.fixture
 async def runtime(
-    engine: AsyncEngine, tmp_path: Path, ssh_server: SshServer, sshd: Sshd, entry: Path
+    pool: Pool, tmp_path: Path, ssh_server: SshServer, sshd: Sshd, entry: Path
 ) -> AsyncIterator[Runtime]:
     filesystem = {"type": "sftp", "ssh_config": ssh_server.login(sshd), "entry": str(entry)}
     scheduler = {"type": "memory"}
@@ -58,13 +58,13 @@ async def runtime(
         {"applications": {"a": {"command_template": "true"}}, "destinations": destinations}
     )
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    async with open_runtime(AllJobs(engine), configured, place, pickers.pick_first) as runtime:
+    async with open_runtime(AllJobs(pool), configured, place, pickers.pick_first) as runtime:
         yield runtime
 
 
 async def staged(runtime: Runtime, entry: Path) -> Job:
     """Make a job with all that there can be of one there, of two days ago."""
-    job = await AllJobs(runtime.jobs.engine).create(
+    job = await AllJobs(runtime.jobs.pool).create(
         application="a", submitter="me", roles=[], command="true", token=uuid.uuid4()
     )
     job_dir = runtime.place.job_dir(job.id)
@@ -122,8 +122,8 @@ async def test_of_jobs_that_have_ended(runtime: Runtime, entry: Path) -> None:
 async def test_of_jobs_that_are_gone(runtime: Runtime, entry: Path) -> None:
     """What is of no job here may be another database's: only an operator knows better."""
     gone = await ended(runtime, entry)
-    await AllJobs(runtime.jobs.engine).request_deletion(gone.id)
-    await AllJobs(runtime.jobs.engine).purge(gone.id)
+    await AllJobs(runtime.jobs.pool).request_deletion(gone.id)
+    await AllJobs(runtime.jobs.pool).purge(gone.id)
     assert await cleaned(runtime) == f"{WHAT}: kept: of no job in this database 1"
     assert len(of(entry, gone)) == 5
     assert await cleaned(runtime, without_job=True, dry_run=True) == f"{WHAT}: would be removed 1"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from flows import pickers
 from flows.configuration.config import Config
+from flows.database.pool import Pool
 from flows.disk.ownership import OWNER, is_ours
 from flows.disk.places import Place
 from flows.errors import CommandFailed, StagingFailed
@@ -24,21 +24,21 @@ from tests.all_jobs import AllJobs
 
 
 @pytest.fixture
-async def runtime(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Runtime]:
+async def runtime(pool: Pool, tmp_path: Path) -> AsyncIterator[Runtime]:
     configured = Config.model_validate({"applications": {"a": {"command_template": "true"}}})
     place = Place(tmp_path / "data", tmp_path / "jobs")
     for directory in (place.uploads, place.results, place.job_root):
         directory.mkdir(parents=True)
-    async with open_runtime(AllJobs(engine), configured, place, pickers.pick_first) as runtime:
+    async with open_runtime(AllJobs(pool), configured, place, pickers.pick_first) as runtime:
         yield runtime
 
 
 async def new_job(runtime: Runtime) -> Job:
     """Return a job that has something everywhere."""
-    job = await AllJobs(runtime.jobs.engine).create(
+    job = await AllJobs(runtime.jobs.pool).create(
         application="a", submitter="me", roles=[], command="true", token=uuid.uuid4()
     )
-    await AllJobs(runtime.jobs.engine).set_flow_run({job.id: uuid.uuid4()})
+    await AllJobs(runtime.jobs.pool).set_flow_run({job.id: uuid.uuid4()})
     job = await runtime.jobs.get(job.id)
     for directory in parts(runtime, job)[1:]:
         (directory / "below").mkdir(parents=True)
@@ -48,8 +48,7 @@ async def new_job(runtime: Runtime) -> Job:
 
 
 async def own(runtime: Runtime, job: Job) -> None:
-    async with runtime.jobs.engine.begin() as connection:
-        await connection.execute(sa.update(job_table).where(job_table.c.id == job.id).values(owner=1))
+    await runtime.jobs.pool.fetch(sa.update(job_table).where(job_table.c.id == job.id).values(owner=1))
 
 
 def parts(runtime: Runtime, job: Job) -> list[Path]:
@@ -139,8 +138,8 @@ async def test_what_has_no_job(runtime: Runtime) -> None:
     """In the data directory it is of no use; among the jobs it may be another database's."""
     job = await new_job(runtime)
     await runtime.jobs.fail(job.id, CommandFailed("It failed."))
-    await AllJobs(runtime.jobs.engine).request_deletion(job.id)
-    await AllJobs(runtime.jobs.engine).purge(job.id)
+    await AllJobs(runtime.jobs.pool).request_deletion(job.id)
+    await AllJobs(runtime.jobs.pool).purge(job.id)
     await clean(runtime, days=1)
     assert present(runtime, job) == [True] * 6
     findings = await clean(runtime)
@@ -171,9 +170,8 @@ async def test_a_data_directory_of_another_database(runtime: Runtime) -> None:
     """As when the settings name the wrong database: everything looks as if it had no job."""
     job = await new_job(runtime)
     await clean(runtime)
-    async with runtime.jobs.engine.begin() as connection:
-        await connection.execute(sa.text("UPDATE installation SET id = gen_random_uuid()"))
-        await connection.execute(sa.text("DELETE FROM job"))
+    await runtime.jobs.pool.fetch(sa.text("UPDATE installation SET id = gen_random_uuid()"))
+    await runtime.jobs.pool.fetch(sa.text("DELETE FROM job"))
     findings = await clean(runtime)
     assert findings.count("data directory") == 1
     assert present(runtime, job) == [True] * 6
