@@ -98,7 +98,14 @@ def inputs_of_draft(draft: str) -> str:
     return f"{draft}.inputs"
 
 
-AT_DESTINATION = re.compile(rf"{_UUID}|\.{_UUID}\.(?:inputs|started|draft\.[0-9a-f]{{8}}(?:\.inputs)?)")
+def taken(draft: str) -> str:
+    """Return what the names begin with that an attempt gives to the drafts of others, to remove them."""
+    return f"{draft}.taken"
+
+
+AT_DESTINATION = re.compile(
+    rf"{_UUID}|\.{_UUID}\.(?:inputs|started|draft\.[0-9a-f]{{8}}(?:\.inputs|\.taken\d+)?)"
+)
 
 
 def key(pattern: re.Pattern[str], name: str) -> str | None:

@@ -25,7 +25,7 @@ class Place:
         return self.job_root / names.of_job(job_id)
 
     def hidden_dir(self, job_id: int, token: str) -> Path:
-        """Where a job's files are while they are unpacked, and while they are removed."""
+        """Where a job's files are while they are unpacked, one level below, and while they are removed."""
         return self.job_root / names.hidden(job_id, token)
 
     def aside(self, job_id: int) -> Path:

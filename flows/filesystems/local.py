@@ -1,7 +1,6 @@
 """Filesystem of destinations that see this machine's disk: nothing is moved."""
 
 import asyncio
-import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from flows.destinations.filesystem import guard
 from flows.destinations.surroundings import Surroundings
 from flows.disk.writable import check_writable
+from flows.slurm import guards
 
 
 class Filesystem:
@@ -32,7 +32,7 @@ class Filesystem:
         pass
 
     async def remove(self, job_dir: Path, token: str) -> None:
-        await asyncio.to_thread(shutil.rmtree, guard(job_dir, token), ignore_errors=True)
+        await asyncio.to_thread(guards.remove, guard(job_dir, token))
 
     async def check(self) -> None:
         await check_writable(self._job_root)

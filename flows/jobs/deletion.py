@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import shutil
 
+from flows.disk import names
 from flows.disk.places import Place
 from flows.disk.trees import remove_tree
 from flows.jobs.end_requests import EndRequests
@@ -28,6 +30,7 @@ async def purge(job: Job, place: Place, requests: EndRequests) -> bool:
 def remove_files(job: Job, place: Place) -> None:
     """Remove the job's directory and its upload."""
     place.upload(str(job.token)).unlink(missing_ok=True)
+    shutil.rmtree(place.job_root / names.guard(str(job.token)), ignore_errors=True)
     directory = place.job_dir(job.id)
     if directory.is_symlink():  # of a linked job, whose files are not ours
         directory.unlink()

@@ -4,11 +4,13 @@ import asyncio
 import logging
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
 from flows import archives
 from flows.destinations.scheduler import Submission
+from flows.disk import attempts
 from flows.disk.last_line import last_line
 from flows.disk.places import STDERR, STDOUT
 from flows.errors import (
@@ -76,17 +78,20 @@ def _is_to_be_unpacked(runtime: Runtime, job: Job) -> bool:
 
 async def _unpack(runtime: Runtime, job: Job) -> None:
     # Under another name first, so that the job's directory is there as a whole or not at all.
-    draft = runtime.place.hidden_dir(job.id, str(job.token))
+    drafts = runtime.place.hidden_dir(job.id, str(job.token))
+    draft = await asyncio.to_thread(attempts.begin, drafts)
     upload, limits, stop = runtime.place.upload(str(job.token)), runtime.config.uploads, threading.Event()
     await to_the_end(lambda: archives.unpack(upload, draft, limits, stop), stop=stop.set)
     await runtime.disk.sync()
-    await runtime.jobs.owned(job.id)  # that may have taken long: by now the draft may be another worker's
+    await runtime.jobs.owned(job.id)  # that may have taken long: by now the job may be another worker's
     await asyncio.to_thread(_put_in_place, draft, runtime.place.job_dir(job.id), job)
 
 
 def _put_in_place(draft: Path, job_dir: Path, job: Job) -> None:
     os.utime(draft, ns=(_stamp(job), _stamp(job)))
     draft.rename(job_dir)
+    with suppress(OSError):  # another worker's may be there
+        draft.parent.rmdir()
 
 
 def _stamp(job: Job) -> int:

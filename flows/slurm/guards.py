@@ -1,6 +1,7 @@
 """The guard of a job, and the notes in it, on a disk of this machine; ``script`` says what they are."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def mark_cancelled(guard: Path) -> None:
     make(guard)
     (guard / "cancelled").touch(mode=0o600)
     _give_away(guard / "cancelled")
+
+
+def remove(guard: Path) -> None:
+    """Remove it; of a job that was cancelled before it began, leave what stops a late submission."""
+    if not is_cancelled(guard) or begun_as(guard) is not None:
+        shutil.rmtree(guard, ignore_errors=True)
+        return
+    for note in guard.iterdir():
+        if note.name != "cancelled":
+            note.unlink(missing_ok=True)
 
 
 def write_command(guard: Path, submission: str, content: bytes) -> None:

@@ -8,8 +8,10 @@ The guard, a directory beside the job's, holds what submissions and scripts have
     cancelled    made when the job is cancelled: no script begins from then on
 
 It is made by the first submission, and removed with the job's files. So who makes it knows that nothing was
-submitted before, and a script that comes when it is gone does nothing. A script that Slurm runs again after a
-preemption finds its own note in ``job``; a second submission's finds another one and gives way.
+submitted before, or that all is over: a submission whose sender gave it up may come so late. Then the job's
+directory is gone, or has outputs; of a job that was cancelled before it began, the guard stays. A script that
+comes when it is gone does nothing. A script that Slurm runs again after a preemption finds its own note in
+``job``; a second submission's finds another one and gives way.
 
 A command that came to its end, by a signal of its own too, never runs again, though Slurm may have forgotten
 the end of its script. One that Slurm ended runs again if Slurm wants it: there is no return code then, since
@@ -64,7 +66,13 @@ _ACTIVE = r"\(PENDING\|RUNNING\|REQUEUED\|RESIZING\|SUSPENDED\)"
 # it. What comes over the connection is counted, since a part of it may be all that arrives. The script is in
 # the command line: it is there as a whole or not at all.
 _SUBMIT = """umask 077
-if ! mkdir {guard} 2>/dev/null; then
+if mkdir {guard} 2>/dev/null; then
+    if [ ! -d {directory} ] || [ -e {directory}/{stdout} ]; then
+        rmdir {guard}
+        echo 'its directory is gone, or the command has begun before' >&2
+        exit {incomplete}
+    fi
+else
     [ ! -e {guard}/cancelled ] || {{ echo cancelled; exit; }}
     jobs=$(squeue{at} -h --me -t all --name={names} -o %A) || exit 1
     [ "$jobs" ] || jobs=$(sacct{at} -XnP -S now-7days --name={names} -o JobIDRaw,State 2>/dev/null |
@@ -122,6 +130,8 @@ def submission(
         end=f"END-{this}",
         incomplete=INCOMPLETE,
         active=_ACTIVE,
+        directory=shlex.quote(directory),
+        stdout=STDOUT,
     )
     return Order(text, command)
 

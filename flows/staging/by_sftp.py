@@ -59,7 +59,7 @@ class BySftp:
             if await sftp.isdir(_encoded(names.path(names.directory))):
                 return None
             await sftp.makedirs(_encoded(str(names.entry)), _PRIVATE, exist_ok=True)
-            await self._remove(sftp, names, await self._drafts(sftp, names))
+            await self._remove(sftp, names, await self._take(sftp, names))
             await sftp.mkdir(draft, _PRIVATE)
             for name in _of_kind(sent, DIRECTORY):
                 await sftp.mkdir(_below(draft, name), _PRIVATE)
@@ -89,13 +89,16 @@ class BySftp:
     async def publish(self, names: Names) -> None:
         draft, directory = _encoded(names.path(names.draft)), _encoded(names.path(names.directory))
         async with self._sftp() as sftp:
-            inputs = _encoded(names.path(names.inputs_of_draft))
-            await sftp.posix_rename(inputs, _encoded(names.path(names.inputs)))
+            if await sftp.isdir(directory):
+                return
             try:
                 await sftp.posix_rename(draft, directory)
             except SFTPFailure:
                 if not await sftp.isdir(directory):
                     raise
+                return
+            inputs = _encoded(names.path(names.inputs_of_draft))
+            await sftp.posix_rename(inputs, _encoded(names.path(names.inputs)))
 
     async def look(self, names: Names) -> Found | None:
         directory = _encoded(names.path(names.directory))
@@ -146,6 +149,16 @@ class BySftp:
         async with self._sftp() as sftp:
             doomed = [names.directory, names.inputs, names.guard, *await self._drafts(sftp, names)]
             await self._remove(sftp, names, doomed)
+
+    async def _take(self, sftp: SFTPClient, names: Names) -> list[str]:
+        """Give the drafts of other attempts names that only this one knows; return these."""
+        taken = []
+        for number, draft in enumerate(await self._drafts(sftp, names)):
+            with suppress(SFTPNoSuchFile):
+                name = f"{names.taken}{number}"
+                await sftp.posix_rename(_encoded(names.path(draft)), _encoded(names.path(name)))
+                taken.append(name)
+        return taken
 
     async def _drafts(self, sftp: SFTPClient, names: Names) -> list[str]:
         with suppress(SFTPNoSuchFile):

@@ -43,7 +43,12 @@ set -e
 mkdir -p -- {entry}
 cd -- {entry}
 if [ -d {directory} ]; then say there; exit 0; fi
-rm -rf -- {drafts}*
+n=0
+for other in {drafts}*; do
+    n=$((n + 1))
+    mv -T -- "$other" {taken}$n 2>/dev/null || [ ! -e "$other" ]
+done
+rm -rf -- {taken}*
 mkdir {draft}
 say ready
 cd {draft}
@@ -54,8 +59,9 @@ cat ../{inputs_of_draft}
 """
 _PUBLISH = """
 cd -- {entry} || exit
-mv -f -- {inputs_of_draft} {inputs} || exit
-mv -T -- {draft} {directory} || [ -d {directory} ]
+[ ! -d {directory} ] || exit 0
+mv -T -- {draft} {directory} || {{ [ -d {directory} ]; exit; }}
+mv -f -- {inputs_of_draft} {inputs}
 """
 # Only "No such file" says that the job's directory is gone: the disk may just be away.
 # What a job has denied to its own user is allowed again.
@@ -250,6 +256,7 @@ def _filled(script: str, names: Names) -> str:
         inputs_of_draft=quote(names.inputs_of_draft),
         drafts=quote(names.drafts),
         draft=quote(names.draft),
+        taken=quote(names.taken),
         all=" ".join([*map(quote, parts), quote(names.drafts) + "*"]),
         format=listing.FORMAT,
     )

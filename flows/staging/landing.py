@@ -7,11 +7,13 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from flows.archives.contents import shown
-from flows.disk import names
+from flows.disk import attempts, names
 from flows.disk.places import OUTPUTS
 from flows.disk.trees import remove_tree
 from flows.errors import Unavailable
@@ -26,13 +28,21 @@ MIN_FREE = 256 << 20
 class Landing:
     """Where the files of one job land. Its methods block.
 
-    The draft stays after an interruption, so that what arrived as a whole is not sent again.
+    The draft stays after an interruption, so that what arrived as a whole is not sent again: the next attempt
+    takes it over. Raises Unavailable when that has happened to this one's.
     """
 
     def __init__(self, job_dir: Path, token: str) -> None:
         self._job_dir = job_dir
-        self._draft = job_dir.with_name(names.fetched(token))
+        self._drafts = job_dir.with_name(names.fetched(token))
+        self._own: Path | None = None
         self._arrived: dict[str, Entry] = {}
+
+    @property
+    def _draft(self) -> Path:
+        if self._own is None:
+            self._own = attempts.go_on(self._drafts)
+        return self._own
 
     def has_outputs(self) -> bool:
         """Whether a stage out has come to its end. Uploads have no files of these names."""
@@ -40,8 +50,8 @@ class Landing:
 
     def wanted(self, there: Listing, inputs: Listing) -> Listing:
         """Return the files that are to be sent; of the draft, keep only what is as it is there."""
-        self._draft.mkdir(mode=0o700, exist_ok=True)
-        self._prune("", there)
+        with self._unless_taken():
+            self._prune("", there)
         wanted = {
             name: entry
             for name, entry in there.items()
@@ -77,16 +87,17 @@ class Landing:
     def receive(self, name: str, entry: Entry, content: Iterable[bytes]) -> None:
         """Write one of the wanted files. It counts as arrived if it is as long as it was said to be."""
         path = self._draft / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._unless_taken():
+            self._make_parents(path)
         path.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         size = 0
-        with os.fdopen(os.open(path, flags, 0o700 if entry.executable else 0o600), "wb") as file:
+        with self._unless_taken(), _new_file(path, executable=entry.executable) as file:
             for block in content:
                 file.write(block)
                 size += len(block)
         if size == entry.size:
-            os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+            with self._unless_taken():
+                os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
             self._arrived[name] = entry
 
     def missing(self, wanted: Mapping[str, Entry]) -> list[str]:
@@ -95,33 +106,64 @@ class Landing:
 
     def merge(self, there: Listing) -> None:
         """Move everything to the job's directory; may be repeated. Files that only are here are kept."""
-        # Last what tells that all the others are there.
-        for name in sorted(there, key=lambda name: name.partition("/")[0] in OUTPUTS):
-            entry, place = there[name], self._job_dir / name
-            if entry.kind == DIRECTORY:
-                _make_directory(place)
-            elif entry.kind == LINK:
-                self._link(name, entry.target)
-            elif (draft := self._draft / name).is_file():
-                _clear_for_file(place)
-                draft.replace(place)
+        with self._unless_taken():
+            # Last what tells that all the others are there.
+            for name in sorted(there, key=lambda name: name.partition("/")[0] in OUTPUTS):
+                self._put_in_place(name, there[name])
+        self._check()  # else some of it was not found there
         self.remove_draft()
+
+    def _put_in_place(self, name: str, entry: Entry) -> None:
+        place = self._job_dir / name
+        if entry.kind == DIRECTORY:
+            _make_directory(place)
+        elif entry.kind == LINK:
+            self._link(name, entry.target)
+        elif (draft := self._draft / name).is_file():
+            _clear_for_file(place)
+            draft.replace(place)
 
     def _link(self, name: str, target: str) -> None:
         if not stays_inside(name, target):
             logger.warning("%s: the link %s to %s is left away", self._job_dir, shown(name), shown(target))
             return
         place, draft = self._job_dir / name, self._draft / name
-        draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_parents(draft)
         draft.unlink(missing_ok=True)
         draft.symlink_to(target)
         _clear_for_file(place)
         draft.replace(place)
 
+    def _make_parents(self, path: Path) -> None:
+        if path.parent == self._draft:
+            return  # never made anew: somebody may have taken it
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+        except FileNotFoundError:
+            for parent in list(path.relative_to(self._draft).parents)[-2::-1]:
+                (self._draft / parent).mkdir(mode=0o700, exist_ok=True)
+
+    @contextmanager
+    def _unless_taken(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            self._check()
+            raise
+
+    def _check(self) -> None:
+        if not self._draft.is_dir():
+            raise Unavailable("Another attempt fetches the job's files.")
+
     def remove_draft(self) -> None:
         """Remove what has not been merged."""
-        if self._draft.is_dir():
-            remove_tree(self._draft)
+        if self._drafts.is_dir():
+            remove_tree(self._drafts)
+
+
+def _new_file(path: Path, *, executable: bool) -> BinaryIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o700 if executable else 0o600), "wb")
 
 
 def _is_file(path: str, size: int) -> bool:

@@ -40,6 +40,14 @@ class Names:
         return names.inputs_of_draft(self.draft)
 
     @cached_property
+    def taken(self) -> str:
+        """What the names of others' drafts begin with once this attempt has taken them, to remove them.
+
+        Renamed, they cannot come to be the directory any more, nor while they are removed.
+        """
+        return names.taken(self.draft)
+
+    @cached_property
     def guard(self) -> str:
         """Where the job's script notes that it has begun."""
         return names.guard(self.token)

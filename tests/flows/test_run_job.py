@@ -2,18 +2,22 @@
 
 import asyncio
 import itertools
+import threading
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
+from flows import archives
+from flows.archives import unpack
 from flows.configuration.config import Config
 from flows.database.pool import Pool
 from flows.destinations.scheduler import Status, Submission
+from flows.disk.durability import DurableDisk
 from flows.disk.places import Place
-from flows.errors import DestinationRefused, Unavailable
+from flows.errors import DestinationRefused, StagingFailed, Unavailable
 from flows.jobs.job import Job
 from flows.jobs.users import User
 from flows.lifecycle import steps
@@ -364,3 +368,34 @@ async def test_a_picker_that_picks_nothing_known(runtime: Runtime, picker: Picke
     picker.answer = "moon"
     ended, _ = await run(runtime, await new_job(runtime))
     assert ended.reason == "The unknown destination 'moon' was picked; tell the operator."
+
+
+async def test_who_wakes_in_the_middle_of_unpacking_writes_into_no_directory_of_the_next(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await new_job(runtime)
+    frozen, awake, has_written = (threading.Event() for _ in range(3))
+
+    def then_freeze(path: Path, directory: Path, *arguments: Any) -> None:
+        unpack(path, directory, *arguments)
+        frozen.set()
+        awake.wait(LONG_ENOUGH)
+        try:
+            (directory / "input").write_text("")  # it goes on
+        finally:
+            has_written.set()
+
+    async def then_wake() -> None:
+        awake.set()
+        await asyncio.to_thread(has_written.wait, LONG_ENOUGH)
+
+    monkeypatch.setattr(archives, "unpack", then_freeze)
+    first = asyncio.create_task(steps.upload(job.id))
+    await asyncio.to_thread(frozen.wait, LONG_ENOUGH)
+    monkeypatch.setattr(archives, "unpack", unpack)
+    monkeypatch.setattr(DurableDisk, "sync", lambda _: then_wake())
+    await steps.upload(job.id)
+    with pytest.raises(StagingFailed):
+        await first
+    assert (runtime.place.job_dir(job.id) / "input").read_text() == "1"
+    assert [path.name for path in runtime.place.job_root.iterdir()] == [str(job.id)]

@@ -28,6 +28,7 @@ MADE = [
     (names.guard(TOKEN), names.AT_DESTINATION, TOKEN, [names.AT_DESTINATION]),
     (DRAFT, names.AT_DESTINATION, TOKEN, [names.AT_DESTINATION]),
     (names.inputs_of_draft(DRAFT), names.AT_DESTINATION, TOKEN, [names.AT_DESTINATION]),
+    (f"{names.taken(DRAFT)}12", names.AT_DESTINATION, TOKEN, [names.AT_DESTINATION]),
 ]
 
 

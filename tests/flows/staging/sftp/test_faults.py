@@ -37,7 +37,7 @@ async def test_killed_in_the_middle_of_stage_out(filesystem: Filesystem, sshd: S
     remote = await filesystem.stage_in(job_dir, TOKEN)
     made = big(remote / "big", 100)
     staging = asyncio.create_task(filesystem.stage_out(job_dir, TOKEN))
-    await until(some_bytes_in(job_dir.parent, f".{TOKEN}.draft"))
+    await until(some_bytes_in(job_dir.parent, f".{TOKEN}.draft/*"))
     await asyncio.to_thread(sshd.crash)
     with pytest.raises(Unavailable):
         await staging
@@ -72,11 +72,11 @@ async def test_cancelled_in_the_middle(filesystem: Filesystem, job_dir: Path) ->
     remote = await filesystem.stage_in(job_dir, TOKEN)
     made = big(remote / "big", 100)
     staging = asyncio.create_task(filesystem.stage_out(job_dir, TOKEN))
-    await until(some_bytes_in(job_dir.parent, f".{TOKEN}.draft"))
+    await until(some_bytes_in(job_dir.parent, f".{TOKEN}.draft/*"))
     staging.cancel()
     with pytest.raises(asyncio.CancelledError):
         await staging
-    draft = job_dir.with_name(f".{TOKEN}.draft") / "big"
+    [draft] = job_dir.with_name(f".{TOKEN}.draft").glob("*/big")
     size = draft.stat().st_size
     assert size < 100 * MIB
     await filesystem.stage_out(job_dir, TOKEN)
@@ -91,7 +91,8 @@ async def test_what_has_arrived_is_not_sent_again(
     proxy.cut_at = proxy.passed + 35 * MIB
     with pytest.raises(Unavailable):
         await filesystem.stage_out(job_dir, TOKEN)
-    arrived = [path for path in job_dir.with_name(f".{TOKEN}.draft").iterdir() if path.stat().st_mtime_ns]
+    drafts = job_dir.with_name(f".{TOKEN}.draft")
+    arrived = [path for path in drafts.glob("*/*") if path.stat().st_mtime_ns]
     whole = sum(digest(path) in made for path in arrived)
     before = proxy.passed
     await until_it_works(lambda: filesystem.stage_out(job_dir, TOKEN))
