@@ -60,6 +60,10 @@ chaos: $(VENV)/.dev ## Kill, freeze and restart everything under load; SEED=, JO
 soak: $(VENV)/.dev ## Many jobs through one server, to see that nothing leaks; JOBS=
 	$(BIN)/python -m tests.chaos.soak $(if $(JOBS),--jobs $(JOBS))
 
+.PHONY: hosts
+hosts: $(VENV)/.dev ## 500 jobs while hosts are cut off for a while or for good, frozen and killed; needs root
+	$(BIN)/python -m tests.hosts
+
 .PHONY: requirements
 requirements: ## Compile the pinned versions from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra build pyproject.toml -o requirements.txt

@@ -4,7 +4,9 @@ import contextlib
 import functools
 import itertools
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,9 +32,17 @@ class Host:
     def come_back(self) -> None:
         _run("bridge", "link", "set", "dev", self.link, "state", "3")
 
-    def pids(self) -> list[int]:
-        """Return what runs on it."""
-        return [int(pid) for pid in _run("ip", "netns", "pids", self.namespace).split()]
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all that runs on it."""
+        for pid in _run("ip", "netns", "pids", self.namespace).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), number)
+
+    def end(self) -> None:
+        """End all that runs on it, and what that starts meanwhile."""
+        while _run("ip", "netns", "pids", self.namespace):
+            self.send(signal.SIGKILL)
+            time.sleep(0.05)
 
 
 class Network:

@@ -16,23 +16,23 @@ class ReachablePostgres:
         self._directory = directory
         self._address = address
         own = {"listen_addresses": address, "port": str(_PORT), "fsync": "off", **options}
-        self._server = EmbeddedPostgres(directory, own)
+        self.server = EmbeddedPostgres(directory, own)
 
     async def start(self) -> None:
-        await self._server.start()
+        await self.server.start()
         rules = self._directory / "data" / "pg_hba.conf"
         if (rule := f"host all all {self._address}/24 scram-sha-256\n") not in rules.read_text():
             with rules.open("a") as file:
                 file.write(rule)
-            await self._server.stop()
-            await self._server.start()
+            await self.server.stop()
+            await self.server.start()
 
     async def stop(self) -> None:
-        await self._server.stop()
+        await self.server.stop()
 
     async def create_database(self, name: str) -> None:
-        await self._server.create_database(name)
+        await self.server.create_database(name)
 
     def url(self, database: str) -> URL:
         """Return the address by the network."""
-        return self._server.url(database).set(host=self._address, port=_PORT, query={})
+        return self.server.url(database).set(host=self._address, port=_PORT, query={})
