@@ -23,6 +23,7 @@
     │   ├── JobCancelled        somebody ended the job on purpose
     │   └── InternalError       our mistake
     ├── Superseded              another worker runs the job by now
+    ├── NeverTaken              Prefect can never keep what it was told
     └── Unavailable (transient) a part we need does not answer now
         └── Refused             it answers, with an error: an operator may have to see to it
 
@@ -148,6 +149,10 @@ class InternalError(JobFailure):
 
 class Superseded(BartenderError):
     """The job was taken over by another worker: this one must not touch it any more."""
+
+
+class NeverTaken(BartenderError):
+    """A part is well, and answers with an error again and again: it can never keep what it was told."""
 
 
 class Unavailable(BartenderError):

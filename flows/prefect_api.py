@@ -13,6 +13,8 @@ _AWAY = {408, 429, 500, 502, 503, 504}
 
 _NO_ENTRY = {401, 403}
 
+_OF_ITS_DATABASE = {500, 503}
+
 
 @contextmanager
 def unavailable_when_prefect_is_away() -> Iterator[None]:
@@ -38,6 +40,21 @@ def unavailable_when_prefect_is_away() -> Iterator[None]:
                 "PREFECT_SERVER_API_AUTH_STRING of that server."
             ) from error
         raise
+
+
+async def never_takes(client: httpx.AsyncClient, error: httpx.HTTPStatusError) -> bool:
+    """Whether the server is well, though it answers a call with an error: then that is about the call.
+
+    Prefect says 503 of all errors of its database, also of those about what can never be stored. Those that
+    pass are answered so too: ask again a few times before you give up.
+    """
+    if error.response.status_code not in _OF_ITS_DATABASE:
+        return False
+    try:
+        # It asks the database, too.
+        return (await client.get("/ready")).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
 
 
 def _is_unknown_name(error: BaseException | None) -> bool:

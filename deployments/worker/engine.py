@@ -29,7 +29,8 @@ from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.flows import Flow
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
 
-from flows.prefect_api import unavailable_when_prefect_is_away
+from flows.errors import NeverTaken
+from flows.prefect_api import never_takes, unavailable_when_prefect_is_away
 from flows.waiting.patience import Delays, patiently
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,9 @@ CONCURRENT_CALLS = 8
 
 DELAYS = Delays(0.25, longest=5.0)
 """While the Prefect server is away."""
+
+MOST_ERRORS = 3
+"""That a Prefect server which is well may answer a call with; for each, its client asks several times."""
 
 HOLD_BACK = 1.0
 """Seconds for which a task run's state waits for the next one of it, which replaces it."""
@@ -91,16 +95,29 @@ class LeanClient(PrefectClient):
     async def set_flow_run_state(
         self, flow_run_id: UUID | str, state: State[Any], force: bool = False
     ) -> OrchestrationResult[Any]:
-        """Wait for the server as long as it takes; say nothing when muted."""
+        """Wait for the server as long as it takes; say nothing when muted.
+
+        Raises NeverTaken when the server is well, but can never keep this.
+        """
         tell = super().set_flow_run_state
+        errors = 0
 
         async def once() -> OrchestrationResult[Any]:
+            nonlocal errors
             if self.muted or flow_run_id in self.silenced:
                 details = StateAcceptDetails()
                 return OrchestrationResult(state=state, status=SetStateStatus.ACCEPT, details=details)
             async with self._calls:
                 with unavailable_when_prefect_is_away():
-                    return await tell(flow_run_id, state, force)
+                    try:
+                        return await tell(flow_run_id, state, force)
+                    except httpx.HTTPStatusError as error:
+                        errors += 1
+                        if errors < MOST_ERRORS or not await never_takes(self._client, error):
+                            raise
+                        raise NeverTaken(
+                            "The Prefect server cannot keep this state of a flow run."
+                        ) from error
 
         return await patiently(once, delays=DELAYS)
 
