@@ -30,6 +30,12 @@ from flows.run_job import run_job
 
 logger = logging.getLogger(__name__)
 
+DESCRIPTION = (
+    "Runs one job; the web service starts a run of it for each submission. Its concurrency limit is how many "
+    "jobs run at once, in all workers together; others wait, whatever the collision strategy is."
+)
+_FORMER_DESCRIPTION = "Runs one job; the web service starts a run of it for each submission."
+
 
 async def register(client: PrefectClient, results: Path) -> tuple[UUID, LocalFileSystem]:
     """Make known what is not; return the id of the jobs' flow, and the block of the directory of results.
@@ -64,7 +70,7 @@ async def deployment_id(client: PrefectClient) -> UUID:
         return await client.create_deployment(
             flow_id,
             DEPLOYMENT,
-            description="Runs one job; the web service starts a run of it for each submission.",
+            description=DESCRIPTION,
             work_pool_name=WORK_POOL,
             entrypoint=ENTRYPOINT,
             parameter_openapi_schema=parameter_schema(run_job.fn).model_dump(),
@@ -99,10 +105,13 @@ async def _made_before(client: PrefectClient, name: str, entrypoint: str) -> UUI
     """Return the id of a deployment that is there; ObjectNotFound for none.
 
     Where an earlier version of ours made it, its entrypoint is put right: `prefect` loads the flow by that.
+    So is what it says of limits.
     """
     deployment = await client.read_deployment_by_name(name)
     if deployment.entrypoint in FORMER_ENTRYPOINTS:
         await client.update_deployment(deployment.id, DeploymentUpdate(entrypoint=entrypoint))
+    if deployment.description == _FORMER_DESCRIPTION:
+        await client.update_deployment(deployment.id, DeploymentUpdate(description=DESCRIPTION))
     return deployment.id
 
 
@@ -114,7 +123,8 @@ async def ensure_work_pool(client: PrefectClient) -> None:
         pool = WorkPoolCreate(
             name=WORK_POOL,
             type=WORK_POOL_TYPE,
-            description="Flow runs of jobs, run by the processes of `bartender worker`.",
+            description="Flow runs of jobs, run by the processes of `bartender worker`. While it is paused "
+            "none begins; its concurrency limit is for all workers together.",
         )
         try:
             await client.create_work_pool(pool)

@@ -22,12 +22,12 @@ async def repeat(function: Work, interval: float) -> None:
         await asyncio.sleep(interval)
 
 
-async def when_woken(woken: asyncio.Event, function: Work, interval: float) -> None:
+async def when_woken(woken: asyncio.Event, function: Work, interval: float | Callable[[], float]) -> None:
     """Call the function when the event is set, and after ``interval`` seconds without it."""
     while True:
         woken.clear()
         await _try(function)
-        await happens(woken, within=interval)
+        await happens(woken, within=interval if isinstance(interval, float) else interval())
 
 
 async def _try(function: Work) -> None:

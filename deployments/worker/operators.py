@@ -17,7 +17,7 @@ from deployments.worker.job_runs import JobRuns
 from deployments.worker.upkeep_runs import UpkeepRuns
 from flows.jobs.job import Job
 from flows.jobs.rules import is_settled
-from flows.lifecycle.flow_run import describe
+from flows.lifecycle.flow_run import FLOW, describe
 from flows.lifecycle.retry import run_again
 from flows.lifecycle.runtime import Runtime
 
@@ -31,6 +31,7 @@ class Operators:
         self._runs = runs
         self._upkeep = upkeep
         self._cancelled: set[UUID] = set()
+        self._flows: dict[UUID, bool] = {}  # whether it is that of jobs
 
     async def look_for_runs(self) -> None:
         """Run what was started."""
@@ -38,8 +39,14 @@ class Operators:
             WORK_POOL, scheduled_before=datetime.now(UTC)
         ):
             flow_run = scheduled.flow_run
-            if flow_run.flow_id == self._runs.flow_id and flow_run.id not in self._runs:
+            if flow_run.id not in self._runs and await self._is_of_jobs(flow_run.flow_id):
                 await self._start(flow_run)
+
+    async def _is_of_jobs(self, flow_id: UUID) -> bool:
+        # By its name: an operator may delete the flow, and the next one has another id.
+        if flow_id not in self._flows:
+            self._flows[flow_id] = (await self._client.read_flow(flow_id)).name == FLOW
+        return self._flows[flow_id]
 
     async def _start(self, flow_run: FlowRun) -> None:
         job_id = flow_run.parameters.get("job_id")

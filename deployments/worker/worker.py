@@ -29,6 +29,7 @@ from deployments.settings import Settings
 from deployments.worker.background import repeat, when_woken
 from deployments.worker.engine import LeanClient, LeanClientContext, LeanEvents
 from deployments.worker.job_runs import JobRuns
+from deployments.worker.limits import JobLimits, read_limits
 from deployments.worker.operators import Operators
 from deployments.worker.presence import Presence
 from deployments.worker.reporter import REPORT_INTERVAL, Reporter
@@ -64,6 +65,9 @@ _PREFECT_SETTINGS = {
 HEARTBEAT_INTERVAL = 10.0
 SWEEP_INTERVAL = 5.0
 """Seconds between looks for work that nobody told us of, and for what operators started."""
+
+LIMITED_INTERVAL = 1.0
+"""Seconds between these while an operator has limited how many jobs run at once."""
 
 PURGE_INTERVAL = 60.0
 
@@ -142,8 +146,7 @@ class Worker:
         self._name = settings.worker_name or default_worker_name()
         self._jobs_wait = asyncio.Event()
         self._jobs_are_cancelled = asyncio.Event()
-        self._capacity: float = 0  # until the work pool was read
-        self._is_paused = False
+        self._limits: JobLimits | None = None  # until they were read
         self._client: LeanClient
         self._runtime: Runtime
         self._runs: JobRuns
@@ -163,7 +166,7 @@ class Worker:
                 repeat(self._take_over, SWEEP_INTERVAL),
                 repeat(self._see_to_stranded_jobs, SWEEP_INTERVAL),
                 repeat(self._runs.resume_forgotten, SWEEP_INTERVAL),
-                when_woken(self._jobs_wait, self._claim, SWEEP_INTERVAL),
+                when_woken(self._jobs_wait, self._claim, self._look_interval),
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),
                 repeat(self._upkeep.lead, UPKEEP_INTERVAL),
@@ -222,7 +225,7 @@ class Worker:
         flow = run_job.with_options(result_storage=storage, persist_result=False)
         self._runs = JobRuns(self._client, flow, flow_id, self._runtime)
         pool = self._runtime.jobs.pool
-        self._upkeep = UpkeepRuns(self._client, pool, storage, lambda: self._capacity > 0)
+        self._upkeep = UpkeepRuns(self._client, pool, storage, self._may_begin)
         self._operators = Operators(self._client, self._runtime, self._runs, self._upkeep)
         with unavailable_when_prefect_is_away():
             await self._beat()
@@ -255,14 +258,24 @@ class Worker:
             self._runs.tell(job)
 
     async def _claim(self) -> None:
-        while (free := self._capacity - len(self._runs)) > 0:
-            jobs = await self._runtime.jobs.claim(limit=int(min(free, CLAIMS)))
+        limits = self._limits
+        if limits is None:
+            return
+        while not limits.is_paused:
+            jobs = await self._runtime.jobs.claim(limit=CLAIMS, at_most=limits.at_most)
             for job in jobs:
                 self._runs.start(job)
             if len(jobs) < CLAIMS:
-                return
-        if self._is_paused or self._capacity > 0:
-            await self._runtime.jobs.explain_unclaimed(PAUSED if self._is_paused else LIMITED)
+                break
+        if limits.is_paused or limits.at_most is not None:
+            await self._runtime.jobs.explain_unclaimed(PAUSED if limits.is_paused else LIMITED)
+
+    def _look_interval(self) -> float:
+        # Whoever ends a job does not tell those who wait for its place.
+        return SWEEP_INTERVAL if self._limits is None or self._limits.at_most is None else LIMITED_INTERVAL
+
+    def _may_begin(self) -> bool:
+        return self._limits is not None and not self._limits.let_none_begin
 
     async def _cancel_for_visitors(self) -> None:
         for job in await self._runtime.jobs.to_cancel():
@@ -280,17 +293,14 @@ class Worker:
             logger.warning("The command %s had no job under way; it was ended and forgotten", token)
 
     async def _beat(self) -> None:
-        """Show as online in Prefect's UI, and heed what operators set for the work pool."""
+        """Show as online in Prefect's UI, and heed what operators set."""
         self._events.install()
         try:
             await self._client.send_worker_heartbeat(WORK_POOL, self._name, HEARTBEAT_INTERVAL)
-            pool = await self._client.read_work_pool(WORK_POOL)
+            self._limits = await read_limits(self._client)
         except ObjectNotFound:
             await ensure_work_pool(self._client)
             return
-        limit = float("inf") if pool.concurrency_limit is None else pool.concurrency_limit
-        self._is_paused = pool.is_paused
-        self._capacity = 0 if pool.is_paused else limit
         await self._operators.look_for_cancellations()
 
 

@@ -11,7 +11,7 @@ from flows.errors import JobFailure, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import IS_LIVE, worker_table
 from flows.jobs.not_begun import NO_MORE
-from flows.jobs.rows import JobRows, change
+from flows.jobs.rows import JobRows, change, from_row
 from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN, in_states
 
 _job = job_table.c
@@ -59,20 +59,27 @@ _RELEASE = (
 _BY_FLOW_RUN = sa.select(job_table).where(_job.flow_run_id == _flow_run)
 
 
-def _own(wanted: sa.ColumnElement[bool]) -> sa.Executable:
-    waiting = sa.select(_job.id).where(wanted).order_by(_job.id).limit(sa.bindparam("most", type_=sa.Integer))
+_most = sa.bindparam("most", type_=sa.Integer)
+
+
+def _own(wanted: sa.ColumnElement[bool], limit: sa.ColumnElement[int] = _most) -> sa.Executable:
+    waiting = sa.select(_job.id).where(wanted).order_by(_job.id).limit(limit)
     ids = waiting.with_for_update(skip_locked=True, of=job_table).cte("waiting")
     statement = sa.update(job_table).where(_job.id.in_(sa.select(ids.c.id)), wanted)
     return statement.values(owner=_by, reason=NO_MORE).returning(job_table)
 
 
-_CLAIM = _own(
-    sa.and_(
-        sa.or_(ACTIVE, _job.cancel_requested),
-        _job.flow_run_id.is_not(None),
-        _job.owner.is_(None),
-    )
+_UNCLAIMED = sa.and_(
+    sa.or_(ACTIVE, _job.cancel_requested), _job.flow_run_id.is_not(None), _job.owner.is_(None)
 )
+_CLAIM = _own(_UNCLAIMED)
+# Two statements of a transaction: the one that counts has to see what those before it have claimed.
+_TAKE_TURN_TO_COUNT = sa.select(
+    sa.func.pg_advisory_xact_lock(sa.func.hashtext("bartender jobs that run are counted"))
+)
+_BEGUN = sa.select(sa.func.count()).where(ACTIVE, _job.owner.is_not(None)).scalar_subquery()
+_FREE = sa.func.greatest(0, sa.bindparam("at_most", type_=sa.Integer) - _BEGUN)
+_CLAIM_WITHIN_LIMIT = _own(_UNCLAIMED, sa.func.least(_most, _FREE))
 _TAKE_OVER = _own(
     sa.and_(
         _job.owner.is_not(None),
@@ -104,12 +111,18 @@ class OwnedJobs(JobRows):
 
     # Who runs what
 
-    async def claim(self, *, limit: int = 100) -> list[Job]:
+    async def claim(self, *, limit: int = 100, at_most: int | None = None) -> list[Job]:
         """Own jobs that nobody has begun to run, oldest first; return those it got.
 
         Among them are jobs that were cancelled before anybody ran them: their flow runs do not know yet.
+        ``at_most`` is how many may run in all workers together.
         """
-        return await self._own(_CLAIM, limit)
+        if at_most is None:
+            return await self._own(_CLAIM, limit)
+        async with self.pool.transaction() as transaction:
+            await transaction.fetch(_TAKE_TURN_TO_COUNT)
+            claimed = await transaction.fetch(_CLAIM_WITHIN_LIMIT, by=self.owner, most=limit, at_most=at_most)
+        return sorted(map(from_row, claimed), key=lambda job: job.id)
 
     async def explain_unclaimed(self, reason: str) -> None:
         """Let visitors read why no worker begins their jobs now: one of ``flows.jobs.not_begun``."""

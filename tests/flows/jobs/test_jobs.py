@@ -1,3 +1,4 @@
+import asyncio
 import itertools
 import uuid
 
@@ -175,3 +176,18 @@ async def test_local_commands_are_taken_over_where_they_are_seen(
     await Leases(store.pool).end(number)
     now = owner(store, await Leases(store.pool).begin(name, host))
     assert bool(await now.take_over(name, host, ["local"])) is taken
+
+
+async def test_a_limit_is_one_for_all_workers(store: AllJobs) -> None:
+    jobs = [await new(store) for _ in range(12)]
+    await store.set_flow_run({job.id: uuid.uuid4() for job in jobs})
+    workers = [owner(store, number) for number in range(1, 6)]
+    claims = await asyncio.gather(*(worker.claim(at_most=4) for worker in workers for _ in range(3)))
+    assert sorted(job.id for claimed in claims for job in claimed) == [job.id for job in jobs[:4]]
+    begun = await store.get(jobs[0].id)
+    assert begun.owner is not None
+    # An end makes room, before all is done for it.
+    await owner(store, begun.owner).fail(begun.id, CommandFailed("one"))
+    assert [job.id for job in await workers[0].claim(at_most=4)] == [jobs[4].id]
+    assert await workers[1].claim(at_most=3) == []  # a limit that was lowered since ends nothing
+    assert len(await workers[1].claim()) == 7

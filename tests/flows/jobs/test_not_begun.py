@@ -38,7 +38,7 @@ async def test_a_worker_that_is_there_is_not_waited_for(store: AllJobs) -> None:
     await Leases(store.pool).end(number)
     await store.set_without_worker()
     assert (await store.get(job.id)).reason == NO_WORKER
-    assert (await store.get(without_flow_run.id)).reason is None
+    assert (await store.get(without_flow_run.id)).reason == NO_WORKER
 
 
 @pytest.mark.parametrize("reason", [PAUSED, LIMITED])
