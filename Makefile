@@ -49,8 +49,8 @@ check: $(VENV)/.dev ## Lint, types, direction of imports
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Print the table of docs/performance.md; takes minutes
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/.dev ## Print the table of docs/performance.md; takes minutes; ROWS=, AGAINST=another checkout, WAITING=jobs
+	$(BIN)/python -m tests.bench $(ROWS) $(if $(AGAINST),--against $(AGAINST)) $(if $(WAITING),--waiting $(WAITING))
 
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Kill, freeze and restart everything under load; SEED=, JOBS=, FAULTS=

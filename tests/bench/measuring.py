@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.bench.checkouts import HERE, Checkout
+from tests.bench.serving import Served
 from tests.e2e.service import CONFIG, Service
 
 README = {"README.md": "one two three\n" * 100}
@@ -13,10 +15,13 @@ MIB = 1 << 20
 
 
 @asynccontextmanager
-async def running(slots: int, log_level: str = "WARNING", more: str = "") -> AsyncIterator[Service]:
+async def running(
+    slots: int, log_level: str = "WARNING", more: str = "", checkout: Checkout = HERE
+) -> AsyncIterator[Service]:
     """Serve with so many slots, and with more of the configuration."""
     with tempfile.TemporaryDirectory() as directory:
-        service = Service(Path(directory), CONFIG.replace("slots: 50", f"slots: {slots}") + more)
+        config = CONFIG.replace("slots: 50", f"slots: {slots}") + more
+        service = Served(Path(directory), config, checkout)
         os.environ["BARTENDER_LOG_LEVEL"] = log_level
         await service.start()
         try:

@@ -20,7 +20,7 @@ class Connection:
         self._address = urlsplit(service.url)
         self._headers = (
             f" HTTP/1.1\r\nHost: {self._address.netloc}\r\n"
-            f"Authorization: {service.client.headers['Authorization']}\r\n\r\n"
+            f"Authorization: {service.client.headers['Authorization']}\r\n"
         )
 
     async def __aenter__(self) -> Self:
@@ -36,11 +36,25 @@ class Connection:
         await self._writer.wait_closed()
 
     async def get(self, path: str) -> bytes:
-        self._writer.write(f"GET {path}{self._headers}".encode())
-        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-        body = await self._reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r")[0]))
-        assert head.startswith(b"http/1.1 200 "), head + body
+        head, body = await self._answer(f"GET {path}{self._headers}\r\n".encode())
+        assert head.startswith(b"HTTP/1.1 200 "), head + body
         return body
+
+    async def submit(self, archive: bytes, application: str) -> str:
+        """Return the path of the job."""
+        upload = f"Content-Type: application/zip\r\nContent-Length: {len(archive)}\r\n\r\n"
+        head, body = await self._answer(
+            f"PUT /api/application/{application}/job{self._headers}{upload}".encode() + archive
+        )
+        assert head.startswith(b"HTTP/1.1 303 "), head + body
+        location = head.lower().partition(b"location: ")[2].split(b"\r")[0].decode()
+        return urlsplit(location).path
+
+    async def _answer(self, request: bytes) -> tuple[bytes, bytes]:
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].split(b"\r")[0]
+        return head, await self._reader.readexactly(int(length or 0))
 
     async def seconds(self, path: str) -> float:
         started = time.monotonic()

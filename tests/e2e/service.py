@@ -126,6 +126,7 @@ async def appears(path: Path) -> None:
 class Service:
     """``bartender serve`` in a directory of its own. ``starter`` is a command that starts it."""
 
+    python = sys.executable
     first_start: ClassVar[FirstStart | None] = None
     """Set for a run of tests."""
 
@@ -158,7 +159,7 @@ class Service:
     def command(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start a ``bartender`` command as an operator does beside the server; its output must be read."""
         return subprocess.Popen(
-            [sys.executable, "-m", "api", *arguments],
+            [self.python, "-m", "api", *arguments],
             cwd=self.directory,
             env={**self.operators_environment(), **variables},
             stdout=subprocess.PIPE,
@@ -179,7 +180,7 @@ class Service:
         """Run a module, of the tests or the product; it writes into the server's log."""
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [*starter, sys.executable, "-m", *arguments],
+                [*starter, self.python, "-m", *arguments],
                 cwd=self.directory,
                 env={**self.operators_environment(), **variables},
                 stdout=log,
