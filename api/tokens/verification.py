@@ -12,6 +12,7 @@ import jwt
 
 from api.tokens.jwks import Jwks
 from api.tokens.keys import KINDS, KeySource, PemKey, TokenKey, load_public_key
+from api.tokens.known import Finding, KnownTokens
 from deployments.settings import PREFIX, Settings
 from flows.errors import ConfigurationError, VisitorError
 from flows.jobs.users import User
@@ -54,6 +55,7 @@ class Verifier:
     def __init__(self, rules: Rules, keys: KeySource) -> None:
         self.keys = keys
         self._rules = rules
+        self._known = KnownTokens()
 
     @classmethod
     def of(cls, settings: Settings) -> "Verifier":
@@ -69,15 +71,23 @@ class Verifier:
         Raises TokenInvalid unless it was signed by the owner of a key and holds now, Unavailable when that
         key cannot be had now.
         """
+        now = time.time()
+        known = self._known.find(token, self.keys, now)
+        if known is not None:
+            return known
         algorithm, kid = self._header(token)
         keys = self.keys.find(algorithm, kid)
-        claims = self._claims(token, keys)
+        signed = self._signed(token, keys)
         # A key that has no name in the token may be a new one too.
-        if claims is None and not (keys and kid) and await self.keys.refresh():
-            claims = self._claims(token, self.keys.find(algorithm, kid))
-        if claims is None:
+        if signed is None and not (keys and kid) and await self.keys.refresh():
+            signed = self._signed(token, self.keys.find(algorithm, kid))
+        if signed is None:
             raise TokenInvalid("The token is not valid.")
-        return _user(claims)
+        key, claims = signed
+        user = _user(claims)
+        until = int(claims["exp"]) + int(_LEEWAY)  # it may be larger than any float
+        self._known.remember(token, Finding(user=user, key=key, kid=kid, since=now, until=until))
+        return user
 
     def _header(self, token: str) -> tuple[str, str | None]:
         """Return the algorithm and the name of the key. All else that a header can ask for is not done."""
@@ -91,8 +101,8 @@ class Verifier:
             raise TokenInvalid("The token is not valid.")
         return algorithm, kid
 
-    def _claims(self, token: str, keys: Collection[TokenKey]) -> dict[str, Any] | None:
-        """Return None when none of the keys has signed the token; raise TokenInvalid."""
+    def _signed(self, token: str, keys: Collection[TokenKey]) -> tuple[TokenKey, dict[str, Any]] | None:
+        """Return the key and the claims, None when none of the keys has signed them; raise TokenInvalid."""
         for key in keys:
             try:
                 claims = self._decode(token, key)
@@ -112,7 +122,7 @@ class Verifier:
                 raise TokenInvalid("The token is not valid.") from error
             # Two claims of one name: who signed may have read the one and we the other.
             _json_object(token.split(".")[1])
-            return claims
+            return key, claims
         return None
 
     def _decode(self, token: str, key: TokenKey) -> dict[str, Any]:
