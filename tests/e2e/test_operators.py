@@ -36,17 +36,28 @@ from tests.flows.submitting import has_ended
 CANCELLED = "The job was cancelled by an operator."
 
 
-@pytest_asyncio.fixture(scope="module")
-async def operated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
-    """A server with automations and two workers."""
+# Two servers, for two processes of a test run.
+RECORDERS = [
+    pytest.param(route, id=name, marks=pytest.mark.xdist_group(f"operated-{name}"))
+    for name, route in {"by-route": "true", "by-api": "false"}.items()
+]
+
+
+@pytest_asyncio.fixture(scope="module", params=RECORDERS)
+async def operated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Service]:
+    """A server with automations and two workers, with each way to tell Prefect of jobs."""
     directory = tmp_path_factory.mktemp("operated")
     (directory / "picker.py").write_text(PICKER)
     service = Service(directory, MORE_DESTINATIONS)
-    await service.start("--no-worker", PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED="true")
-    workers = [service.worker(name) for name in ("one", "two")]
+    way = {"BARTENDER_PREFECT_ROUTE": request.param}
+    await service.start("--no-worker", PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED="true", **way)
+    workers = [service.worker(name, **way) for name in ("one", "two")]
     yield service
     for worker in workers:
         worker.terminate()
+    for worker in workers:
         await asyncio.to_thread(worker.wait, 180)
     await service.stop()
 
