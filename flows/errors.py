@@ -148,7 +148,7 @@ class InternalError(JobFailure):
 
 
 class Superseded(BartenderError):
-    """The job was taken over by another worker: this one must not touch it any more."""
+    """The job was taken over by another worker, or may be: this one must not touch it any more."""
 
 
 class NeverTaken(BartenderError):

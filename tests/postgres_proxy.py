@@ -15,12 +15,14 @@ class _Link:
     def __init__(self) -> None:
         self.tasks: list[asyncio.Task[None]] = []
         self.is_silent = False
+        self.comes_late = False
 
 
 class PostgresProxy:
     """Listens on TCP for a PostgreSQL that listens on a socket in a directory.
 
-    An answer in which one of ``lose`` is found is not passed on: instead the connection breaks.
+    An answer in which one of ``lose`` is found is not passed on: instead the connection breaks. What is asked
+    with one of ``delay`` in it waits on the way, as in a link that was cut.
     """
 
     def __init__(self, url: URL) -> None:
@@ -31,6 +33,9 @@ class PostgresProxy:
         self._passes = asyncio.Event()
         self._passes.set()
         self.lose: list[re.Pattern[bytes]] = []
+        self.delay: list[re.Pattern[bytes]] = []
+        self._arrives = asyncio.Event()
+        self.late_answered = asyncio.Event()
 
     @property
     def url(self) -> URL:
@@ -49,6 +54,11 @@ class PostgresProxy:
     def come_back(self) -> None:
         """Pass on what comes by new connections. Those from before stay silent, as behind a new gateway."""
         self._passes.set()
+
+    async def let_late_arrive(self) -> None:
+        """Pass on what was delayed, whoever gave it up; return when the server has answered."""
+        self._arrives.set()
+        await self.late_answered.wait()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["PostgresProxy"]:
@@ -73,7 +83,7 @@ class PostgresProxy:
             link.is_silent = True
         there_reader, there_writer = await asyncio.open_unix_connection(str(self._path))
         try:
-            up = asyncio.create_task(self._pass(link, reader, there_writer, []))
+            up = asyncio.create_task(self._pass(link, reader, there_writer, [], self.delay))
             down = asyncio.create_task(self._pass(link, there_reader, writer, self.lose))
             link.tasks += [up, down]
             await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
@@ -87,10 +97,19 @@ class PostgresProxy:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         lose: list[re.Pattern[bytes]],
+        delay: list[re.Pattern[bytes]] | None = None,
     ) -> None:
         while data := await reader.read(1 << 20):
             if link.is_silent:
                 break
+            if any(pattern.search(data) for pattern in delay or []):
+                link.comes_late = True
+                await self._arrives.wait()
+                writer.write(data)
+                await self.late_answered.wait()  # whoever asked may have gone
+                continue
+            if delay is None and link.comes_late and self._arrives.is_set():
+                self.late_answered.set()
             if found := [pattern for pattern in lose if pattern.search(data)]:
                 lose.remove(found[0])
                 return

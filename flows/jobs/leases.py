@@ -1,7 +1,9 @@
 """Workers in the database: each process that runs jobs has a number of its own and a lease that it renews.
 
 The number is what fences: jobs keep the number of the process that runs them, and a process changes only jobs
-that have its own. So one that was frozen, and whose jobs others took over, changes nothing any more.
+that have its own, while its lease lasts. So one that was frozen, and whose jobs others took over or may take
+over, changes nothing any more; nor does a statement of its that comes late. The clock is the
+database server's.
 """
 
 from datetime import datetime
@@ -27,6 +29,8 @@ worker_table = sa.Table(
 )
 
 _worker = worker_table.c
+_fencing = worker_table.alias("fencing").c
+_NOW = sa.func.clock_timestamp()
 
 
 def _from_now(seconds: float) -> sa.ColumnElement[object]:
@@ -35,6 +39,11 @@ def _from_now(seconds: float) -> sa.ColumnElement[object]:
 
 
 IS_LIVE = _worker.lease_until > sa.func.clock_timestamp()
+
+
+def lasts(number: sa.ColumnElement[int] | int) -> sa.ColumnElement[bool]:
+    """Return the condition that the lease of a process lasts; each change that a lease protects has it."""
+    return sa.select(_fencing.id).where(_fencing.id == number, _fencing.lease_until > _NOW).exists()
 
 
 _RENEW = (
@@ -56,9 +65,10 @@ class Leases:
 
         ``host`` tells which local commands the process can see.
         """
-        await self._pool.fetch(_end(_worker.name == name))
         new = sa.insert(worker_table).values(name=name, host=host, lease_until=_from_now(LEASE_SECONDS))
         [[number]] = await self._pool.fetch(new.returning(_worker.id))
+        # Not those after it: it may come late.
+        await self._pool.fetch(_end(sa.and_(_worker.name == name, _worker.id < number)))
         return int(number)
 
     async def renew(self, number: int) -> bool:

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql as pg
 from flows.database.pool import Pool
 from flows.errors import JobFailure, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
-from flows.jobs.leases import IS_LIVE, worker_table
+from flows.jobs.leases import IS_LIVE, lasts, worker_table
 from flows.jobs.not_begun import NO_MORE
 from flows.jobs.rows import JobRows, change, from_row
 from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN, in_states
@@ -21,7 +21,8 @@ _owners_lease = _worker.id == _job.owner
 # What one process does to one of its jobs. Statements about one job say which with these parameters.
 _this = _job.id == sa.bindparam("job_id")
 _by = sa.bindparam("by", type_=sa.BigInteger)
-_of_ours = sa.and_(_this, sa.or_(_by.is_(None), _job.owner == _by))
+_may = sa.or_(_by.is_(None), lasts(_by))
+_of_ours = sa.and_(_this, sa.or_(_by.is_(None), _job.owner == _by), _may)
 _new_reason = sa.bindparam("new_reason", type_=sa.Text)
 _new_scheduler_id = sa.bindparam("new_scheduler_id", type_=sa.Text)
 _flow_run = sa.bindparam("flow_run", type_=sa.Uuid)
@@ -43,6 +44,7 @@ _EXPLAIN = change(_of_ours, ACTIVE, _job.reason.is_distinct_from(_new_reason), r
 _SET_DESTINATION = change(_of_ours, ACTIVE, destination=sa.bindparam("new_destination", type_=sa.Text))
 _CLAIM_FOR_FLOW_RUN = change(
     _this,
+    _may,
     ACTIVE,
     sa.or_(_job.flow_run_id.is_(None), _job.flow_run_id == _flow_run),
     sa.or_(_job.owner.is_(None), _by.is_(None), _job.owner == _by),
@@ -56,6 +58,7 @@ _RELEASE = (
     .values(owner=None, cancel_requested=False)
     .returning(job_table)
 )
+_OWNED = sa.select(job_table).where(_of_ours)
 _BY_FLOW_RUN = sa.select(job_table).where(_job.flow_run_id == _flow_run)
 
 
@@ -63,7 +66,7 @@ _most = sa.bindparam("most", type_=sa.Integer)
 
 
 def _own(wanted: sa.ColumnElement[bool], limit: sa.ColumnElement[int] = _most) -> sa.Executable:
-    waiting = sa.select(_job.id).where(wanted).order_by(_job.id).limit(limit)
+    waiting = sa.select(_job.id).where(wanted, _may).order_by(_job.id).limit(limit)
     ids = waiting.with_for_update(skip_locked=True, of=job_table).cte("waiting")
     statement = sa.update(job_table).where(_job.id.in_(sa.select(ids.c.id)), wanted)
     return statement.values(owner=_by, reason=NO_MORE).returning(job_table)
@@ -101,13 +104,15 @@ class OwnedJobs(JobRows):
     """The jobs of one worker process.
 
     ``owner`` is its number (``flows.jobs.leases``). Changes of jobs of others raise Superseded: somebody took
-    them over, because this process was not heard of for long. With None, jobs are changed whoever owns them.
+    them over, because this process was not heard of for long; so does all when its lease is over. With None,
+    jobs are changed whoever owns them.
     """
 
     def __init__(self, pool: Pool, owner: int | None = None) -> None:
         super().__init__(pool)
         self.owner = owner
-        self._mine = sa.true() if owner is None else _job.owner == owner
+        self._may = sa.true() if owner is None else lasts(owner)
+        self._mine = sa.true() if owner is None else sa.and_(_job.owner == owner, self._may)
 
     # Who runs what
 
@@ -171,6 +176,7 @@ class OwnedJobs(JobRows):
             MAY_RUN_AGAIN,
             _job.owner.is_(None),
             sa.not_(_job.cancel_requested),
+            self._may,
         )
         values = {"state": State.NEW, "reason": "An operator runs the job again.", "reason_kind": None}
         return await self._first(
@@ -191,10 +197,14 @@ class OwnedJobs(JobRows):
         return await self._first(_RELEASE, job_id=job_id, by=self.owner)
 
     async def owned(self, job_id: int) -> Job:
-        """Return the job; raise Superseded when it is somebody else's by now, JobNotFound when it is gone."""
-        job = await self.get(job_id)
-        if self.owner is not None and job.owner != self.owner:
-            raise Superseded(f"Job {job_id} was taken over by another worker.")
+        """Return the job; raise Superseded when it is, or may be, somebody else's by now.
+
+        JobNotFound when it is gone.
+        """
+        job = await self._first(_OWNED, job_id=job_id, by=self.owner)
+        if job is None:
+            await self.get(job_id)
+            raise Superseded(f"Job {job_id} was taken over by another worker, or may be: the lease is over.")
         return job
 
     async def to_cancel(self) -> list[Job]:

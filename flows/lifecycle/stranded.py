@@ -76,13 +76,12 @@ class StrandedJobs(OwnedJobs):
 
     def _stranded(self, local_destinations: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
         # One whose own lease is over might take itself for gone.
-        mine = sa.select(_other.id).where(_other.id == self.owner, _other.lease_until > _NOW)
         return (
             _job.owner == _owner.id,
             _job.destination.in_(local_destinations),
             _owner.lease_until < _NOW - PATIENCE,
             sa.not_(_SEEN_BY_ANOTHER),
-            mine.exists(),
+            self._may,
         )
 
 

@@ -2,15 +2,18 @@
 
 import asyncio
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from api import endings
 from flows.errors import CommandFailed
 from flows.jobs.job import Job, State, job_table
+from flows.jobs.leases import worker_table
 from tests.all_jobs import AllJobs
 from tests.api.conftest import README_ZIP, Site
 from tests.waiting import LONG_ENOUGH
@@ -23,7 +26,11 @@ async def submitted(site: Site, client: httpx.AsyncClient) -> Job:
     return await site.store.get(int(response.headers["Location"].rpartition("/")[2]))
 
 
-def worker(site: Site) -> AllJobs:
+async def worker(site: Site) -> AllJobs:
+    """Return the jobs of one whose lease lasts for as long as the tests do."""
+    lasting = datetime.now(UTC) + timedelta(days=1)
+    lease = pg.insert(worker_table).values(id=7, name="w", host="here", lease_until=lasting)
+    await site.store.pool.fetch(lease.on_conflict_do_nothing())
     return AllJobs(site.store.pool, 7)
 
 
@@ -31,7 +38,7 @@ async def begun(site: Site, state: State = State.RUNNING) -> Job:
     """Return a job that a worker runs, which is not there."""
     job = await site.new_job()
     await site.store.set_flow_run({job.id: uuid.uuid4()})
-    [claimed] = await worker(site).claim()
+    [claimed] = await (await worker(site)).claim()
     assert claimed.id == job.id
     await site.store.set_destination(job.id, "local")
     for step in (State.QUEUED, State.RUNNING, State.STAGING_OUT):
@@ -69,12 +76,12 @@ async def test_a_cancelled_job_is_not_begun(site: Site, alice: httpx.AsyncClient
     assert await site.store.without_flow_run(limit=10) == []
     # Its flow run was being made at that moment: a worker has to tell Prefect, and nothing else.
     await site.store.set_flow_run({job.id: uuid.uuid4()})
-    [claimed] = await worker(site).claim()
+    [claimed] = await (await worker(site)).claim()
     assert claimed.state is State.ERROR
     released = await site.store.release(job.id)
     assert released is not None
     assert not released.cancel_requested
-    assert await worker(site).claim() == []
+    assert await (await worker(site)).claim() == []
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.STAGING_OUT])
@@ -84,7 +91,7 @@ async def test_cancel_leaves_the_ending_to_the_worker(
     job = await begun(site, state)
     request = asyncio.create_task(alice.post(f"/api/job/{job.id}/cancel"))
     async with asyncio.timeout(LONG_ENOUGH):
-        while not await worker(site).to_cancel():
+        while not await (await worker(site)).to_cancel():
             await asyncio.sleep(0.01)
     assert not request.done()
     await site.store.fail(job.id, CommandFailed("it ended"))
@@ -97,7 +104,7 @@ async def test_cancel_while_the_worker_is_away(site: Site, alice: httpx.AsyncCli
     job = await begun(site)
     response = await alice.post(f"/api/job/{job.id}/cancel")
     assert (response.status_code, response.json()["state"]) == (202, "running")
-    assert [waiting.id for waiting in await worker(site).to_cancel()] == [job.id]
+    assert [waiting.id for waiting in await (await worker(site)).to_cancel()] == [job.id]
 
 
 async def test_cancel_after_the_end(site: Site, alice: httpx.AsyncClient) -> None:
@@ -140,7 +147,7 @@ async def test_a_job_under_way_is_hidden_until_its_worker_ends_it(
     assert (listed.json(), listed.headers["X-Total-Count"]) == ([], "0")
     # The command may run among its files still.
     assert site.job_dir(job).is_dir()
-    assert [waiting.id for waiting in await worker(site).to_cancel()] == [job.id]
+    assert [waiting.id for waiting in await (await worker(site)).to_cancel()] == [job.id]
     assert await site.store.to_purge() == []
     await site.store.fail(job.id, CommandFailed("it ended"))
     await site.store.release(job.id)

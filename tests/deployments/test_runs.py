@@ -10,7 +10,7 @@ from tests.all_jobs import AllJobs
 
 async def test_nothing_begins_once_all_were_let_go(pool: Pool) -> None:
     """Sweeps may still bring jobs while the worker stops."""
-    store = AllJobs(pool, 1)
+    store = AllJobs(pool)
     job = await store.create(application="a", submitter="me", roles=[], command="true", token=uuid.uuid4())
     await store.claim_for_flow_run(job.id, uuid.uuid4())
     nothing = cast(Any, None)

@@ -11,6 +11,11 @@ def owner(store: AllJobs, number: int) -> AllJobs:
     return AllJobs(store.pool, number)
 
 
+async def worker(store: AllJobs, name: str) -> AllJobs:
+    """Return the jobs of a new worker with a lease."""
+    return owner(store, await Leases(store.pool).begin(name, "here"))
+
+
 async def claimed_by(store: AllJobs, name: str, host: str, destination: str | None = None) -> tuple[int, Job]:
     """Return the number of a worker with a lease and a job that it owns."""
     number = await Leases(store.pool).begin(name, host)

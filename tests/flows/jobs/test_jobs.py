@@ -10,7 +10,7 @@ from flows.errors import CommandFailed, JobNotFound, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import Leases
 from tests.all_jobs import AllJobs
-from tests.flows.jobs.owning import claimed_by, new, owner
+from tests.flows.jobs.owning import claimed_by, new, owner, worker
 
 
 @pytest.fixture
@@ -62,21 +62,22 @@ async def test_an_end_is_for_good(store: AllJobs) -> None:
 
 async def test_a_job_waits_for_one_flow_run_and_one_worker(store: AllJobs) -> None:
     job = await new(store)
+    one, two = await worker(store, "one"), await worker(store, "two")
     assert [waiting.id for waiting in await store.without_flow_run(limit=10)] == [job.id]
-    assert await owner(store, 1).claim() == []  # nothing to run yet
+    assert await one.claim() == []  # nothing to run yet
     first, second = uuid.uuid4(), uuid.uuid4()
     await store.set_flow_run({job.id: first})
     await store.set_flow_run({job.id: second})
     assert await store.without_flow_run(limit=10) == []
-    [claimed] = await owner(store, 1).claim()
-    assert (claimed.flow_run_id, claimed.owner) == (first, 1)
-    assert await owner(store, 2).claim() == []
+    [claimed] = await one.claim()
+    assert (claimed.flow_run_id, claimed.owner) == (first, one.owner)
+    assert await two.claim() == []
 
 
 async def test_an_operators_flow_run_takes_only_a_job_that_is_free(store: AllJobs) -> None:
     mine, other = uuid.uuid4(), uuid.uuid4()
     job = await new(store)
-    one, two = owner(store, 1), owner(store, 2)
+    one, two = await worker(store, "one"), await worker(store, "two")
     assert await one.claim_for_flow_run(job.id, mine)
     assert await one.claim_for_flow_run(job.id, mine)
     assert not await one.claim_for_flow_run(job.id, other)
@@ -92,7 +93,7 @@ async def test_an_operators_flow_run_takes_only_a_job_that_is_free(store: AllJob
 
 async def test_a_job_without_its_flow_run_waits_again(store: AllJobs) -> None:
     job = await new(store)
-    one = owner(store, 1)
+    one = await worker(store, "one")
     await one.claim_for_flow_run(job.id, uuid.uuid4())
     claimed = await one.get(job.id)
     for _ in range(2):  # the answer to the first may have been lost
@@ -181,8 +182,8 @@ async def test_local_commands_are_taken_over_where_they_are_seen(
 async def test_a_limit_is_one_for_all_workers(store: AllJobs) -> None:
     jobs = [await new(store) for _ in range(12)]
     await store.set_flow_run({job.id: uuid.uuid4() for job in jobs})
-    workers = [owner(store, number) for number in range(1, 6)]
-    claims = await asyncio.gather(*(worker.claim(at_most=4) for worker in workers for _ in range(3)))
+    workers = [await worker(store, f"w{number}") for number in range(5)]
+    claims = await asyncio.gather(*(one.claim(at_most=4) for one in workers for _ in range(3)))
     assert sorted(job.id for claimed in claims for job in claimed) == [job.id for job in jobs[:4]]
     begun = await store.get(jobs[0].id)
     assert begun.owner is not None

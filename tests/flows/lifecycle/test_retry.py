@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from flows.database.pool import Pool
 from flows.errors import DestinationRefused, InternalError, JobFailure, StagingFailed
 from flows.jobs.job import Job, State, job_table
+from flows.jobs.leases import Leases
 from flows.jobs.rules import may_run_again
 from tests.all_jobs import AllJobs
+from tests.flows.jobs.owning import worker
 
 FLOW_RUN = uuid.uuid4()
 
@@ -32,10 +34,24 @@ async def failed(jobs: AllJobs, failure: JobFailure) -> Job:
 async def test_a_job_that_never_had_a_destination(jobs: AllJobs, failure: JobFailure) -> None:
     job = await failed(jobs, failure)
     assert may_run_again(job)
-    again = await AllJobs(jobs.pool, 7).run_again(job)
+    mine = await worker(jobs, "w")
+    again = await mine.run_again(job)
     assert again is not None
-    assert (again.state, again.owner, again.reason_kind, again.ended_on) == (State.NEW, 7, None, None)
+    assert (again.state, again.owner, again.reason_kind, again.ended_on) == (
+        State.NEW,
+        mine.owner,
+        None,
+        None,
+    )
     assert await jobs.run_again(job) is None  # once only
+
+
+async def test_not_by_a_worker_whose_lease_is_over(jobs: AllJobs) -> None:
+    job = await failed(jobs, InternalError("i"))
+    mine = await worker(jobs, "w")
+    await Leases(jobs.pool).end(mine.owner or 0)
+    assert await mine.run_again(job) is None
+    assert await jobs.get(job.id) == job
 
 
 @pytest.mark.parametrize(

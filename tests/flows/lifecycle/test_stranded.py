@@ -97,7 +97,9 @@ async def test_who_wants_one_to_end(near: AllAndStranded, by: str) -> None:
 
 async def test_one_that_has_ended_is_settled_as_it_is(near: AllAndStranded) -> None:
     far, job = await stranded(near)
+    await over(near, far.owner or 0, -PATIENCE)
     await far.fail(job.id, CommandFailed("It failed."))
+    await over(near, far.owner or 0)
     before = await near.get(job.id)
     [settled] = await near.end_stranded(["local"], [])
     assert is_settled(settled)
