@@ -69,6 +69,7 @@ def serve(
         async with running(settings, with_worker=worker) as service:
             print(service.describe())
             print(f"A token            {TOKEN_COMMAND}", flush=True)
+            await service.wait_for_rest()
             await asyncio.Event().wait()
         return 0
 

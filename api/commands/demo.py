@@ -74,6 +74,7 @@ async def _serve(settings: Settings) -> int:
         private_key = settings.data_dir / PRIVATE_KEY
         print(f"A token            bartender generate-token --private-key {private_key} --username NAME")
         print("Ctrl-C stops everything.", flush=True)
+        await service.wait_for_rest()
         await asyncio.Event().wait()
     return 0
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import socket
 import sys
 from collections.abc import Sequence
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("descriptor", type=int)
     parser.add_argument("--log-level", default="warning")
     parser.add_argument("--access-log", action="store_true")
+    parser.add_argument("--first", help="module:function to call before the application is made")
     options = parser.parse_args(arguments)
     garbage.postpone()
     config = uvicorn.Config(
@@ -93,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         timeout_keep_alive=KEEP_ALIVE,
     )
     log.to_terminal(options.log_level.upper())
+    if options.first:
+        module, _, function = options.first.partition(":")
+        getattr(importlib.import_module(module), function)()
     try:
         Server(config, own_process=True).run(sockets=[socket.socket(fileno=options.descriptor)])
     except ConfigurationError as error:

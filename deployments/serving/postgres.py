@@ -45,6 +45,9 @@ _OPTIONS = {
     "shared_buffers": "128MB",
     "io_method": "sync",  # no processes that only read ahead
     "jit": "off",  # compiling costs more than any of our queries
+    "autovacuum_max_workers": "2",
+    "max_logical_replication_workers": "0",  # no process that only waits for subscriptions
+    "bgwriter_lru_maxpages": "0",  # the checkpointer writes
     "log_checkpoints": "off",
     "logging_collector": "off",
 }
@@ -70,19 +73,31 @@ class EmbeddedPostgres:
         self._socket_directory = self._directory / "socket"
         self._child: Child | None = None
         self._held = ExitStack()
+        self._is_prepared = False
+
+    def prepare(self) -> None:
+        """Know its address, and be the one that may start it; ``stop`` ends that.
+
+        Raises ConfigurationError when another process runs it.
+        """
+        private_files.make_directory(self._directory)
+        self._held.enter_context(locks.exclusive(self._directory / "lock", "stop that one first"))
+        if not self._password_file.exists():
+            private_files.write(self._password_file, secrets.token_urlsafe(32))
+        self._choose_socket_directory()
+        self._is_prepared = True
 
     async def start(self) -> None:
         """Make the database when there is none, start it and wait until it takes connections.
 
         Raises ConfigurationError when another process runs it, and when it does not start.
         """
-        private_files.make_directory(self._directory)
-        self._held.enter_context(locks.exclusive(self._directory / "lock", "stop that one first"))
         try:
+            if not self._is_prepared:
+                self.prepare()
             if not self._data.exists():
                 await self._initialize()
             await self._wait_for_predecessor()
-            self._choose_socket_directory()
             await self._run()
         except BaseException:
             await self.stop()
@@ -97,6 +112,7 @@ class EmbeddedPostgres:
             shutil.rmtree(self._socket_directory)
             self._remembered_socket_directory.unlink()
             self._socket_directory = self._directory / "socket"
+        self._is_prepared = False
         self._held.close()
 
     def url(self, database: str) -> URL:
@@ -127,18 +143,33 @@ class EmbeddedPostgres:
                 await asyncio.sleep(RETRY_INTERVAL)  # it may be full, and answer at once
                 await self._child.wait_until(self._takes_connections, seconds=START_SECONDS)
 
-    async def create_database(self, name: str) -> None:
-        """Create a database unless it is there."""
-        await self.until_done(lambda: self._create(name))
+    async def create_database(self, name: str, options: Mapping[str, str] | None = None) -> bool:
+        """Create a database unless it is there, and return whether it was not.
 
-    async def _create(self, name: str) -> None:
+        Options are its own, for each of its sessions.
+        """
+        is_new = False
+
+        async def create() -> None:
+            nonlocal is_new
+            is_new = await self._create(name, options or {}) or is_new
+
+        await self.until_done(create)
+        return is_new
+
+    async def _create(self, name: str, options: Mapping[str, str]) -> bool:
         connection = await self._connect()
         try:
-            if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
-                quoted = name.replace('"', '""')
+            quoted = name.replace('"', '""')
+            known = "SELECT true FROM pg_database WHERE datname = $1"
+            is_new = not await connection.fetchval(known, name)
+            if is_new:
                 await connection.execute(f'CREATE DATABASE "{quoted}"')
+            for option, value in options.items():
+                await connection.execute(f"ALTER DATABASE \"{quoted}\" SET {option} = '{value}'")
         finally:
             await connection.close()
+        return is_new
 
     # How it is made
 
@@ -147,8 +178,6 @@ class EmbeddedPostgres:
         unfinished = self._directory / "data.unfinished"
         if unfinished.exists():
             shutil.rmtree(unfinished)
-        if not self._password_file.exists():
-            private_files.write(self._password_file, secrets.token_urlsafe(32))
         unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
             _give_to_nobody(unfinished)

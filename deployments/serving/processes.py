@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from deployments.serving import launcher
 from flows.errors import ConfigurationError
@@ -19,6 +20,53 @@ STEADY = 10.0
 """Seconds after which a process counts as having run well: the delays then begin anew."""
 
 FAILURES_BEFORE_READY = 3
+
+
+class Process(Protocol):
+    """What is needed of a process that runs: asyncio's own are such."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """What came of it, once it has ended."""
+
+    async def wait(self) -> int:
+        """Return what came of it."""
+
+    def send_signal(self, signal: int, /) -> None:
+        """Send it a signal, unless it has ended."""
+
+
+class Forked:
+    """A child of this process that was not made by asyncio. Made in the event loop; Linux only."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._ended = asyncio.Event()
+        self._descriptor = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(self._descriptor, self._reap)
+
+    def _reap(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        _, status = os.waitpid(self.pid, 0)
+        self.returncode = os.waitstatus_to_exitcode(status)
+        self._ended.set()
+
+    async def wait(self) -> int:
+        """Return what came of it."""
+        await self._ended.wait()
+        assert self.returncode is not None  # noqa: S101 - set before the event
+        return self.returncode
+
+    def send_signal(self, signal: int, /) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, signal)
 
 
 class Child:
@@ -43,13 +91,13 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
-        self._command = command
-        self._environment = dict(environment)
+        self.command = command
+        self.environment = dict(environment)
+        self.pass_fds = tuple(pass_fds)
         self._stop_signals = stop_signals
         self._death_signal = death_signal
         self._unprivileged = unprivileged
-        self._pass_fds = tuple(pass_fds)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._failures = 0
@@ -59,11 +107,11 @@ class Child:
         """The process that runs now, if any."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
-    async def start(self) -> None:
-        """Start the process and watch it."""
+    async def start(self, process: Process | None = None) -> None:
+        """Start the process, or take the one that was started for it, and watch it."""
         self._stopping = False
         self._failures = 0
-        self._process = await self._spawn()
+        self._process = process or await self._spawn()
         self._task = asyncio.create_task(self._watch(self._process), name=f"watch {self.name}")
 
     async def wait_until(self, ready: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
@@ -90,26 +138,26 @@ class Child:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> Process:
         command = launcher.wrap(
-            self._command, death_signal=self._death_signal, unprivileged=self._unprivileged
+            self.command, death_signal=self._death_signal, unprivileged=self._unprivileged
         )
         output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if self.log else None
         try:
             return await asyncio.create_subprocess_exec(
                 *command,
-                env=self._environment,
+                env=self.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                pass_fds=self._pass_fds,
+                pass_fds=self.pass_fds,
             )
         finally:
             if output is not None:
                 os.close(output)
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+    async def _watch(self, process: Process) -> None:
         delays = iter(DELAYS)
         while True:
             started = time.monotonic()

@@ -1,5 +1,6 @@
 """What operators ask for in Prefect's UI and by its commands: that a job is run, run again, or ended."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,9 @@ from flows.lifecycle.flow_run import FLOW, describe
 from flows.lifecycle.retry import run_again
 from flows.lifecycle.runtime import Runtime
 
+_CANCELLING = "prefect.flow-run.Cancelling"
+_RETRIED = "prefect.flow-run.AwaitingRetry"
+
 
 class Operators:
     """Looks for what they did, and does it to the flow runs of this process."""
@@ -32,6 +36,8 @@ class Operators:
         self._upkeep = upkeep
         self._cancelled: set[UUID] = set()
         self._flows: dict[UUID, bool] = {}  # whether it is that of jobs
+        self.woken = asyncio.Event()
+        """Set when there may be something to run."""
 
     async def look_for_runs(self) -> None:
         """Run what was started."""
@@ -93,12 +99,15 @@ class Operators:
         for flow_run in cancelling:
             self._cancel(flow_run.id)
 
-    async def hear_of_cancellations(self) -> None:
-        """End what is being cancelled as soon as Prefect tells; returns when the connection is lost."""
-        names = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Cancelling"]))
+    async def hear(self) -> None:
+        """Heed what Prefect tells at once; returns when the connection is lost."""
+        names = EventFilter(event=EventNameFilter(name=[_CANCELLING, _RETRIED]))
         async with get_events_subscriber(filter=names) as subscriber:
             async for event in subscriber:
-                self._cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+                if event.event == _CANCELLING:
+                    self._cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+                else:
+                    self.woken.set()
 
     def _cancel(self, flow_run_id: UUID) -> None:
         if flow_run_id not in self._runs:

@@ -35,7 +35,7 @@ from flows.waiting.events import happens
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 5.0
+INTERVAL = 10.0
 """Seconds between looks for runs that are due."""
 
 TAKE_OVER_INTERVAL = 60.0

@@ -62,9 +62,12 @@ _PREFECT_SETTINGS = {
     PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False,  # else the worker starts only while the server is up
 }
 
-HEARTBEAT_INTERVAL = 10.0
+HEARTBEAT_INTERVAL = 15.0
 SWEEP_INTERVAL = 5.0
-"""Seconds between looks for work that nobody told us of, and for what operators started."""
+"""Seconds between looks for work that nobody told us of."""
+
+OPERATORS_INTERVAL = 15.0
+"""Seconds between looks for what operators started: each costs the Prefect server some statements."""
 
 LIMITED_INTERVAL = 1.0
 """Seconds between these while an operator has limited how many jobs run at once."""
@@ -173,8 +176,8 @@ class Worker:
                 repeat(self._end_leftovers, LEFTOVERS_INTERVAL),
                 repeat(reporter.report, REPORT_INTERVAL),
                 repeat(self._beat, HEARTBEAT_INTERVAL),
-                repeat(self._operators.look_for_runs, SWEEP_INTERVAL),
-                repeat(self._operators.hear_of_cancellations, 1.0),
+                when_woken(self._operators.woken, self._operators.look_for_runs, OPERATORS_INTERVAL),
+                repeat(self._operators.hear, 1.0),
             ]
             tasks = [asyncio.create_task(coroutine) for coroutine in background]
             stack.push_async_callback(cancel, tasks)

@@ -10,7 +10,7 @@ PARTS = {
     "serve": ("api serve", "api demo"),
     "api": ("api.app:",),
     "worker": ("api worker",),
-    "prefect": ("prefect.server",),
+    "prefect": ("prefect_process", "prefect.server"),
     "postgres": ("postgres",),
 }
 """By what a command line has in it; the first that fits. Whatever else is there belongs to jobs."""

@@ -54,6 +54,22 @@ async def test_what_was_written_is_there_at_the_next_start(tmp_path: Path) -> No
     assert (tmp_path / "postgres").stat().st_mode & 0o777 == 0o700
 
 
+async def test_a_connection_that_nobody_uses_is_closed_where_the_database_says_so(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "postgres")
+    await server.start()
+    try:
+        await server.create_database("hasty")
+        for _ in range(2):  # also one that is there
+            await server.create_database("hasty", {"idle_session_timeout": "10ms"})
+        closed = asyncio.Event()
+        connection = await connect(server.url("hasty"))
+        connection.add_termination_listener(lambda _: closed.set())
+        async with asyncio.timeout(LONG_ENOUGH):
+            await closed.wait()
+    finally:
+        await server.stop()
+
+
 async def test_only_who_knows_the_password_gets_in(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "postgres")
     await server.start()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.serving import supervisor
+from deployments.serving import parts, supervisor
 from deployments.serving.listening import listen
 from deployments.settings import Settings
 from flows.errors import ConfigurationError
@@ -19,7 +19,7 @@ def usual(monkeypatch: pytest.MonkeyPatch) -> int:
     """The port that is taken where it is free."""
     with listen("127.0.0.1", 0, "") as listener:
         port: int = listener.getsockname()[1]
-    monkeypatch.setattr(supervisor, "PREFECT_PORT", port)
+    monkeypatch.setattr(parts, "PREFECT_PORT", port)
     monkeypatch.delenv("BARTENDER_PREFECT_PORT", raising=False)
     return port
 
@@ -39,7 +39,7 @@ def port_of(data_dir: Path) -> int:
 
 def started(data_dir: Path) -> socket.socket:
     data_dir.mkdir(exist_ok=True)
-    return supervisor._listen_for_prefect(Settings(), data_dir)
+    return parts.listen_for_prefect(Settings(), data_dir)
 
 
 def test_the_usual_one(usual: int, tmp_path: Path) -> None:

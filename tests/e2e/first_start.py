@@ -36,11 +36,13 @@ class FirstStart:
     async def _make(self) -> None:
         postgres = EmbeddedPostgres(self._directory / "postgres")
         with listen("127.0.0.1", 0, "") as listener:
-            prefect = EmbeddedPrefect(self._directory / "prefect", postgres, listener)
             try:
                 await postgres.start()
-                await prefect.start()
-                await prefect.wait_until_ready()
+                prefect = EmbeddedPrefect(self._directory / "prefect", postgres, listener)
+                try:
+                    await prefect.start()
+                    await prefect.wait_until_ready()
+                finally:
+                    await prefect.child.stop()
             finally:
-                await prefect.stop()
                 await postgres.stop()

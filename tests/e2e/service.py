@@ -63,7 +63,7 @@ CHECKOUT = Path(__file__).parents[2]
 PARTS = {
     "api": "api.app:create_app",
     "worker": "api worker",
-    "prefect": "prefect.server.api.server:create_app",
+    "prefect": "deployments.serving.prefect_process:prepare",
 }
 
 

@@ -52,6 +52,7 @@ async def shared_servers(network: Network, directory: Path) -> AsyncIterator[dic
     """Run the database and the Prefect server on this machine; yield what hosts need to reach them."""
     postgres = ReachablePostgres(directory / "postgres", network.address)
     with listen(network.address, 0, "the tests") as listener:
+        postgres.server.prepare()
         prefect = EmbeddedPrefect(
             directory / "prefect", postgres.server, listener, log=directory / "prefect.log"
         )
@@ -64,7 +65,7 @@ async def shared_servers(network: Network, directory: Path) -> AsyncIterator[dic
             dsn = postgres.url("jobs").render_as_string(hide_password=False)
             yield {**prefect.client_environment(), "BARTENDER_DB_DSN": dsn}
         finally:
-            await prefect.stop()
+            await prefect.child.stop()
             await postgres.stop()
 
 

@@ -121,10 +121,10 @@ async def started(
     """Start a server that knows the flow of jobs; ``environment`` is what its operator sets."""
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen("127.0.0.1", 0, ""))
-        embedded = EmbeddedPrefect(directory, postgres, listener, with_route=with_route)
         with patch.dict(os.environ, environment or {}):
-            await embedded.start()
-        stack.push_async_callback(embedded.stop)
+            embedded = EmbeddedPrefect(directory, postgres, listener, with_route=with_route)
+        stack.push_async_callback(embedded.child.stop)
+        await embedded.start()
         await embedded.wait_until_ready()
         login = embedded.client_environment()["PREFECT_API_AUTH_STRING"]
         settings = {PREFECT_API_URL: embedded.api_url, PREFECT_API_AUTH_STRING: login}

@@ -1,0 +1,37 @@
+"""What is done in the process of the Prefect server before its application is made."""
+
+from datetime import timedelta
+from typing import Any
+
+LOOK_INTERVAL = timedelta(seconds=2)
+
+
+def prepare() -> None:
+    """Read the settings of this process, and have less to do while nothing happens."""
+    from prefect.context import refresh_global_settings_context
+
+    refresh_global_settings_context()  # those from before, where Prefect was imported for others too
+    _calm_docket()
+
+
+def _calm_docket() -> None:
+    """Let the queue of background tasks look less often for work that is due.
+
+    It looks four times a second, and ten times for tasks to cancel, which nobody does: a third of what the
+    server does at rest. There are no settings for it. New work is noticed at once all the same.
+    """
+    import docket
+    from prefect.server.api import background_workers
+
+    class CalmWorker(docket.Worker):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            calm = {"minimum_check_interval": LOOK_INTERVAL, "scheduling_resolution": LOOK_INTERVAL}
+            super().__init__(*arguments, **{**calm, **options})
+
+        async def _cancellation_listener(self) -> None:
+            session = self._processing_session
+            if session is not None:
+                session.cancellation_ready.set()
+                await session.stopping.wait()
+
+    background_workers.__dict__["Worker"] = CalmWorker

@@ -1,0 +1,57 @@
+"""How the Prefect server is set up for us. What an operator sets in the environment wins."""
+
+_LESS_TO_DO = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # automations
+}
+
+_BATCHES = {
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+    # One by one: of a batch, nothing is kept where one flow run was deleted. What fails is tried again.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "1",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+}
+
+_CONNECTIONS = {
+    # The default pool of 5 opens connections anew all the time, each of which looks up all types. Those
+    # that nobody needs are closed by the database (``IDLE_CONNECTIONS``).
+    "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": "30",
+    "PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW": "10",
+}
+
+_KEPT = {
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P7D",
+    # Flow runs are removed by flows/clean_up.py; what it leaves of them, by the server itself.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans",
+}
+
+# Seconds between looks for what is rare here, each of which costs statements while nobody does anything.
+_SELDOM = {
+    "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "600",  # of workers that are not ours
+    "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "30",  # workers that are gone
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "30",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "60",  # slots of concurrency limits
+    # Runs are scheduled an hour ahead, so only new and changed schedules are in a hurry.
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "300",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "10",
+}
+
+TUNING = {
+    **_LESS_TO_DO,
+    **_BATCHES,
+    **_CONNECTIONS,
+    **_KEPT,
+    **_SELDOM,
+    # It asks for the children of each run that was cancelled in the last day, and calls what is Cancelling
+    # for 5 min Cancelled, though its command may run. Workers end what is Cancelling (worker/operators.py).
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_ENABLED": "false",
+    "PREFECT_SERVER_UI_API_URL": "/api",  # relative: the UI also works through a tunnel or proxy
+}
+
+IDLE_CONNECTIONS = {"idle_session_timeout": "60s"}
+"""For its database. It asks a connection whether it is alive before each use, and uses the last one first."""
