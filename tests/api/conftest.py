@@ -29,6 +29,7 @@ from flows.jobs.job import Job, State
 from flows.jobs.outbox import Outbox
 from tests.all_jobs import AllJobs
 from tests.conftest import TEMPLATE, execute
+from tests.waiting import LONG_ENOUGH
 
 MAX_UPLOAD_SIZE = 8_000_000
 
@@ -174,7 +175,7 @@ class Site:
         return await self.anonymous(headers={"Authorization": f"Bearer {self.keys.token(username, *roles)}"})
 
     async def anonymous(self, **options: Any) -> httpx.AsyncClient:
-        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30, **options)
+        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=LONG_ENOUGH, **options)
         return await self.stack.enter_async_context(client)
 
     def uploads(self) -> list[Path]:

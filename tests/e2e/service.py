@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ import httpx
 from api.tokens.signing import generate_key_pair, generate_token
 from deployments.serving.supervisor import environment_of_running
 from tests.e2e.first_start import FirstStart
+from tests.waiting import LONG_ENOUGH
 
 CONFIG = """
 applications:
@@ -227,15 +227,16 @@ class Service:
     def log(self) -> str:
         return (self.directory / "log").read_text()
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """End the server; return how many seconds that took."""
-        if self._process is None:
-            return 0.0
-        started = time.monotonic()
-        self._process.send_signal(number)
-        await asyncio.to_thread(self._process.wait, 180)
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the server. One that does not end is killed, and fails the test."""
+        if (process := self._process) is None:
+            return
         self._process = None
-        return time.monotonic() - started
+        process.send_signal(number)
+        try:
+            await asyncio.to_thread(process.wait, LONG_ENOUGH)
+        finally:
+            process.kill()  # what it started ends with it
 
     def processes(self) -> dict[int, str]:
         """Return pid and command line of the server and all it started."""

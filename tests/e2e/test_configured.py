@@ -9,10 +9,11 @@ from pathlib import Path
 from deployments.serving.postgres import EmbeddedPostgres
 from tests.e2e.conftest import StartWorker
 from tests.e2e.service import Service
+from tests.waiting import LONG_ENOUGH
 
 
 async def output_of(process: subprocess.Popen[bytes]) -> str:
-    output, _ = await asyncio.to_thread(process.communicate, timeout=60)
+    output, _ = await asyncio.to_thread(process.communicate, timeout=LONG_ENOUGH)
     return output.decode()
 
 

@@ -13,7 +13,6 @@ from tests.e2e.conftest import database
 from tests.e2e.service import Service, appears, until
 
 SCRIPT = "echo ran >>ledger; sleep 0.3"
-LONGEST = 60.0
 AWAY = "The database does not answer."
 REFUSES = "The database answers with an error."
 
@@ -39,7 +38,7 @@ async def submit(service: Service, away: list[httpx.Response], script: str = SCR
             service.client.put("/api/application/script/job", content=content, headers=headers), away
         )
 
-    answer: httpx.Response = await until(ask, LONGEST)
+    answer: httpx.Response = await until(ask)
     assert answer.status_code == 303, answer.text
     return int(answer.headers["Location"].rpartition("/")[2])
 
@@ -57,7 +56,7 @@ async def look_until_end(service: Service, job_id: int, away: list[httpx.Respons
         seen.append(job["state"])
         return job["state"] in {"ok", "error"}
 
-    await until(ask, 120)
+    await until(ask)
     return seen
 
 

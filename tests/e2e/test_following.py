@@ -12,6 +12,7 @@ from websockets.typing import Subprotocol
 
 from tests.api.live.following import Event, Events
 from tests.e2e.service import Service
+from tests.waiting import LONG_ENOUGH
 
 # It goes on when the visitor has seen what it wrote before: none of that can have come at the end only.
 SCRIPT = """
@@ -27,7 +28,7 @@ exit 3
 
 async def test_a_command_is_followed_to_its_end(service: Service) -> None:
     job_id = await service.run(SCRIPT)
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(LONG_ENOUGH):
         told, written = await asyncio.gather(_events(service, job_id), _text(service, job_id))
     output = "".join(event.data for event in told if event.name == "stdout")
     assert output == "step 1 is done €\nstep 2 is done €\nstep 3 is done €\nlast"

@@ -9,6 +9,7 @@ from prefect.client.orchestration import PrefectClient
 
 from tests.e2e.conftest import prefect_command_environment
 from tests.e2e.service import Service
+from tests.waiting import LONG_ENOUGH
 
 
 async def prefect_command(service: Service, checkout: Path, *arguments: str) -> str:
@@ -19,7 +20,7 @@ async def prefect_command(service: Service, checkout: Path, *arguments: str) -> 
         env={**prefect_command_environment(service), "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONG_ENOUGH,
     )
     assert completed.returncode == 0, completed.stdout + completed.stderr
     return completed.stdout

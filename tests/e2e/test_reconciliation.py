@@ -1,6 +1,5 @@
 """Jobs, flow runs and commands that contradict each other, and operators who run a job again."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed, Pending, Running, Scheduled
 
+from flows.jobs.not_begun import LIMITED
 from tests.e2e.conftest import database, prefect_client
 from tests.e2e.service import Service, until, written
 from tests.e2e.upkeep_runs import ended, finished, flow_runs_of, message, start, unscheduled
@@ -148,8 +148,12 @@ async def test_a_deleted_flow_run_of_a_job_that_waits(service: Service, prefect:
     async def waits() -> int | None:
         # The worker learns of the limit with its next heartbeat.
         job_id = await service.run("echo ran >>ledger")
-        await asyncio.sleep(1)
-        return job_id if (await service.job(job_id))["state"] == "new" else None
+
+        async def has_begun_or_says_so() -> dict[str, Any] | None:
+            job = await service.job(job_id)
+            return job if job["state"] != "new" or job["reason"] == LIMITED else None
+
+        return job_id if (await until(has_begun_or_says_so))["state"] == "new" else None
 
     await limit(1)
     try:

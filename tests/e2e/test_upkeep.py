@@ -145,7 +145,7 @@ async def test_the_schedule(service: Service, prefect: PrefectClient) -> None:
         } <= messages
 
     try:
-        await until(both, 90)
+        await until(both)
     finally:
         await prefect.delete_deployment_schedule(deployment.id, schedule.id)
 

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from tests.waiting import LONG_ENOUGH
+
 PROC = Path("/proc")
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = LONG_ENOUGH) -> None:
     end = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > end:

@@ -55,7 +55,7 @@ def test_many_jobs_run_side_by_side(slurm_cluster: SlurmCluster) -> None:
     wait = f"until [ $(ls here-* | wc -l) = {number} ]; do sleep 0.2; done"
     script = f"#!/bin/sh\ntouch here-$SLURM_ARRAY_TASK_ID\n{wait}\n"
     job = submit(slurm_cluster, script, f"--array=1-{number}", "--output=/dev/null")
-    wait_until(lambda: set(seen(slurm_cluster, job).split()) == {"COMPLETED"}, "all have met", timeout=120)
+    wait_until(lambda: set(seen(slurm_cluster, job).split()) == {"COMPLETED"}, "all have met")
     assert len(list(home.glob("here-*"))) == number
 
 

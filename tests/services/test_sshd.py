@@ -92,7 +92,7 @@ async def test_dropped_connections_leave_the_listener_and_other_servers(
         connection = await log_in(ssh_server, server)
         listener = server.pid
         await asyncio.to_thread(server.drop_connections)
-        await asyncio.wait_for(connection.wait_closed(), 60)
+        await asyncio.wait_for(connection.wait_closed(), LONG_ENOUGH)
         assert server.pid == listener
         await spared.run("true", check=True)
     async with await log_in(ssh_server, server):
@@ -102,7 +102,7 @@ async def test_dropped_connections_leave_the_listener_and_other_servers(
 async def test_a_crash_ends_listener_and_connections(ssh_server: SshServer, server: Sshd) -> None:
     connection = await log_in(ssh_server, server)
     await asyncio.to_thread(server.crash)
-    await asyncio.wait_for(connection.wait_closed(), 60)
+    await asyncio.wait_for(connection.wait_closed(), LONG_ENOUGH)
     with pytest.raises(ConnectionRefusedError):
         await log_in(ssh_server, server)
 

@@ -15,6 +15,7 @@ from flows.jobs.job import Job, State
 from flows.local.quick_commands import MAX_OUTPUT
 from tests.api.conftest import Site
 from tests.api.interactive.running import has_ended, is_running, run, until_exists, written
+from tests.waiting import LONG_ENOUGH
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ async def test_a_body_that_does_not_arrive(site: Site, job: Job, monkeypatch: py
         "Content-Length: 100",
     ]
     writer.write("\r\n".join([*head, "", "{"]).encode())
-    assert b" 408 " in await asyncio.wait_for(reader.readline(), 60)
+    assert b" 408 " in await asyncio.wait_for(reader.readline(), LONG_ENOUGH)
     writer.close()
 
 

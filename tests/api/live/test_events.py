@@ -15,8 +15,7 @@ from flows.jobs.job import State
 from tests.api.conftest import Site
 from tests.api.files.opened import open_files, soon
 from tests.api.live.following import Events, append, end, events_of, running_job
-
-LONGEST = 60
+from tests.waiting import LONG_ENOUGH
 
 
 async def test_the_states_of_a_job(site: Site, alice: httpx.AsyncClient) -> None:
@@ -208,7 +207,7 @@ async def test_a_writer_that_never_stops_does_not_hold_the_end_up(
         await stream.next()
         monkeypatch.setattr(open_file.OpenFile, "read_at_most", writing_read)
         await end(site, job)
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(LONG_ENOUGH):
             assert (await stream.all())[-1].data["state"] == "ok"
 
 

@@ -23,8 +23,7 @@ from flows.jobs.store import JobStore
 from tests.api.conftest import Keys, Site
 from tests.api.live.following import Events, append, end, events_of, own_site, running_job
 from tests.statements import Asked
-
-LONGEST = 60
+from tests.waiting import LONG_ENOUGH
 
 
 async def new_jobs(store: JobStore, *users: str) -> list[Job]:
@@ -56,7 +55,7 @@ async def test_limits(environment: pytest.MonkeyPatch, database_url: URL, keys: 
                 assert "Too many" in refused.json()["detail"]
                 assert (await bob.get(f"/api/job/{bobs.id}")).status_code == 200
         # Those who went away make room.
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(LONG_ENOUGH):
             status = 0
             while status != 200:
                 async with alice.stream("GET", url) as response:
@@ -93,7 +92,7 @@ async def test_nobody_is_asked_while_nobody_follows(pool: Pool, monkeypatch: pyt
             watched = watcher.open(job)
             with pytest.raises(TooManyOfUser):
                 watcher.open(job)
-            async with asyncio.timeout(LONGEST):
+            async with asyncio.timeout(LONG_ENOUGH):
                 while not asked:
                     await asyncio.sleep(0.01)
             watcher.close(watched)
@@ -160,11 +159,11 @@ async def test_slow_readers_hold_no_connection_to_the_database(site: Site, alice
 async def test_the_server_stops_all_the_same(
     environment: pytest.MonkeyPatch, database_url: URL, keys: Keys, tmp_path: Path
 ) -> None:
-    async with AsyncExitStack() as after, asyncio.timeout(LONGEST):
+    async with AsyncExitStack() as after, asyncio.timeout(LONG_ENOUGH):
         # It would wait for streams for ever.
         async with own_site(environment, database_url, keys, tmp_path / "data") as site:
             job, _ = await running_job(site, stdout=b"begun")
-            client = await after.enter_async_context(httpx.AsyncClient(timeout=30))
+            client = await after.enter_async_context(httpx.AsyncClient(timeout=LONG_ENOUGH))
             url = f"http://127.0.0.1:{site.port}/api/job/{job.id}/events?token={keys.token()}"
             stream = Events(await after.enter_async_context(client.stream("GET", url)))
             await stream.text("begun")
@@ -179,7 +178,7 @@ async def test_a_stopped_reader_does_not_keep_the_server(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with asyncio.timeout(LONGEST):
+    async with asyncio.timeout(LONG_ENOUGH):
         data = tmp_path / "data"
         async with own_site(environment, database_url, keys, data, timeout_graceful_shutdown=1) as site:
             job, _ = await running_job(site, stdout=b"x" * 30_000_000)
@@ -204,7 +203,7 @@ async def test_followers_wait_for_the_database(
             async with events_of(await site.client(), job) as stream:
                 await stream.next()
                 await server.stop()
-                async with asyncio.timeout(LONGEST):
+                async with asyncio.timeout(LONG_ENOUGH):
                     while "Whoever follows a job waits" not in caplog.text:
                         await asyncio.sleep(0.05)
                 append(directory / "stdout.txt", b"goes on")

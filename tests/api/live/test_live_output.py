@@ -17,8 +17,7 @@ from flows.jobs.job import Job, State
 from tests.api.conftest import Keys, Site
 from tests.api.files.opened import open_files, soon
 from tests.api.live.following import append, end, own_site, running_job
-
-LONGEST = 60
+from tests.waiting import LONG_ENOUGH
 
 
 class Text:
@@ -133,8 +132,8 @@ async def test_a_job_that_is_deleted(site: Site, alice: httpx.AsyncClient) -> No
 async def test_a_server_that_stops_cuts_the_answer_short(
     environment: pytest.MonkeyPatch, database_url: URL, keys: Keys, tmp_path: Path
 ) -> None:
-    async with AsyncExitStack() as after, asyncio.timeout(LONGEST):
-        client = await after.enter_async_context(httpx.AsyncClient(timeout=30))
+    async with AsyncExitStack() as after, asyncio.timeout(LONG_ENOUGH):
+        client = await after.enter_async_context(httpx.AsyncClient(timeout=LONG_ENOUGH))
         async with own_site(environment, database_url, keys, tmp_path / "data") as site:
             job, _ = await running_job(site, stdout=b"begun")
             client.base_url = httpx.URL(f"http://127.0.0.1:{site.port}")
@@ -262,7 +261,7 @@ async def test_a_follower_who_goes_away_makes_room(
             assert (await client.get(f"/api/job/{job.id}/stdout?follow=true")).status_code == 503
             # The last lines are no stream.
             assert (await client.get(f"/api/job/{job.id}/stdout?tail=1")).content == b"begun"
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(LONG_ENOUGH):
             while (await client.head(f"/api/job/{job.id}/stdout?follow=true")).status_code != 200:
                 await asyncio.sleep(0.05)
 

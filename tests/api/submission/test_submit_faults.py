@@ -21,6 +21,7 @@ from flows.jobs.job import Job
 from flows.jobs.store import JobStore
 from tests.api.conftest import README_ZIP, Site
 from tests.flows.archives.making import make_zip
+from tests.services.processes import connection_sockets
 from tests.waiting import LONG_ENOUGH
 
 ZIP = {"Content-Type": "application/zip"}
@@ -177,16 +178,23 @@ async def test_durable_before_the_row(
 async def test_visitor_who_goes_away_after_the_last_byte_still_has_a_job(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = JobStore.create
+    create, begun, gone = JobStore.create, asyncio.Event(), asyncio.Event()
 
     async def slow_create(store: JobStore, **values: Any) -> Job:
-        await asyncio.sleep(0.3)
+        begun.set()
+        await gone.wait()
         return await create(store, **values)
 
     monkeypatch.setattr(JobStore, "create", slow_create)
+    before = connection_sockets(site.port)
     client = await site.client()
-    with pytest.raises(httpx.ReadTimeout):
-        await client.put(ROUTES[0], content=README_ZIP, headers=ZIP, timeout=0.1)
+    asking = asyncio.create_task(client.put(ROUTES[0], content=README_ZIP, headers=ZIP))
+    await begun.wait()
+    asking.cancel()
+    async with asyncio.timeout(LONG_ENOUGH):
+        while not connection_sockets(site.port) - {"0"} <= before:  # the server has closed its end, too
+            await asyncio.sleep(0.02)
+    gone.set()
     async with asyncio.timeout(LONG_ENOUGH):
         while not await site.jobs():
             await asyncio.sleep(0.02)

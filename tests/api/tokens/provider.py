@@ -18,6 +18,7 @@ from api.app import create_app
 from api.tokens.keys import PrivateKey, algorithm_of
 from flows.jobs.outbox import Outbox
 from tests.api.conftest import Wakings, serving
+from tests.waiting import LONG_ENOUGH
 
 WHOAMI = "/api/whoami"
 
@@ -133,6 +134,6 @@ class Service:
 async def service() -> AsyncIterator[Service]:
     async with (
         serving(create_app(open_workers=_no_workers)) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=LONG_ENOUGH) as client,
     ):
         yield Service(client)

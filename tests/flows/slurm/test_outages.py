@@ -30,7 +30,7 @@ def short_of_patience(slurm_cluster: SlurmCluster) -> Iterator[None]:
 
 async def patiently(scheduler: Scheduler, scheduler_id: str, complaints: list[str]) -> Status:
     """As the flow does."""
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(LONG_ENOUGH):
         while True:
             try:
                 seen = [status async for status in scheduler.watch(scheduler_id)]

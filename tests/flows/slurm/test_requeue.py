@@ -13,7 +13,7 @@ from tests.flows.slurm.jobs import WAIT, slurm_id, started
 from tests.flows.slurm.watching import state, states
 from tests.flows.submitting import statuses, submission
 from tests.services.slurm import SlurmCluster
-from tests.waiting import until
+from tests.waiting import LONG_ENOUGH, until
 
 Make = Callable[..., Scheduler]
 
@@ -98,7 +98,7 @@ async def test_a_job_whose_end_slurm_has_forgotten(
         await until(lambda: seen[-1:] == ["running"])
         # As the script leaves it.
         (guard(job.directory, job.token) / "returncode").write_text(f"{code}\n")
-        await asyncio.wait_for(watching, 60)
+        await asyncio.wait_for(watching, LONG_ENOUGH)
         assert (await statuses(make(), scheduler_id))[-1].returncode == code
         assert state(cluster, number) == "RUNNING"
         # Slurm runs such jobs again once it notices.
