@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 from uuid import UUID
@@ -42,11 +42,12 @@ class Dispatcher:
     """Makes flow runs of the jobs in the database that have none.
 
     Several may work side by side: Prefect makes one flow run per idempotency key, and a job's row keeps the
-    first it gets.
+    first it gets. Those of one that is not needed are left to be begun without.
     """
 
-    def __init__(self, outbox: Outbox, config: Config) -> None:
+    def __init__(self, outbox: Outbox, config: Config, is_needed: Callable[[], bool] = lambda: True) -> None:
         self._outbox = outbox
+        self._is_needed = is_needed
         # Known before the picker runs, so that the flow run need not be tagged in another call.
         self._only_destination = next(iter(config.destinations)) if len(config.destinations) == 1 else None
         self._woken = asyncio.Event()
@@ -97,7 +98,8 @@ class Dispatcher:
             logger.exception("Jobs are not told what they wait for")  # nor must they wait for ever
 
     async def _dispatch(self) -> None:
-        while True:
+        self._woken.clear()
+        while self._is_needed():
             self._woken.clear()
             jobs = await self._outbox.without_flow_run(limit=BATCH, past=self._refused_now())
             if not jobs:

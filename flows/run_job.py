@@ -3,8 +3,8 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.lifecycle.ending import final_state
-from flows.lifecycle.flow_run import FLOW
+from flows.lifecycle.ending import ended
+from flows.lifecycle.flow_run import FLOW, describe
 from flows.lifecycle.life import live
 from flows.lifecycle.tasks import run_as_task
 
@@ -14,4 +14,4 @@ from flows.lifecycle.tasks import run_as_task
 async def run_job(job_id: int) -> State:
     """Run the job of this id: from the visitor's archive to the outputs in the job's directory."""
     await live(job_id, run_as_task)
-    return await final_state(job_id)
+    return describe(await ended(job_id))

@@ -3,9 +3,9 @@
 from flows.jobs.end_requests import EndRequests
 from flows.jobs.kept import KeptJobs
 from flows.jobs.outbox import Outbox
-from flows.jobs.owned import OwnedJobs
 from flows.jobs.store import JobStore
+from flows.jobs.told import ToldJobs
 
 
-class AllJobs(OwnedJobs, JobStore, Outbox, EndRequests, KeptJobs):
+class AllJobs(ToldJobs, JobStore, Outbox, EndRequests, KeptJobs):
     """No part of the product has so much in its hands."""

@@ -1,6 +1,7 @@
 """What Prefect has to know of us: the work pool, the flow and its deployment, where results are kept."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -37,8 +38,17 @@ DESCRIPTION = (
 _FORMER_DESCRIPTION = "Runs one job; the web service starts a run of it for each submission."
 
 
-async def register(client: PrefectClient, results: Path) -> tuple[UUID, LocalFileSystem]:
-    """Make known what is not; return the id of the jobs' flow, and the block of the directory of results.
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What Prefect knows of us. ``results`` is the block of the directory of results."""
+
+    flow_id: UUID
+    results: LocalFileSystem
+    results_id: UUID
+
+
+async def register(client: PrefectClient, results: Path) -> Registered:
+    """Make known what is not; return what is known then.
 
     Raises Unavailable while the server is away, Refused when it is none of Prefect's or does not let us in.
     """
@@ -46,7 +56,8 @@ async def register(client: PrefectClient, results: Path) -> tuple[UUID, LocalFil
         await _check_address(client)
         deployment = await client.read_deployment(await deployment_id(client))
         await register_blocks(client)
-        return deployment.flow_id, await result_storage(results)
+        block = LocalFileSystem(basepath=str(results))
+        return Registered(deployment.flow_id, block, await block.asave(RESULTS_BLOCK, overwrite=True))
 
 
 async def _check_address(client: PrefectClient) -> None:
@@ -136,13 +147,3 @@ async def register_blocks(client: PrefectClient) -> None:
     """Show our blocks in Prefect's UI, as ``prefect block register -m blocks`` does."""
     for name in blocks.__all__:
         await getattr(blocks, name).register_type_and_schema(client=client)
-
-
-async def result_storage(directory: Path) -> LocalFileSystem:
-    """Return the block of the directory that keeps what finished tasks returned.
-
-    Prefect accepts only a block that the server knows.
-    """
-    block = LocalFileSystem(basepath=str(directory))
-    await block.asave(RESULTS_BLOCK, overwrite=True)
-    return block

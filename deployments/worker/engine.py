@@ -11,8 +11,7 @@ The server is one process that spends about 10 ms on each call, so calls are wha
 
 import asyncio
 import logging
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -23,8 +22,6 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus, StateAcceptDetails
 from prefect.context import AsyncClientContext, ContextModel
-from prefect.events import Event
-from prefect.events.worker import EventsWorker
 from prefect.flow_engine import AsyncFlowRunEngine
 from prefect.flows import Flow
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
@@ -43,11 +40,6 @@ DELAYS = Delays(0.25, longest=5.0)
 
 MOST_ERRORS = 3
 """That a Prefect server which is well may answer a call with; for each, its client asks several times."""
-
-HOLD_BACK = 1.0
-"""Seconds for which a task run's state waits for the next one of it, which replaces it."""
-
-_FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 class LeanClient(PrefectClient):
@@ -133,48 +125,6 @@ class LeanClientContext(AsyncClientContext):
         self._context_stack = 0
 
 
-class LeanEvents:
-    """Sends of a task run only the states that last, and none that only says that we stop.
-
-    Made in the event loop that runs the flow runs; only events of that loop's thread are looked at.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._held_back: dict[str, asyncio.TimerHandle] = {}
-        self._worker: EventsWorker | None = None
-        self._send: Callable[[Event], None]
-        self.muted = False
-
-    def install(self) -> None:
-        """Stand in front of Prefect's queue of events, which is made anew when it breaks."""
-        worker = EventsWorker.instance()
-        if worker is not self._worker:
-            # Prefect sends nothing through a class of ours, so it is the instance that is changed.
-            self._worker, self._send = worker, worker.send
-            worker.send = self.send  # type: ignore[method-assign,assignment]
-
-    def send(self, event: Event) -> None:
-        """Hold a state of a task run back for a while, unless it is its last one."""
-        if threading.get_ident() != self._thread or not event.event.startswith("prefect.task-run."):
-            return self._send(event)
-        state = event.resource.get("prefect.state-type")
-        if state == "CRASHED" and self.muted:
-            return None
-        key = event.resource.id
-        if (earlier := self._held_back.pop(key, None)) is not None:
-            earlier.cancel()
-        if state in _FINAL:
-            return self._send(event)
-        self._held_back[key] = self._loop.call_later(HOLD_BACK, self._release, key, event)
-        return None
-
-    def _release(self, key: str, event: Event) -> None:
-        del self._held_back[key]
-        self._send(event)
-
-
 class _JobFlowRunEngine(AsyncFlowRunEngine[Any, Any]):
     @contextmanager
     def setup_flow_run_suspension_request(self) -> Generator[FlowRunSuspensionRequest, None, None]:
@@ -207,4 +157,4 @@ async def run_in_loop(flow: Flow[Any, Any], flow_run: FlowRun, parameters: dict[
             client.client.release(flow_run.id)
 
 
-__all__ = ["LeanClient", "LeanClientContext", "LeanEvents", "run_in_loop"]
+__all__ = ["LeanClient", "LeanClientContext", "run_in_loop"]

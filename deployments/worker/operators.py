@@ -58,7 +58,7 @@ class Operators:
         job_id = flow_run.parameters.get("job_id")
         jobs = self._runtime.jobs
         if isinstance(job_id, int) and await jobs.claim_for_flow_run(job_id, flow_run.id):
-            self._runs.resume(await jobs.get(job_id))
+            self._runs.start(await jobs.get(job_id))
             return
         # In this order: a worker lets go of an ended job only after it has told Prefect so. What is Scheduled
         # then, whatever the list said, was scheduled by an operator since.
@@ -82,7 +82,7 @@ class Operators:
         else:
             again = await run_again(job, self._runtime)
             if isinstance(again, Job):
-                self._runs.resume(again)
+                self._runs.start(again)
             if not isinstance(again, str):
                 return
             state = describe(job)

@@ -7,15 +7,19 @@ import resource
 import signal
 import socket
 import threading
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from typing import TypeVar
 
 import httpx
 import uvloop
 from prefect.context import SyncClientContext
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
     PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     temporary_settings,
@@ -23,11 +27,12 @@ from prefect.settings import (
 
 from deployments import garbage
 from deployments.dispatcher import Dispatcher
-from deployments.registration.deploy import ensure_work_pool, register
+from deployments.recording.choosing import ChosenRecorder, open_recorder
+from deployments.registration.deploy import Registered, ensure_work_pool, register
 from deployments.registration.names import WORK_POOL, default_worker_name
 from deployments.settings import Settings
 from deployments.worker.background import repeat, when_woken
-from deployments.worker.engine import LeanClient, LeanClientContext, LeanEvents
+from deployments.worker.engine import LeanClient, LeanClientContext
 from deployments.worker.job_runs import JobRuns
 from deployments.worker.limits import JobLimits, read_limits
 from deployments.worker.operators import Operators
@@ -35,6 +40,8 @@ from deployments.worker.presence import Presence
 from deployments.worker.reporter import REPORT_INTERVAL, Reporter
 from deployments.worker.upkeep_runs import INTERVAL as UPKEEP_INTERVAL
 from deployments.worker.upkeep_runs import UpkeepRuns
+from deployments.worker.waiting_jobs import INTERVAL as WAITING_INTERVAL
+from deployments.worker.waiting_jobs import tell_of_waiting_jobs
 from flows import pickers
 from flows.configuration.config import Config
 from flows.database.pool import Limits, Pool
@@ -46,16 +53,18 @@ from flows.jobs.leases import RENEWAL_INTERVAL
 from flows.jobs.not_begun import LIMITED, PAUSED
 from flows.jobs.outbox import CHANNEL, SUBMISSION_CHANNEL, Outbox
 from flows.jobs.owned import OwnedJobs
+from flows.jobs.told import ToldJobs
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.lifecycle.stranded import see_to_stranded_jobs
 from flows.prefect_api import unavailable_when_prefect_is_away
-from flows.run_job import run_job
 from flows.upkeep.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from flows.waiting.cancelling import cancel
 from flows.waiting.events import first, unless
 from flows.waiting.patience import Delays, patiently
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _PREFECT_SETTINGS = {
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # else a thread for each flow run
@@ -140,7 +149,7 @@ def _raise_file_limit() -> None:
 
 
 class Worker:
-    """Claims jobs that have a flow run, and runs them."""
+    """Claims jobs and runs them."""
 
     def __init__(self, settings: Settings, config: Config, picker: pickers.Picker) -> None:
         self._settings = settings
@@ -150,8 +159,14 @@ class Worker:
         self._jobs_wait = asyncio.Event()
         self._jobs_are_cancelled = asyncio.Event()
         self._limits: JobLimits | None = None  # until they were read
+        self._told_of_waiting = 0.0
+        self._has_route = True
+        """Whether jobs begin before Prefect has their flow runs."""
         self._client: LeanClient
         self._runtime: Runtime
+        self._recorder: ChosenRecorder
+        self._told: ToldJobs
+        self._dispatcher: Dispatcher
         self._runs: JobRuns
         self._upkeep: UpkeepRuns
         self._operators: Operators
@@ -171,6 +186,7 @@ class Worker:
                 repeat(self._runs.resume_forgotten, SWEEP_INTERVAL),
                 when_woken(self._jobs_wait, self._claim, self._look_interval),
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
+                repeat(self._tell_of_waiting_jobs, WAITING_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),
                 repeat(self._upkeep.lead, UPKEEP_INTERVAL),
                 repeat(self._end_leftovers, LEFTOVERS_INTERVAL),
@@ -182,7 +198,7 @@ class Worker:
             tasks = [asyncio.create_task(coroutine) for coroutine in background]
             stack.push_async_callback(cancel, tasks)
             await first(stop, self._runtime.superseded)
-            self._client.muted = self._events.muted = True
+            self._client.muted = True
             logging.getLogger("prefect").setLevel(logging.CRITICAL)  # each flow run would report a crash
             await self._runs.stop()
 
@@ -197,14 +213,15 @@ class Worker:
         self._host = _host(place)
         self._presence = await stack.enter_async_context(Presence(database, self._name, self._host))
         jobs = OwnedJobs(pool, self._presence.number)
+        self._told = ToldJobs(pool, self._presence.number)
         self._runtime = await stack.enter_async_context(open_runtime(jobs, self._config, place, self._picker))
         # What follows may have to wait for others, longer than the lease lasts.
         renewal = asyncio.create_task(repeat(self._renew_lease, RENEWAL_INTERVAL))
         stack.push_async_callback(cancel, [renewal])
         await patiently(lambda: forget_what_must_not_start(self._runtime))
         # Before the client that all flow runs share: it has one of its own.
-        self._dispatcher = await stack.enter_async_context(Dispatcher(Outbox(pool), self._config))
-        self._events = LeanEvents()
+        dispatcher = Dispatcher(Outbox(pool), self._config, lambda: not self._has_route)
+        self._dispatcher = await stack.enter_async_context(dispatcher)
         # They log each failed step with a traceback, also where the visitor's archive is to blame; what is a
         # mistake of ours is logged by flows.lifecycle.ending.
         for runs in ("flow_runs", "task_runs"):
@@ -212,34 +229,39 @@ class Worker:
         # Prefect's result storage opens a client of its own in every run unless this one is there.
         stack.enter_context(SyncClientContext())
         self._client = (await stack.enter_async_context(LeanClientContext())).client
-        await patiently(
-            self._register,
-            delays=AT_THE_START,
-            passing=(Unavailable, httpx.HTTPStatusError, OSError),
-            what="The worker waits for the Prefect server",
+        registered = await _when_prefect_answers(self._register)
+        self._recorder = await stack.enter_async_context(
+            open_recorder(
+                self._client,
+                PREFECT_API_AUTH_STRING.value(),
+                results=registered.results_id,
+                by_route=self._settings.prefect_route,
+            )
         )
+        self._runs = JobRuns(self._runtime, self._recorder)
+        self._upkeep = UpkeepRuns(self._client, pool, registered.results, self._may_begin)
+        self._operators = Operators(self._client, self._runtime, self._runs, self._upkeep)
+        await _when_prefect_answers(self._beat)
 
-    async def _register(self) -> None:
+    async def _register(self) -> Registered:
         try:
-            flow_id, storage = await register(self._client, self._runtime.place.results)
+            return await register(self._client, self._runtime.place.results)
         except Refused as error:
             raise ConfigurationError(f"environment: {error}") from error
-        # Only what its tasks return is needed again.
-        flow = run_job.with_options(result_storage=storage, persist_result=False)
-        self._runs = JobRuns(self._client, flow, flow_id, self._runtime)
-        pool = self._runtime.jobs.pool
-        self._upkeep = UpkeepRuns(self._client, pool, storage, self._may_begin)
-        self._operators = Operators(self._client, self._runtime, self._runs, self._upkeep)
-        with unavailable_when_prefect_is_away():
-            await self._beat()
 
     async def _keep_presence(self) -> None:
         on_notice = {
-            SUBMISSION_CHANNEL: self._dispatcher.wake,
+            SUBMISSION_CHANNEL: self._hear_of_submissions,
             CHANNEL: self._jobs_wait.set,
             CANCEL_CHANNEL: self._jobs_are_cancelled.set,
         }
         await self._presence.keep(on_notice)
+
+    def _hear_of_submissions(self) -> None:
+        if self._has_route:
+            self._jobs_wait.set()
+        else:
+            self._dispatcher.wake()
 
     async def _renew_lease(self) -> None:
         if not await self._presence.renew():
@@ -261,17 +283,20 @@ class Worker:
             self._runs.tell(job)
 
     async def _claim(self) -> None:
-        limits = self._limits
+        limits, made_before = self._limits, not self._has_route
         if limits is None:
             return
         while not limits.is_paused:
-            jobs = await self._runtime.jobs.claim(limit=CLAIMS, at_most=limits.at_most)
+            jobs = await self._runtime.jobs.claim(
+                limit=CLAIMS, at_most=limits.at_most, made_before=made_before
+            )
             for job in jobs:
                 self._runs.start(job)
             if len(jobs) < CLAIMS:
                 break
         if limits.is_paused or limits.at_most is not None:
-            await self._runtime.jobs.explain_unclaimed(PAUSED if limits.is_paused else LIMITED)
+            reason = PAUSED if limits.is_paused else LIMITED
+            await self._runtime.jobs.explain_unclaimed(reason, made_before=made_before)
 
     def _look_interval(self) -> float:
         # Whoever ends a job does not tell those who wait for its place.
@@ -279,6 +304,14 @@ class Worker:
 
     def _may_begin(self) -> bool:
         return self._limits is not None and not self._limits.let_none_begin
+
+    async def _tell_of_waiting_jobs(self) -> None:
+        """Tell soon of those that operators hold back; of others, whoever begins them tells."""
+        limits = self._limits
+        hold_back = limits is not None and (limits.is_paused or limits.at_most is not None)
+        if self._has_route and (hold_back or time.monotonic() > self._told_of_waiting + SWEEP_INTERVAL):
+            self._told_of_waiting = time.monotonic()
+            await tell_of_waiting_jobs(self._told, self._recorder)
 
     async def _cancel_for_visitors(self) -> None:
         for job in await self._runtime.jobs.to_cancel():
@@ -297,14 +330,27 @@ class Worker:
 
     async def _beat(self) -> None:
         """Show as online in Prefect's UI, and heed what operators set."""
-        self._events.install()
         try:
             await self._client.send_worker_heartbeat(WORK_POOL, self._name, HEARTBEAT_INTERVAL)
             self._limits = await read_limits(self._client)
         except ObjectNotFound:
             await ensure_work_pool(self._client)
             return
+        self._has_route = await self._recorder.has_route()
         await self._operators.look_for_cancellations()
+
+
+async def _when_prefect_answers(ask: Callable[[], Awaitable[T]]) -> T:
+    async def once() -> T:
+        with unavailable_when_prefect_is_away():
+            return await ask()
+
+    return await patiently(
+        once,
+        delays=AT_THE_START,
+        passing=(Unavailable, httpx.HTTPStatusError, OSError),
+        what="The worker waits for the Prefect server",
+    )
 
 
 def _host(place: Place) -> str:

@@ -59,6 +59,7 @@ job_table = sa.Table(
     sa.Column("command", sa.Text, nullable=False),
     sa.Column("token", sa.Uuid, nullable=False, unique=True),
     sa.Column("flow_run_id", sa.Uuid, unique=True),
+    sa.Column("recorded", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("owner", sa.BigInteger),
     sa.Column("destination", sa.Text),
     sa.Column("scheduler_id", sa.Text),
@@ -103,7 +104,8 @@ installation_table = sa.Table(
 class Job:
     """One row. ``token`` names the job's upload and its submission everywhere outside the database.
 
-    ``owner`` is the number of the worker process that runs the job.
+    ``recorded``: whether Prefect has the flow run.
+    ``owner`` is the number of the worker process that runs the job, and has to tell Prefect how it ended.
     ``idempotency_key`` is what its submitter called the submission, to send it again without making another.
     ``cancel_requested`` until a worker has seen to it that nothing of the job goes on. From ``deleted_on`` on
     there is no such job for its submitter. ``expires_on`` is announced by the flow that removes jobs then.
@@ -120,6 +122,7 @@ class Job:
     command: str
     token: uuid.UUID
     flow_run_id: uuid.UUID | None
+    recorded: bool
     owner: int | None
     destination: str | None
     scheduler_id: str | None

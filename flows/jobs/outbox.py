@@ -69,7 +69,7 @@ class Outbox(JobRows):
         statement = (
             sa.update(job_table)
             .where(_job.id == given.c.job_id, _job.flow_run_id.is_(None))
-            .values(flow_run_id=given.c.flow_run_id, reason=NO_MORE)
+            .values(flow_run_id=given.c.flow_run_id, recorded=True, reason=NO_MORE)
         )
         await self.pool.fetch(statement)
         await self.pool.fetch(_TELL)

@@ -12,7 +12,7 @@ from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import IS_LIVE, lasts, worker_table
 from flows.jobs.not_begun import NO_MORE
 from flows.jobs.rows import JobRows, change, from_row
-from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN, in_states
+from flows.jobs.rules import ACTIVE, MAY_RUN_AGAIN, in_states
 
 _job = job_table.c
 _worker = worker_table.c
@@ -22,7 +22,10 @@ _owners_lease = _worker.id == _job.owner
 _this = _job.id == sa.bindparam("job_id")
 _by = sa.bindparam("by", type_=sa.BigInteger)
 _may = sa.or_(_by.is_(None), lasts(_by))
-_of_ours = sa.and_(_this, sa.or_(_by.is_(None), _job.owner == _by), _may)
+OURS = sa.and_(sa.or_(_by.is_(None), _job.owner == _by), _may)
+"""Whether a job is that of the process ``by``, and certainly of no other."""
+
+_of_ours = sa.and_(_this, OURS)
 _new_reason = sa.bindparam("new_reason", type_=sa.Text)
 _new_scheduler_id = sa.bindparam("new_scheduler_id", type_=sa.Text)
 _flow_run = sa.bindparam("flow_run", type_=sa.Uuid)
@@ -49,14 +52,9 @@ _CLAIM_FOR_FLOW_RUN = change(
     sa.or_(_job.flow_run_id.is_(None), _job.flow_run_id == _flow_run),
     sa.or_(_job.owner.is_(None), _by.is_(None), _job.owner == _by),
     flow_run_id=_flow_run,
+    recorded=True,
     owner=_by,
     reason=NO_MORE,
-)
-_RELEASE = (
-    sa.update(job_table)
-    .where(_of_ours, ENDED)
-    .values(owner=None, cancel_requested=False)
-    .returning(job_table)
 )
 _OWNED = sa.select(job_table).where(_of_ours)
 _BY_FLOW_RUN = sa.select(job_table).where(_job.flow_run_id == _flow_run)
@@ -69,20 +67,25 @@ def _own(wanted: sa.ColumnElement[bool], limit: sa.ColumnElement[int] = _most) -
     waiting = sa.select(_job.id).where(wanted, _may).order_by(_job.id).limit(limit)
     ids = waiting.with_for_update(skip_locked=True, of=job_table).cte("waiting")
     statement = sa.update(job_table).where(_job.id.in_(sa.select(ids.c.id)), wanted)
-    return statement.values(owner=_by, reason=NO_MORE).returning(job_table)
+    # Their flow run has their token as its id, but where Prefect's public API has made it.
+    values = {"owner": _by, "reason": NO_MORE, "flow_run_id": sa.func.coalesce(_job.flow_run_id, _job.token)}
+    return statement.values(**values).returning(job_table)
 
 
-_UNCLAIMED = sa.and_(
-    sa.or_(ACTIVE, _job.cancel_requested), _job.flow_run_id.is_not(None), _job.owner.is_(None)
-)
-_CLAIM = _own(_UNCLAIMED)
+_UNCLAIMED = _job.owner.is_(None)
+_UNCLAIMED_WITH_RUN = sa.and_(_UNCLAIMED, _job.flow_run_id.is_not(None))
+_TO_BEGIN = sa.or_(ACTIVE, _job.cancel_requested)
+_CLAIM = _own(sa.and_(_TO_BEGIN, _UNCLAIMED))
+_CLAIM_WITH_RUN = _own(sa.and_(_TO_BEGIN, _UNCLAIMED_WITH_RUN))
 # Two statements of a transaction: the one that counts has to see what those before it have claimed.
 _TAKE_TURN_TO_COUNT = sa.select(
     sa.func.pg_advisory_xact_lock(sa.func.hashtext("bartender jobs that run are counted"))
 )
 _BEGUN = sa.select(sa.func.count()).where(ACTIVE, _job.owner.is_not(None)).scalar_subquery()
 _FREE = sa.func.greatest(0, sa.bindparam("at_most", type_=sa.Integer) - _BEGUN)
-_CLAIM_WITHIN_LIMIT = _own(_UNCLAIMED, sa.func.least(_most, _FREE))
+_WITHIN_LIMIT = sa.func.least(_most, _FREE)
+_CLAIM_WITHIN_LIMIT = _own(sa.and_(_TO_BEGIN, _UNCLAIMED), _WITHIN_LIMIT)
+_CLAIM_WITH_RUN_WITHIN_LIMIT = _own(sa.and_(_TO_BEGIN, _UNCLAIMED_WITH_RUN), _WITHIN_LIMIT)
 _TAKE_OVER = _own(
     sa.and_(
         _job.owner.is_not(None),
@@ -116,22 +119,26 @@ class OwnedJobs(JobRows):
 
     # Who runs what
 
-    async def claim(self, *, limit: int = 100, at_most: int | None = None) -> list[Job]:
+    async def claim(
+        self, *, limit: int = 100, at_most: int | None = None, made_before: bool = False
+    ) -> list[Job]:
         """Own jobs that nobody has begun to run, oldest first; return those it got.
 
-        Among them are jobs that were cancelled before anybody ran them: their flow runs do not know yet.
-        ``at_most`` is how many may run in all workers together.
+        Those without a flow run get the id of one, their token; with ``made_before``, they are left to who
+        makes it first. Among them are jobs that were cancelled before anybody ran them: their flow runs do
+        not know yet. ``at_most`` is how many may run in all workers together.
         """
         if at_most is None:
-            return await self._own(_CLAIM, limit)
+            return await self._own(_CLAIM_WITH_RUN if made_before else _CLAIM, limit)
+        claim = _CLAIM_WITH_RUN_WITHIN_LIMIT if made_before else _CLAIM_WITHIN_LIMIT
         async with self.pool.transaction() as transaction:
             await transaction.fetch(_TAKE_TURN_TO_COUNT)
-            claimed = await transaction.fetch(_CLAIM_WITHIN_LIMIT, by=self.owner, most=limit, at_most=at_most)
+            claimed = await transaction.fetch(claim, by=self.owner, most=limit, at_most=at_most)
         return sorted(map(from_row, claimed), key=lambda job: job.id)
 
-    async def explain_unclaimed(self, reason: str) -> None:
+    async def explain_unclaimed(self, reason: str, *, made_before: bool = False) -> None:
         """Let visitors read why no worker begins their jobs now: one of ``flows.jobs.not_begun``."""
-        await self._explain_waiting(reason, _job.flow_run_id.is_not(None), _job.owner.is_(None))
+        await self._explain_waiting(reason, _UNCLAIMED_WITH_RUN if made_before else _UNCLAIMED)
 
     async def take_over(
         self, name: str, host: str, local_destinations: Collection[str], *, limit: int = 100
@@ -181,20 +188,23 @@ class OwnedJobs(JobRows):
         values = {"state": State.NEW, "reason": "An operator runs the job again.", "reason_kind": None}
         return await self._first(
             again.values(
-                **values, ended_on=None, expires_on=None, owner=self.owner, updated_on=sa.func.now()
+                **values,
+                ended_on=None,
+                expires_on=None,
+                recorded=True,
+                owner=self.owner,
+                updated_on=sa.func.now(),
             ).returning(job_table)
         )
 
     async def release_flow_run(self, job: Job) -> None:
         """Put the job back among those that wait for a flow run; harmless when it no longer has this one."""
         same = sa.and_(_job.id == job.id, _job.flow_run_id == job.flow_run_id)
-        released = await self._is_done(change(same, self._mine, ACTIVE, flow_run_id=None, owner=None))
+        released = await self._is_done(
+            change(same, self._mine, ACTIVE, flow_run_id=None, recorded=False, owner=None)
+        )
         if not released and (await self.get(job.id)).flow_run_id == job.flow_run_id:
             await self.owned(job.id)
-
-    async def release(self, job_id: int) -> Job | None:
-        """Note that there is nothing more to do for a job that has ended; return it, if it is there."""
-        return await self._first(_RELEASE, job_id=job_id, by=self.owner)
 
     async def owned(self, job_id: int) -> Job:
         """Return the job; raise Superseded when it is, or may be, somebody else's by now.

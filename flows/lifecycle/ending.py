@@ -5,8 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from prefect.client.schemas.objects import State as PrefectState
-
 from flows.disk.places import Place
 from flows.disk.trees import remove_tree
 from flows.errors import (
@@ -20,7 +18,6 @@ from flows.errors import (
 from flows.jobs.end_requests import CANCELLED_BY_VISITOR
 from flows.jobs.job import Job
 from flows.jobs.rules import may_run_again
-from flows.lifecycle.flow_run import describe
 from flows.lifecycle.runtime import Runtime, current
 from flows.waiting.cancelling import ended_on_purpose
 from flows.waiting.patience import patiently
@@ -84,12 +81,12 @@ async def tidy_up(job: Job, runtime: Runtime) -> None:
     await asyncio.to_thread(_remove_useless, job, runtime.place)
 
 
-async def final_state(job_id: int) -> PrefectState:
-    """Return the flow run's state that says what the job's row says; what is of no more use here goes."""
+async def ended(job_id: int) -> Job:
+    """Return the job as it is at the end; what is of no more use here goes."""
     runtime = current()
     job = await patiently(lambda: runtime.jobs.get(job_id))
     await asyncio.to_thread(_remove_useless, job, runtime.place)
-    return describe(job)
+    return job
 
 
 def _remove_useless(job: Job, place: Place) -> None:
@@ -103,9 +100,7 @@ def _remove_useless(job: Job, place: Place) -> None:
 async def cancel_job(job: Job, runtime: Runtime) -> Job:
     """End a job on an operator's or its submitter's word, wherever it is; return it as it is then."""
     await _abandon(runtime, job.id, _cancellation(job))
-    ended = await patiently(lambda: runtime.jobs.get(job.id))
-    await asyncio.to_thread(_remove_useless, ended, runtime.place)
-    return ended
+    return await ended(job.id)
 
 
 def _cancellation(job: Job) -> JobCancelled:

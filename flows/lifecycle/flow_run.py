@@ -1,12 +1,13 @@
 """What a job's flow run is in Prefect: its name, tags and last state."""
 
 import logging
+from typing import Literal
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State as PrefectState
-from prefect.states import Cancelled, Completed, Failed
+from prefect.client.schemas.objects import StateType
 
 from flows.errors import JobCancelled
 from flows.jobs.job import Job, State
@@ -34,13 +35,28 @@ async def tag_destination(job: Job, flow_run_id: UUID, destination: str) -> None
         logger.warning("The flow run of job %s was not tagged with its destination: %r", job.id, error)
 
 
-def describe(job: Job) -> PrefectState:
-    """Return the state of a flow run whose job has ended."""
+End = Literal["COMPLETED", "CANCELLED", "FAILED"]
+"""Prefect's types of states for the ends that jobs have."""
+
+
+def how_it_ended(job: Job) -> tuple[End, str | None]:
+    """Return the type and the message of the state of a flow run whose job has ended."""
     if job.state is State.OK:
-        return Completed(message="The job ended well.")
-    if job.reason_kind == JobCancelled.kind:
-        return Cancelled(message=job.reason)
-    return Failed(message=job.reason)
+        return "COMPLETED", "The job ended well."
+    return "CANCELLED" if job.reason_kind == JobCancelled.kind else "FAILED", job.reason
+
+
+def describe(job: Job) -> PrefectState:
+    """Return that state for Prefect."""
+    kind, message = how_it_ended(job)
+    return PrefectState(type=StateType(kind), message=message)
+
+
+def flow_run_id(job: Job) -> UUID:
+    """Return the id of the job's flow run; ValueError where it has none yet."""
+    if job.flow_run_id is None:
+        raise ValueError(f"job {job.id} has no flow run")
+    return job.flow_run_id
 
 
 def flow_run_name(job: Job) -> str:

@@ -122,7 +122,7 @@ async def pick_destination(job_id: int) -> str:
     if not await runtime.jobs.set_destination(job_id, name):
         raise InternalError("The job ended before it had a destination.")
     # With one destination only, the flow run was tagged when it was made.
-    if job.flow_run_id is not None and len(runtime.config.destinations) > 1:
+    if job.recorded and job.flow_run_id is not None and len(runtime.config.destinations) > 1:
         await tag_destination(job, job.flow_run_id, name)
     return name
 

@@ -43,8 +43,8 @@ class UpkeepStore(JobRows):
         }
 
     async def under_way(self) -> dict[uuid.UUID, Job]:
-        """Return all jobs under way that have a flow run, by it."""
-        jobs = await self._all(sa.select(job_table).where(ACTIVE, _job.flow_run_id.is_not(None)))
+        """Return all jobs under way that Prefect has a flow run of, by it."""
+        jobs = await self._all(sa.select(job_table).where(ACTIVE, _job.recorded))
         return {job.flow_run_id: job for job in jobs if job.flow_run_id is not None}
 
     async def forget_flow_run(self, job: Job) -> bool:
@@ -56,6 +56,7 @@ class UpkeepStore(JobRows):
                 _job.flow_run_id == job.flow_run_id,
                 _job.owner.is_(None),
                 flow_run_id=None,
+                recorded=False,
             )
         )
 

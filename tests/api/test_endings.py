@@ -78,8 +78,7 @@ async def test_a_cancelled_job_is_not_begun(site: Site, alice: httpx.AsyncClient
     await site.store.set_flow_run({job.id: uuid.uuid4()})
     [claimed] = await (await worker(site)).claim()
     assert claimed.state is State.ERROR
-    released = await site.store.release(job.id)
-    assert released is not None
+    [released] = await site.store.release([job.id])
     assert not released.cancel_requested
     assert await (await worker(site)).claim() == []
 
@@ -150,7 +149,7 @@ async def test_a_job_under_way_is_hidden_until_its_worker_ends_it(
     assert [waiting.id for waiting in await (await worker(site)).to_cancel()] == [job.id]
     assert await site.store.to_purge() == []
     await site.store.fail(job.id, CommandFailed("it ended"))
-    await site.store.release(job.id)
+    await site.store.release([job.id])
     assert [left.id for left in await site.store.to_purge()] == [job.id]
 
 

@@ -5,7 +5,9 @@ from typing import Any, cast
 
 from deployments.worker.job_runs import JobRuns
 from flows.database.pool import Pool
+from flows.lifecycle.runtime import Runtime
 from tests.all_jobs import AllJobs
+from tests.deployments.recorders import Recorder
 
 
 async def test_nothing_begins_once_all_were_let_go(pool: Pool) -> None:
@@ -14,7 +16,7 @@ async def test_nothing_begins_once_all_were_let_go(pool: Pool) -> None:
     job = await store.create(application="a", submitter="me", roles=[], command="true", token=uuid.uuid4())
     await store.claim_for_flow_run(job.id, uuid.uuid4())
     nothing = cast(Any, None)
-    runs = JobRuns(nothing, nothing, uuid.uuid4(), nothing)
+    runs = JobRuns(Runtime(store, nothing, nothing, nothing, nothing, nothing), Recorder())
     await runs.stop()
     runs.resume(await store.get(job.id))
     assert not len(runs)

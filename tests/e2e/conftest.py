@@ -1,7 +1,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -11,7 +11,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
 
-from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service
+from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service, until
 
 
 @pytest_asyncio.fixture(scope="package")
@@ -87,6 +87,19 @@ async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
 async def job_runs(prefect: PrefectClient) -> list[FlowRun]:
     """Return the flow runs of all jobs, without those of the scheduled flows."""
     return await prefect.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["run-job"])))
+
+
+async def runs_of(service: Service, prefect: PrefectClient, jobs: Collection[int]) -> dict[int, FlowRun]:
+    """Return the flow runs of jobs by their ids, once Prefect has been told of all, and the rows say so."""
+
+    async def all_are_recorded() -> bool:
+        async with database(service) as connection:
+            recorded = "SELECT count(*) FROM job WHERE recorded AND id = ANY($1)"
+            return bool(await connection.fetchval(recorded, list(jobs)) == len(jobs))
+
+    await until(all_are_recorded)
+    found = {run.parameters["job_id"]: run for run in await job_runs(prefect)}
+    return {job_id: found[job_id] for job_id in jobs}
 
 
 def prefect_command_environment(service: Service) -> dict[str, str]:

@@ -4,14 +4,17 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
-from tests.e2e.conftest import StartWorker, job_runs, prefect_client
+from tests.e2e.conftest import StartWorker, job_runs, prefect_client, runs_of
 from tests.e2e.service import CONFIG, Service, appears, until, written
 
 SCRIPT = "echo ran >>ledger; sleep 2; cat ledger"
@@ -64,14 +67,48 @@ async def _is_healthy(service: Service) -> bool:
         return False
 
 
-async def test_jobs_wait_for_a_prefect_server_that_is_away(server: Service) -> None:
+async def test_jobs_do_not_wait_for_a_prefect_server_that_is_away(server: Service) -> None:
+    """It is told of their whole life afterwards."""
     pid = server.pid_of("prefect")
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    jobs = await submit_many(server, 5)  # accepted, though it answers nobody
-    assert not await _some_run(server, jobs)
-    os.kill(pid, signal.SIGKILL)
+    jobs = await submit_many(server, 5)
     await assert_all_ran_once(server, jobs)
+    os.kill(pid, signal.SIGKILL)
+    async with prefect_client(server) as prefect:
+
+        async def are_told() -> bool:
+            with suppress(httpx.HTTPError):
+                runs = [run for run in await job_runs(prefect) if run.parameters["job_id"] in jobs]
+                return len(runs) == len(jobs) and all(run.state_name == "Completed" for run in runs)
+            return False
+
+        await until(are_told)
+        for run in [run for run in await job_runs(prefect) if run.parameters["job_id"] in jobs]:
+            assert run.run_count == 1
+            states = await prefect.read_flow_run_states(run.id)
+            assert [state.name for state in states] == ["Scheduled", "Running", "Completed"]
+            tasks = await prefect.read_task_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+            )
+            assert [task.state_name for task in tasks] == ["Completed"] * 5
+
+
+async def test_a_worker_is_killed_before_it_has_told_how_jobs_ended(server: Service) -> None:
+    pid = server.pid_of("prefect")
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    jobs = await submit_many(server, 5)
+    await assert_all_ran_once(server, jobs)
+    await server.kill("worker")
+    os.kill(pid, signal.SIGCONT)
+    async with prefect_client(server) as prefect:
+
+        async def are_told() -> bool:
+            runs = [run for run in await job_runs(prefect) if run.parameters["job_id"] in jobs]
+            return len(runs) == len(jobs) and all(run.state_name == "Completed" for run in runs)
+
+        await until(are_told)
 
 
 async def test_stopping_leaves_no_process_and_loses_no_job(server: Service) -> None:
@@ -114,14 +151,15 @@ async def test_cancelled_while_the_worker_is_away(workerless: Service, workers: 
     for job_id in jobs:
         await workerless.state_is(job_id, "running")
         await written(workerless.job_dir(job_id) / "pid")
-    worker.kill()
-    worker.wait()
     async with prefect_client(workerless) as prefect:
 
         async def runs() -> list[FlowRun]:
-            return [run for run in await job_runs(prefect) if run.parameters["job_id"] in jobs]
+            return list((await runs_of(workerless, prefect, jobs)).values())
 
-        for run in await runs():
+        begun = await runs()
+        worker.kill()
+        worker.wait()
+        for run in begun:
             await prefect.set_flow_run_state(run.id, Cancelling())
         workers()
         for job_id in jobs:
@@ -152,7 +190,7 @@ async def test_stopped_while_a_job_is_being_cancelled(workerless: Service, worke
     async with prefect_client(workerless) as prefect:
 
         async def is_cancelled() -> bool:
-            [run] = [run for run in await job_runs(prefect) if run.parameters["job_id"] == job_id]
+            run = (await runs_of(workerless, prefect, [job_id]))[job_id]
             return run.state is not None and run.state.is_cancelled()
 
         await until(is_cancelled)

@@ -17,7 +17,7 @@ from prefect.states import Cancelling, Scheduled
 
 from deployments.worker.worker import HEARTBEAT_INTERVAL, SWEEP_INTERVAL
 from flows.jobs.not_begun import PAUSED
-from tests.e2e.conftest import StartWorker, prefect_client
+from tests.e2e.conftest import StartWorker, prefect_client, runs_of
 from tests.e2e.service import Service, until
 from tests.e2e.upkeep_runs import finished, flow_runs_of
 from tests.flows.submitting import has_ended
@@ -83,7 +83,7 @@ async def test_each_step_is_seen_in_prefect(service: Service, prefect: PrefectCl
 async def test_a_long_step_is_seen_while_it_lasts(service: Service, prefect: PrefectClient) -> None:
     job_id = await service.run("while [ ! -e go ]; do sleep 0.05; done")
     await service.state_is(job_id, "running")
-    [run] = await flow_runs_of(prefect, f"script-{job_id}")
+    [run] = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
 
     async def polls() -> bool:
         of_run = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run.id]))
@@ -124,7 +124,7 @@ async def test_cancelling_in_prefect_ends_the_job(service: Service, prefect: Pre
     job_id = await service.run("echo $$ >pid; sleep 1000")
     pid_file = service.job_dir(job_id) / "pid"
     pid = int(await until(lambda: _text(pid_file)))
-    [run] = await flow_runs_of(prefect, f"script-{job_id}")
+    [run] = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
     await prefect.set_flow_run_state(run.id, Cancelling())
     assert (await service.ended(job_id))["state"] == "error"
     run = await finished(prefect, f"script-{job_id}")
@@ -207,11 +207,18 @@ async def test_an_operators_run_of_nothing_fails(service: Service, prefect: Pref
 
 
 async def test_a_deleted_flow_run_is_no_lost_job(workerless: Service, workers: StartWorker) -> None:
-    job_id = await workerless.run("echo ran >>ledger")
+    first = workers()
+    job_id = await workerless.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done")
     async with prefect_client(workerless) as prefect:
-        [run] = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
-        assert "destination:local" in run.tags  # known at once where there is only one
+        run = (await runs_of(workerless, prefect, [job_id]))[job_id]
+        assert "destination:local" in run.tags
+        first.kill()
+        first.wait()
         await prefect.delete_flow_run(run.id)
-    workers()
-    assert (await workerless.ended(job_id))["state"] == "ok"
+        workers()
+        again = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
+        assert [run.id for run in again] == [run.id]
+        (workerless.job_dir(job_id) / "go").touch()
+        assert (await workerless.ended(job_id))["state"] == "ok"
+        assert (await finished(prefect, f"script-{job_id}")).run_count == 1
     assert (workerless.job_dir(job_id) / "ledger").read_text() == "ran\n"

@@ -28,21 +28,21 @@ destinations:
 
 # Of the steps of a job, those that its flow run leaves to others or to threads, ...
 KILLED = [
-    "deployments.dispatcher:Dispatcher._create",
     "flows.jobs.owned:OwnedJobs.claim",
     "flows.local.commands:LocalCommands.add",
     "flows.local.commands:LocalCommands.launch",
     "flows.local.commands:LocalCommands.wait",
     "flows.local.commands:LocalCommands.forget",
+    "flows.jobs.told:ToldJobs.still_owned",
+    "deployments.recording.by_route:RouteRecorder.record",
     "deployments.worker.job_runs:_remove_results",
+    "flows.jobs.told:ToldJobs.release",
 ]
 # ... and the others, each in the order in which a job meets them.
 HELD = [
-    "deployments.worker.engine:LeanClient.set_flow_run_state",
     "flows.disk.durability:DurableDisk.sync",
     "flows.lifecycle.steps:_unpack",
     "flows.jobs.owned:OwnedJobs.set_destination",
-    "flows.lifecycle.flow_run:tag_destination",
     "flows.filesystems.local:Filesystem.stage_in",
     "flows.local.scheduling:LocalScheduler.submit",
     "flows.jobs.owned:OwnedJobs.submitted",
@@ -51,8 +51,7 @@ HELD = [
     "flows.jobs.owned:OwnedJobs.complete",
     "flows.filesystems.local:Filesystem.remove",
     "flows.local.scheduling:LocalScheduler.forget",
-    "flows.lifecycle.ending:final_state",
-    "flows.jobs.owned:OwnedJobs.release",
+    "flows.lifecycle.ending:ended",
 ]
 CANCEL = [
     "flows.local.processes:end_session",

@@ -11,7 +11,7 @@ import pytest_asyncio
 from prefect.states import Cancelling
 
 from deployments.serving.supervisor import environment_of_running
-from tests.e2e.conftest import database, job_runs, prefect_client
+from tests.e2e.conftest import database, job_runs, prefect_client, runs_of
 from tests.e2e.service import MORE_DESTINATIONS, PICKER, Service, appears, until, written
 from tests.flows.submitting import has_ended
 
@@ -116,6 +116,8 @@ async def test_jobs_of_a_machine_that_stays_away(workerless: Service, machines: 
     processes = [int((service.job_dir(job_id) / "pid").read_text()) for job_id in jobs]
     for job_id in jobs:
         await service.state_is(job_id, "running")
+    async with prefect_client(service) as prefect:
+        await runs_of(service, prefect, jobs)
     far.kill()
     await asyncio.to_thread(far.wait, 180)
     async with database(service) as connection:

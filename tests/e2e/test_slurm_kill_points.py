@@ -52,7 +52,7 @@ RUN = [
     "flows.jobs.owned:OwnedJobs.complete",
     "flows.filesystems.sftp:Filesystem.remove",
     "flows.slurm.scheduling:SlurmScheduler.forget",
-    "flows.lifecycle.ending:final_state",
+    "flows.lifecycle.ending:ended",
 ]
 CANCEL = [
     "flows.slurm.by_commands:CommandCluster.mark_cancelled",

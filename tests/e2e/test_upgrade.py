@@ -51,8 +51,10 @@ def flat_version(checkout: Path, directory: Path) -> Path:
 
 async def task_runs(service: Service) -> list[TaskRun]:
     async with prefect_client(service) as prefect:
-        [run] = await job_runs(prefect)
-        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        runs = await job_runs(prefect)
+        if not runs:
+            return []
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in runs]))
         return await prefect.read_task_runs(flow_run_filter=wanted)
 
 

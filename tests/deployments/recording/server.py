@@ -133,7 +133,7 @@ async def started(
         name, _, password = login.partition(":")
         http = httpx.AsyncClient(base_url=embedded.api_url, auth=(name, password), timeout=60)
         await stack.enter_async_context(http)
-        _, storage = await register(client, directory / "results")
+        storage = (await register(client, directory / "results")).results
         server = Server(embedded, login, postgres.url(DATABASE), client, http, storage)
         async with server.stack:
             yield server

@@ -1,12 +1,14 @@
 import asyncio
 import itertools
 import uuid
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from flows.database.pool import Pool
 from flows.errors import CommandFailed, JobNotFound, Superseded
+from flows.jobs import told
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import Leases
 from tests.all_jobs import AllJobs
@@ -64,14 +66,44 @@ async def test_a_job_waits_for_one_flow_run_and_one_worker(store: AllJobs) -> No
     job = await new(store)
     one, two = await worker(store, "one"), await worker(store, "two")
     assert [waiting.id for waiting in await store.without_flow_run(limit=10)] == [job.id]
-    assert await one.claim() == []  # nothing to run yet
+    assert await one.claim(made_before=True) == []  # nothing to run yet
     first, second = uuid.uuid4(), uuid.uuid4()
     await store.set_flow_run({job.id: first})
     await store.set_flow_run({job.id: second})
     assert await store.without_flow_run(limit=10) == []
-    [claimed] = await one.claim()
-    assert (claimed.flow_run_id, claimed.owner) == (first, one.owner)
+    [claimed] = await one.claim(made_before=True)
+    assert (claimed.flow_run_id, claimed.recorded, claimed.owner) == (first, True, one.owner)
     assert await two.claim() == []
+
+
+async def test_a_job_may_begin_before_prefect_has_its_flow_run(store: AllJobs) -> None:
+    job = await new(store)
+    one, two = await worker(store, "one"), await worker(store, "two")
+    [claimed] = await one.claim()
+    assert (claimed.flow_run_id, claimed.recorded, claimed.owner) == (job.token, False, one.owner)
+    assert await store.without_flow_run(limit=10) == []
+    await two.set_recorded([job.id])  # by whom it was taken from
+    assert not (await store.get(job.id)).recorded
+    await one.set_recorded([job.id])
+    assert (await store.get(job.id)).recorded
+    assert list(await one.still_owned([job.id, 99])) == [job.id]
+    assert await two.still_owned([job.id, 99]) == {}
+    await Leases(store.pool).end(one.owner or 0)
+    assert await one.still_owned([job.id]) == {}
+
+
+async def test_a_job_that_waits_is_told_of_once_and_keeps_its_flow_run(
+    store: AllJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await new(store)
+    assert await store.waiting(limit=10) == []  # not long enough
+    monkeypatch.setattr(told, "WAITS", timedelta())
+    assert [waiting.id for waiting in await store.waiting(limit=10)] == [job.id]
+    [claimed] = await (await worker(store, "one")).claim()  # while it is told
+    await store.set_waiting_recorded([job.id])
+    assert await store.waiting(limit=10) == []
+    now = await store.get(job.id)
+    assert (now.recorded, now.flow_run_id, now.owner) == (True, claimed.flow_run_id, claimed.owner)
 
 
 async def test_an_operators_flow_run_takes_only_a_job_that_is_free(store: AllJobs) -> None:
@@ -147,9 +179,8 @@ async def test_a_successor_takes_over_and_the_one_before_changes_nothing_more(st
         with pytest.raises(Superseded):
             await change
     await now.fail(job.id, failure)
-    assert await before.release(job.id) is None
-    released = await now.release(job.id)
-    assert released is not None
+    assert await before.release([job.id]) == []
+    [released] = await now.release([job.id])
     assert released.owner is None
 
 

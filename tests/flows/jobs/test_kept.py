@@ -135,7 +135,7 @@ async def test_what_does_not_expire(jobs: AllJobs) -> None:
     await jobs.unpin(pinned)  # it is told anew
     await jobs.announce(retention(2), NOTICE)
     assert await expires_in(jobs, pinned) == 1
-    await jobs.release(busy.id)
+    await jobs.release([busy.id])
     assert await deleted(jobs) == {busy.id}
 
 
