@@ -113,6 +113,7 @@ class JobRuns:
 
     def _forget(self, job_id: int, flow_run_id: UUID) -> None:
         self._runs.pop(flow_run_id, None)
+        self._runtime.jobs.forget(job_id)
         self._runtime.cancelled.discard(job_id)
 
     def _end_for_operator(self, notes: RunNotes) -> None:
@@ -153,7 +154,7 @@ class JobRuns:
         """Return whether all is done but to tell Prefect: the job has ended, or is not ours to run."""
         job = notes.job
         if not is_new or job.id in self._runtime.cancelled:
-            job = await patiently(lambda: self._jobs.get(job.id))
+            job = await patiently(lambda: self._runtime.jobs.get(job.id))
             if job.state.is_final:
                 await tidy_up(job, self._runtime)
             elif job.id in self._runtime.cancelled:

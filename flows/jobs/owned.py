@@ -31,20 +31,25 @@ _new_scheduler_id = sa.bindparam("new_scheduler_id", type_=sa.Text)
 _flow_run = sa.bindparam("flow_run", type_=sa.Uuid)
 
 
+def _change(*where: sa.ColumnElement[bool], **values: object) -> sa.Executable:
+    changed = sa.update(job_table).where(_of_ours, *where).values(**values, updated_on=sa.func.now())
+    return changed.returning(job_table)
+
+
 def _to(state: State, **values: object) -> sa.Executable:
     sources = [source for source, targets in TRANSITIONS.items() if state in targets]
     if state.is_final:
         values["ended_on"] = sa.func.now()
-    return change(_of_ours, in_states(sources), state=state.value, **values)
+    return _change(in_states(sources), state=state.value, **values)
 
 
 _SUBMITTED = _to(State.QUEUED, scheduler_id=_new_scheduler_id, reason=None)
-_RESUBMITTED = change(_of_ours, ACTIVE, scheduler_id=_new_scheduler_id, reason=None)
+_RESUBMITTED = _change(ACTIVE, scheduler_id=_new_scheduler_id, reason=None)
 _ADVANCE = {state: _to(state, reason=_new_reason) for state in State}
 _COMPLETE = _to(State.OK, reason=None, reason_kind=None)
 _FAIL = _to(State.ERROR, reason=_new_reason, reason_kind=sa.bindparam("new_kind", type_=sa.Text))
-_EXPLAIN = change(_of_ours, ACTIVE, _job.reason.is_distinct_from(_new_reason), reason=_new_reason)
-_SET_DESTINATION = change(_of_ours, ACTIVE, destination=sa.bindparam("new_destination", type_=sa.Text))
+_EXPLAIN = _change(ACTIVE, _job.reason.is_distinct_from(_new_reason), reason=_new_reason)
+_SET_DESTINATION = _change(ACTIVE, destination=sa.bindparam("new_destination", type_=sa.Text))
 _CLAIM_FOR_FLOW_RUN = change(
     _this,
     _may,
@@ -116,6 +121,25 @@ class OwnedJobs(JobRows):
         self.owner = owner
         self._may = sa.true() if owner is None else lasts(owner)
         self._mine = sa.true() if owner is None else sa.and_(_job.owner == owner, self._may)
+        self._kept: dict[int, Job] = {}
+
+    # What is known of its own jobs without a question: nobody else changes how far they are
+
+    async def known(self, job_id: int) -> Job:
+        """Return the job as this process has left it; raise JobNotFound when there is none.
+
+        What visitors change meanwhile, such as its name, or that they want it to end, may be missing.
+        """
+        return self._kept.get(job_id) or await self.get(job_id)
+
+    def _keep(self, job: Job) -> Job:
+        if self.owner is not None and job.owner == self.owner:
+            self._kept[job.id] = job
+        return job
+
+    def forget(self, job_id: int) -> None:
+        """Keep the job no longer, as it is not run here any more."""
+        self._kept.pop(job_id, None)
 
     # Who runs what
 
@@ -134,7 +158,7 @@ class OwnedJobs(JobRows):
         async with self.pool.transaction() as transaction:
             await transaction.fetch(_TAKE_TURN_TO_COUNT)
             claimed = await transaction.fetch(claim, by=self.owner, most=limit, at_most=at_most)
-        return sorted(map(from_row, claimed), key=lambda job: job.id)
+        return sorted((self._keep(from_row(row)) for row in claimed), key=lambda job: job.id)
 
     async def explain_unclaimed(self, reason: str, *, made_before: bool = False) -> None:
         """Let visitors read why no worker begins their jobs now: one of ``flows.jobs.not_begun``."""
@@ -152,7 +176,7 @@ class OwnedJobs(JobRows):
 
     async def _own(self, statement: sa.Executable, limit: int, **values: object) -> list[Job]:
         jobs = await self._all(statement, by=self.owner, most=limit, **values)
-        return sorted(jobs, key=lambda job: job.id)
+        return sorted(map(self._keep, jobs), key=lambda job: job.id)
 
     async def by_flow_run(self, flow_run_id: uuid.UUID) -> Job | None:
         """Return the job that this flow run runs, if any."""
@@ -240,7 +264,9 @@ class OwnedJobs(JobRows):
 
         ``reason`` says why the job does not get on from there.
         """
-        if not await self._change(_ADVANCE[state], job_id, new_reason=reason):
+        kept = self._kept.get(job_id)
+        is_there = kept is not None and kept.state is state
+        if is_there or not await self._change(_ADVANCE[state], job_id, new_reason=reason):
             await self.explain(job_id, reason)
 
     async def complete(self, job_id: int) -> bool:
@@ -253,11 +279,16 @@ class OwnedJobs(JobRows):
 
     async def explain(self, job_id: int, reason: str | None) -> None:
         """Say why a job that is under way does not get on, or that it does again (None)."""
+        kept = self._kept.get(job_id)
+        if kept is not None and kept.reason == reason:
+            return
         await self._change(_EXPLAIN, job_id, new_reason=reason)
 
     async def _change(self, statement: sa.Executable, job_id: int, **values: object) -> bool:
-        if await self._is_done(statement, job_id=job_id, by=self.owner, **values):
+        changed = await self._first(statement, job_id=job_id, by=self.owner, **values)
+        if changed is not None:
+            self._keep(changed)
             return True
         if self.owner is not None:
-            await self.owned(job_id)
+            self._keep(await self.owned(job_id))
         return False

@@ -84,7 +84,9 @@ async def tidy_up(job: Job, runtime: Runtime) -> None:
 async def ended(job_id: int) -> Job:
     """Return the job as it is at the end; what is of no more use here goes."""
     runtime = current()
-    job = await patiently(lambda: runtime.jobs.get(job_id))
+    job = await patiently(lambda: runtime.jobs.known(job_id))
+    if not job.state.is_final:
+        job = await patiently(lambda: runtime.jobs.get(job_id))
     await asyncio.to_thread(_remove_useless, job, runtime.place)
     return job
 

@@ -48,7 +48,7 @@ class Outcome(TypedDict):
 async def upload(job_id: int) -> None:
     """Unpack the visitor's archive into the job's directory."""
     runtime = current()
-    job = await runtime.jobs.get(job_id)
+    job = await runtime.jobs.known(job_id)
     try:
         if await asyncio.to_thread(_is_to_be_unpacked, runtime, job):
             await _unpack(runtime, job)
@@ -103,7 +103,7 @@ def _stamp(job: Job) -> int:
 async def pick_destination(job_id: int) -> str:
     """Ask the configured picker, once: a job may have been submitted there already."""
     runtime = current()
-    job = await runtime.jobs.get(job_id)
+    job = await runtime.jobs.known(job_id)
     if job.destination is not None:
         return job.destination
     context = PickerContext(runtime.config.applications, runtime.config.destinations, runtime.place.job_root)
@@ -130,7 +130,7 @@ async def pick_destination(job_id: int) -> str:
 async def submit(job_id: int, destination: str) -> str:
     """Stage in, then hand the command to the scheduler: exactly once, by the job's token."""
     runtime = current()
-    job = await runtime.jobs.get(job_id)
+    job = await runtime.jobs.known(job_id)
     if job.scheduler_id is not None:
         return job.scheduler_id
     scheduler_id = await _hand_over(runtime, job, destination)
@@ -160,7 +160,7 @@ def _submission(job: Job, directory: Path, installation: str) -> Submission:
 async def poll(job_id: int, destination: str, scheduler_id: str) -> Outcome:
     """Follow the command until there is proof of its end."""
     runtime = current()
-    job = await runtime.jobs.get(job_id)
+    job = await runtime.jobs.known(job_id)
     pauses = iter(RESUBMISSION_DELAYS)
     while (outcome := await _watch(runtime, job_id, destination, job.scheduler_id or scheduler_id)) is None:
         delay = next(pauses)
@@ -170,7 +170,7 @@ async def poll(job_id: int, destination: str, scheduler_id: str) -> Outcome:
         await asyncio.sleep(delay)
         scheduler_id = await _hand_over(runtime, job, destination)
         await runtime.jobs.resubmitted(job_id, scheduler_id)
-        job = await runtime.jobs.get(job_id)
+        job = await runtime.jobs.known(job_id)
     return outcome
 
 
@@ -193,7 +193,7 @@ async def _watch(runtime: Runtime, job_id: int, destination: str, scheduler_id: 
 async def collect(job_id: int, destination: str, scheduler_id: str, outcome: Outcome) -> None:
     """Stage out, end the job, and clean the destination."""
     runtime = current()
-    job = await runtime.jobs.get(job_id)
+    job = await runtime.jobs.known(job_id)
     place = runtime.destinations[destination]
     await runtime.jobs.advance(job_id, State.STAGING_OUT)
     await place.filesystem.stage_out(runtime.place.job_dir(job_id), str(job.token))
