@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from api.files.browse import JobDirectory
 from api.files.open_file import OpenFile
 from api.files.paths import parts
+from api.http.tagged import is_known
 from api.services import Services
 
 _CHUNK = 1 << 18
@@ -102,7 +102,7 @@ class FileAnswer(Response):
             await self._services.on_disk(self._file.close)
 
     async def _answer(self, request: Request, send: Send) -> None:
-        if self._is_known(request.headers):
+        if is_known(self._etag, request.headers):
             del self.headers["Content-Length"], self.headers["Content-Type"]
             self.status_code = 304
             await self._send(range(0), request, send)
@@ -119,10 +119,6 @@ class FileAnswer(Response):
             headers = {"Content-Range": f"bytes */{self._file.size}"}
             detail = {"detail": f"The file has {self._file.size} bytes; the range is after its end."}
             await JSONResponse(detail, 416, headers)(request.scope, request.receive, send)
-
-    def _is_known(self, headers: Headers) -> bool:
-        known = [tag.strip().removeprefix("W/") for tag in headers.get("If-None-Match", "").split(",")]
-        return self._etag in known or known == ["*"]
 
     def _wanted(self, request: Request) -> range | None:
         # A date is not exact enough: the file may have been written twice in a second.

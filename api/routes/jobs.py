@@ -2,11 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Query
+import orjson
+from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from fastapi.responses import Response
 
 from api import endings
 from api.auth import CurrentUser
+from api.http.tagged import json_answer
 from api.schemas import JobModelDTO, Problem
 from api.services import ServicesDep
 from flows.errors import JobNotFound
@@ -17,6 +19,12 @@ router = APIRouter(prefix="/api/job", tags=["job"])
 _BIGINT = 2**63 - 1
 _MAX_LIMIT = 1000
 _WITHOUT_NUL = r"^[^\x00]*$"  # which PostgreSQL cannot store
+# The two answers that pollers ask for are made without models, which would take longer than all else of them.
+_SHOWN = tuple(JobModelDTO.model_fields)
+_AS_MODELS_DO = orjson.OPT_UTC_Z
+_UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "It is as it was when it got the ETag that was sent"}
+}
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such job, or it is somebody else's"}
 }
@@ -62,31 +70,32 @@ _TOTAL: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", include_in_schema=False, response_model=list[JobModelDTO])
-@router.get("/", response_model=list[JobModelDTO], responses=_TOTAL)
+@router.get("/", response_model=list[JobModelDTO], responses=_TOTAL | _UNCHANGED)
 async def retrieve_jobs(
     user: CurrentUser,
     services: ServicesDep,
-    response: Response,
+    request: Request,
     wanted: Annotated[JobFilter, Depends(_wanted)],
     limit: Annotated[int, Query(ge=0, le=_MAX_LIMIT)] = 10,
     offset: Annotated[int, Query(ge=0, le=_BIGINT)] = 0,
     order_by: Annotated[Order | None, Query(description="Without it, newest first.")] = None,
-) -> list[Job]:
+) -> Response:
     """Return your jobs, newest first."""
-    jobs = await services.store.of_submitter(
-        user.username, limit=limit, offset=offset, wanted=wanted, order=order_by
+    rows = await services.store.rows_of_submitter(
+        user.username, _SHOWN, limit=limit + 1, offset=offset, wanted=wanted, order=order_by
     )
-    total = offset + len(jobs)
-    if len(jobs) == limit or (offset and not jobs):  # else this was the last page
+    total = offset + len(rows)
+    if len(rows) > limit or (offset and not rows):  # else this was the last page
         total = await services.store.count_of_submitter(user.username, wanted)
-    response.headers["X-Total-Count"] = str(total)
-    return jobs
+    content = orjson.dumps([dict(row) for row in rows[:limit]], option=_AS_MODELS_DO)
+    return json_answer(request, content, {"X-Total-Count": str(total)})
 
 
-@router.get("/{jobid}", response_model=JobModelDTO, responses=_NOT_FOUND)
-async def retrieve_job(job: OwnJob) -> Job:
+@router.get("/{jobid}", response_model=JobModelDTO, responses=_NOT_FOUND | _UNCHANGED)
+async def retrieve_job(job: OwnJob, request: Request) -> Response:
     """Return one of your jobs."""
-    return job
+    shown = {name: getattr(job, name) for name in _SHOWN}
+    return json_answer(request, orjson.dumps(shown, option=_AS_MODELS_DO))
 
 
 @router.post("/{jobid}/name", responses=_NOT_FOUND)

@@ -2,7 +2,7 @@
 
 import enum
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -154,11 +154,3 @@ class JobFilter:
     states: Collection[State] = ()
     application: str | None = None
     name: str | None = None
-
-    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
-        if self.states:
-            yield job_table.c.state.in_(self.states)
-        if self.application is not None:
-            yield job_table.c.application == self.application
-        if self.name is not None:
-            yield job_table.c.name.icontains(self.name, autoescape=True)

@@ -2,11 +2,13 @@
 
 import uuid
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from flows.database.pool import Row
 from flows.errors import Unavailable
 from flows.jobs.job import Job, JobFilter, Order, State, job_table
 from flows.jobs.rows import JobRows, change
@@ -45,6 +47,12 @@ _BY_KEY = sa.select(job_table).where(
 _BY_IDS = sa.select(job_table).where(
     _job.id == sa.any_(sa.bindparam("ids", type_=pg.ARRAY(sa.BigInteger))), _VISIBLE
 )
+# What a list may ask for, by the names of the values.
+_CONDITIONS = {
+    "states": _job.state == sa.any_(sa.bindparam("states", type_=pg.ARRAY(sa.Text))),
+    "application": _job.application == sa.bindparam("application"),
+    "part": sa.func.strpos(sa.func.lower(_job.name), sa.func.lower(sa.bindparam("part", type_=sa.Text))) > 0,
+}
 _RENAME = change(_job.id == sa.bindparam("job_id"), name=sa.bindparam("new_name"))
 
 
@@ -118,30 +126,58 @@ class JobStore(JobRows):
         """Return those of the jobs that there are and that are not deleted."""
         return await self._all(_BY_IDS, ids=list(job_ids))
 
-    async def of_submitter(
+    async def rows_of_submitter(
         self,
         submitter: str,
+        columns: tuple[str, ...],
         *,
         limit: int,
         offset: int,
         wanted: JobFilter = _ALL,
         order: Order | None = None,
-    ) -> list[Job]:
-        """Return jobs of one submitter; without an order, newest first."""
-        statement = sa.select(job_table).where(_job.submitter == submitter, _VISIBLE, *wanted.conditions())
-        return await self._all(statement.order_by(*_sorted(order)).limit(limit).offset(offset))
+    ) -> list[Row]:
+        """Return these columns of jobs of one submitter; without an order, newest first."""
+        values = _values(wanted)
+        statement = _page(columns, tuple(values), order)
+        return await self.pool.fetch(statement, of=submitter, most=limit, after=offset, **values)
 
     async def count_of_submitter(self, submitter: str, wanted: JobFilter = _ALL) -> int:
         """Return how many jobs of one submitter are wanted."""
-        statement = sa.select(sa.func.count()).select_from(job_table)
-        [[count]] = await self.pool.fetch(
-            statement.where(_job.submitter == submitter, _VISIBLE, *wanted.conditions())
-        )
+        values = _values(wanted)
+        [[count]] = await self.pool.fetch(_count(tuple(values)), of=submitter, **values)
         return int(count)
 
     async def rename(self, job_id: int, name: str) -> None:
         """Let its submitter call the job so; harmless when it is gone meanwhile."""
         await self.pool.fetch(_RENAME, job_id=job_id, new_name=name)
+
+
+def _values(wanted: JobFilter) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if wanted.states:
+        values["states"] = list(wanted.states)
+    if wanted.application is not None:
+        values["application"] = wanted.application
+    if wanted.name is not None:
+        values["part"] = wanted.name
+    return values
+
+
+def _of(asked_for: tuple[str, ...]) -> sa.ColumnElement[bool]:
+    conditions = (_CONDITIONS[name] for name in asked_for)
+    return sa.and_(_job.submitter == sa.bindparam("of"), _VISIBLE, *conditions)
+
+
+@cache
+def _page(columns: tuple[str, ...], asked_for: tuple[str, ...], order: Order | None) -> sa.Executable:
+    most, after = (sa.bindparam(name, type_=sa.BigInteger) for name in ("most", "after"))
+    statement = sa.select(*(_job[name] for name in columns)).where(_of(asked_for))
+    return statement.order_by(*_sorted(order)).limit(most).offset(after)
+
+
+@cache
+def _count(asked_for: tuple[str, ...]) -> sa.Executable:
+    return sa.select(sa.func.count()).select_from(job_table).where(_of(asked_for))
 
 
 def _sorted(order: Order | None) -> list[sa.ColumnElement[Any]]:

@@ -104,7 +104,7 @@ async def test_refusals_can_be_read(site: Site, monkeypatch: pytest.MonkeyPatch)
     async def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(JobStore, "of_submitter", fail)
+    monkeypatch.setattr(JobStore, "rows_of_submitter", fail)
     answer = await client.get("/api/job/")
     assert (answer.status_code, allowed(answer)) == (500, NAMED)
 
