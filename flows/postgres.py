@@ -1,5 +1,6 @@
 """How each connection to PostgreSQL is made, so that neither side keeps anything for one that is gone."""
 
+import functools
 import logging
 import socket
 from collections.abc import Mapping
@@ -37,15 +38,20 @@ async def connect(*args: Any, **kwargs: Any) -> asyncpg.Connection:
     try:
         connection = await asyncpg.connect(*args, **kwargs, server_settings={**SETTINGS, **own})
     except _REFUSED as error:
-        logger.warning(
-            "The database takes no settings against machines that vanish (%s): locks of such a one may stay "
-            "for hours; use PostgreSQL 14 or later on Linux, and let poolers pass %s on",
-            error,
-            ", ".join(SETTINGS),
-        )
+        _complain(str(error))
         connection = await asyncpg.connect(*args, **kwargs, server_settings=own or None)
     vanishing.notice(_socket_of(connection))
     return connection
+
+
+@functools.cache
+def _complain(error: str) -> None:  # once for each
+    logger.warning(
+        "The database takes no settings against machines that vanish (%s): locks of such a one may stay for "
+        "hours; use PostgreSQL 14 or later on Linux, and let poolers pass %s on",
+        error,
+        ", ".join(SETTINGS),
+    )
 
 
 def _socket_of(connection: Any) -> socket.socket:

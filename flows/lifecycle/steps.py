@@ -141,6 +141,8 @@ async def submit(job_id: int, destination: str) -> str:
 async def _hand_over(runtime: Runtime, job: Job, destination: str) -> str:
     place = runtime.destinations[destination]
     directory = await place.filesystem.stage_in(runtime.place.job_dir(job.id), str(job.token))
+    if not place.filesystem.files_are_here:
+        await runtime.jobs.owned(job.id)  # that may have taken long: by now the job may be another worker's
     installation = await runtime.jobs.installation()
     return await place.scheduler.submit(_submission(job, directory, str(installation)))
 

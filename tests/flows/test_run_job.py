@@ -17,8 +17,10 @@ from flows.database.pool import Pool
 from flows.destinations.scheduler import Status, Submission
 from flows.disk.durability import DurableDisk
 from flows.disk.places import Place
-from flows.errors import DestinationRefused, StagingFailed, Unavailable
+from flows.errors import DestinationRefused, StagingFailed, Superseded, Unavailable
+from flows.filesystems.local import Filesystem as LocalFilesystem
 from flows.jobs.job import Job
+from flows.jobs.leases import Leases
 from flows.jobs.users import User
 from flows.lifecycle import steps
 from flows.lifecycle.ending import end_of_job
@@ -399,3 +401,32 @@ async def test_who_wakes_in_the_middle_of_unpacking_writes_into_no_directory_of_
         await first
     assert (runtime.place.job_dir(job.id) / "input").read_text() == "1"
     assert [path.name for path in runtime.place.job_root.iterdir()] == [str(job.id)]
+
+
+class Elsewhere(LocalFilesystem):
+    """While files are on their way there, the lease of the worker is over."""
+
+    files_are_here = False
+
+    def __init__(self, leases: Leases, number: int) -> None:
+        self._leases, self._number = leases, number
+
+    async def stage_in(self, job_dir: Path, token: str) -> Path:
+        await self._leases.end(self._number)
+        return job_dir
+
+
+async def test_nothing_is_submitted_by_a_worker_whose_lease_is_over(
+    runtime: Runtime, pool: Pool, scheduler: Scheduler
+) -> None:
+    """It was frozen, and has not found out."""
+    job, leases = await new_job(runtime), Leases(pool)
+    number = await leases.begin("w", "here")
+    mine = AllJobs(pool, number)
+    assert await mine.claim_for_flow_run(job.id, job.token)
+    await mine.set_destination(job.id, "local")
+    async with open_runtime(mine, runtime.config, runtime.place, pick_first) as own:
+        own.destinations._destinations["local"] = Destination(scheduler, Elsewhere(leases, number))
+        with pytest.raises(Superseded):
+            await steps.submit(job.id, "local")
+    assert scheduler.submitted == []
