@@ -1,20 +1,17 @@
 """The schema of the database: brought up to date where it is embedded, checked where it is configured."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 import flows
-from alembic import command
-from flows.database.engines import open_engine
+from flows import postgres
+from flows.database.connecting import connect_options
 from flows.database.errors import unavailable_when_away
 from flows.errors import ConfigurationError, one_line
 
@@ -27,13 +24,20 @@ async def upgrade(url: URL) -> None:
     Raises ConfigurationError for a newer one than this version knows, Unavailable when the database dies.
     """
     with unavailable_when_away():
-        await _run(url, _upgrade)
+        if await _revision(url) == _revisions()[-1]:
+            return
+        from deployments import alembic_commands  # Alembic takes longer to import than all else here takes
+
+        await alembic_commands.upgrade(url, _scripts())
 
 
 async def check(url: URL) -> None:
     """Raise ConfigurationError when the database cannot be reached or its schema is not this version's."""
     with explained(url):
-        await _run(url, _check, command_timeout=CONNECT_SECONDS)
+        found = await _revision(url, command_timeout=CONNECT_SECONDS)
+    if found != _revisions()[-1]:
+        state = "has no tables of Bartender yet" if found is None else f"has the older schema {found}"
+        raise ConfigurationError(f"{_named(url)} {state}; run: alembic upgrade head")
 
 
 @contextmanager
@@ -48,53 +52,36 @@ def explained(url: URL) -> Iterator[None]:
         ) from error
 
 
-async def _run(url: URL, function: Callable[[Connection], None], **options: float) -> None:
-    engine = open_engine(url, timeout=CONNECT_SECONDS, **options)
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(function)
-    finally:
-        await engine.dispose()
-
-
-def _scripts() -> Config:
-    package = Path(flows.__file__).parent
-    # Beside the packages in a checkout, inside of one where Bartender is installed.
-    places = (package.parent / "alembic", package / "alembic")
-    config = Config()
-    config.set_main_option(
-        "script_location", str(next(p for p in places if (p / "env.py").exists())).replace("%", "%%")
-    )
-    return config
-
-
-def _upgrade(connection: Connection) -> None:
-    config = _scripts()
-    _found(connection, ScriptDirectory.from_config(config))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _check(connection: Connection) -> None:
-    scripts = ScriptDirectory.from_config(_scripts())
-    found = _found(connection, scripts)
-    if found != scripts.get_current_head():
-        state = "has no tables of Bartender yet" if found is None else f"has the older schema {found}"
-        raise ConfigurationError(f"{_named(connection)} {state}; run: alembic upgrade head")
-
-
-def _found(connection: Connection, scripts: ScriptDirectory) -> str | None:
+async def _revision(url: URL, **options: float) -> str | None:
     """Return the revision that the database has, if any; ConfigurationError for one that is not known."""
-    found = MigrationContext.configure(connection).get_current_revision()
-    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+    connection = await postgres.connect(**connect_options(url), timeout=CONNECT_SECONDS, **options)
+    try:
+        found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return None
+    finally:
+        await connection.close()
+    if found is not None and found not in _revisions():
         raise ConfigurationError(
-            f"{_named(connection)} has the schema {found} of a newer Bartender; install that version here too"
+            f"{_named(url)} has the schema {found} of a newer Bartender; install that version here too"
         )
     return found
 
 
-def _named(connection: Connection) -> str:
-    return f"environment: the database {connection.engine.url.render_as_string(hide_password=True)}"
+def _scripts() -> Path:
+    package = Path(flows.__file__).parent
+    # Beside the packages in a checkout, inside of one where Bartender is installed.
+    places = (package.parent / "alembic", package / "alembic")
+    return next(place for place in places if (place / "env.py").exists())
+
+
+def _revisions() -> list[str]:
+    """Return all that there are, by the names of their files."""
+    return sorted(path.name.partition("_")[0] for path in (_scripts() / "versions").glob("*.py"))
+
+
+def _named(url: URL) -> str:
+    return f"environment: the database {url.render_as_string(hide_password=True)}"
 
 
 def _cause(error: Exception) -> str:

@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
@@ -17,6 +17,9 @@ from api.tokens.keys import PublicKey, TokenKey, algorithm_of
 from flows.errors import BartenderError, ConfigurationError, Unavailable
 from flows.waiting.cancelling import cancel
 from flows.waiting.patience import Delays
+
+if TYPE_CHECKING:
+    import httpx
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,8 @@ class Jwks:
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
         # No redirects: an address that is not the configured one is not trusted.
+        import httpx  # which few servers need, and imports much
+
         async with httpx.AsyncClient(timeout=_SECONDS, follow_redirects=False) as self._client:
             refreshing = asyncio.create_task(self._keep_fresh())
             try:
@@ -117,7 +122,7 @@ class Jwks:
         assert self._client is not None  # noqa: S101 - only what runs fetches
         content = bytearray()
         async with self._client.stream("GET", self._url, headers={"Accept": "application/json"}) as response:
-            if response.status_code != httpx.codes.OK:
+            if response.status_code != HTTPStatus.OK:
                 raise KeySetUnusable(f"the answer has the status {response.status_code}")
             async for part in response.aiter_bytes():
                 content += part
@@ -178,6 +183,8 @@ def _key(entry: Any, algorithms: Collection[str]) -> TokenKey | None:
 
 
 def _checked(url: str) -> str:
+    import httpx
+
     mistake = ConfigurationError(
         "environment: BARTENDER_JWKS_URL is not an address of keys: write https://host/path, no password"
     )

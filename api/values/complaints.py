@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import ValidationError
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 _MOST = 5  # fields
 _MAX_MESSAGE = 300
@@ -14,7 +15,7 @@ Mistake = tuple[str, str]
 """The value, if that is how the sentence begins, and what is wrong with it."""
 
 
-def complaint(errors: Iterable[ValidationError]) -> str:
+def complaint(errors: Iterable["ValidationError"]) -> str:
     """Return one sentence for all errors."""
     missing: dict[str, None] = {}
     unknown: dict[str, None] = {}
@@ -68,7 +69,7 @@ def _joined(mistakes: list[Mistake], word: str) -> str:
     return value + f" {word} ".join(said if value == other else other + said for other, said in mistakes)
 
 
-def _mistake(error: ValidationError) -> Mistake:
+def _mistake(error: "ValidationError") -> Mistake:
     value = repr(error.instance)
     context = error.context or []
     if error.validator in {"anyOf", "oneOf"} and context and not any(part.relative_path for part in context):
@@ -82,14 +83,14 @@ def _begun(value: str) -> str:
     return value if len(value) <= _MAX_VALUE else f"{value[:_MAX_VALUE]}…"
 
 
-def _missing(error: ValidationError) -> list[str]:
+def _missing(error: "ValidationError") -> list[str]:
     # There is an error for each name, with all names in it.
     demanded: Any = error.validator_value
     given: Any = error.instance
     return [name for name in demanded if name not in given]
 
 
-def _unknown(error: ValidationError) -> list[str]:
+def _unknown(error: "ValidationError") -> list[str]:
     schema: Any = error.schema
     given: Any = error.instance
     known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})

@@ -2,15 +2,16 @@
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import islice
-from typing import Any
-
-import jsonschema
-from referencing import Registry
+from typing import TYPE_CHECKING, Any
 
 from api.values.complaints import complaint
 from flows.configuration import command_templates
 from flows.errors import InvalidUpload
+
+if TYPE_CHECKING:
+    import jsonschema
 
 _ERRORS_LOOKED_AT = 100  # there may be one for each value
 
@@ -20,12 +21,21 @@ class InputSchema:
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema
+
+    @cached_property
+    def validator(self) -> "jsonschema.Draft202012Validator":
+        """What knows whether values are as the schema says."""
+        import jsonschema  # many configurations have no schemas
+        from referencing import Registry
+
         # An empty registry: a reference to a URL in the schema is never fetched.
-        self.validator = jsonschema.Draft202012Validator(schema, registry=Registry())
+        return jsonschema.Draft202012Validator(self.schema, registry=Registry())
 
     def completed(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the values with the schema's defaults; raise InvalidUpload naming those that are wrong."""
         _fill_in(self.schema, values)
+        if not self.schema:
+            return values
         found = islice(self.validator.iter_errors(values), _ERRORS_LOOKED_AT)
         try:
             errors = sorted(found, key=lambda error: error.json_path)

@@ -6,13 +6,10 @@ A reference in a schema can be a pointer, the name of a part (``$anchor``) or an
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 from urllib.parse import quote, unquote, urldefrag, urljoin
-
-import jsonschema
-from referencing.jsonschema import DRAFT202012
 
 Schema = dict[str, Any]
 
@@ -26,6 +23,8 @@ def settled(schema: Schema) -> Schema:
 
     Raises ValueError that says what cannot be used, and where.
     """
+    import jsonschema  # many configurations have no schemas
+
     copy: Schema = _copied(schema, "")
     try:
         jsonschema.Draft202012Validator.check_schema(copy)
@@ -47,8 +46,14 @@ def parts(schema: Schema | bool) -> Iterator[Schema]:
     """Yield a schema and all schemas in it, without following references."""
     if isinstance(schema, dict):
         yield schema
-        for part in DRAFT202012.subresources_of(schema):
+        for part in _parts_of(schema):
             yield from parts(part)
+
+
+def _parts_of(schema: Schema) -> Iterable[Schema | bool]:
+    from referencing.jsonschema import DRAFT202012
+
+    return DRAFT202012.subresources_of(schema)
 
 
 def about_the_same(schema: Any, root: Schema) -> Iterator[Schema]:
@@ -130,7 +135,7 @@ class _References:
             if (base, name) in self._named:
                 raise ValueError(f"has two parts with the name {_shown(name)}: rename one of them")
             self._named[base, name] = place
-        for part in DRAFT202012.subresources_of(schema):
+        for part in _parts_of(schema):
             self._add(part, base)
 
     def settle(self) -> None:

@@ -19,14 +19,15 @@ async def connect(url: URL, *, connect_seconds: float, answer_seconds: float) ->
     """
     try:
         seconds = {"timeout": connect_seconds, "command_timeout": answer_seconds}
-        return await postgres.connect(**_options(url), **seconds)
+        return await postgres.connect(**connect_options(url), **seconds)
     except Exception as error:
         if (ours := not_asked(error)) is None:
             raise
         raise ours from error
 
 
-def _options(url: URL) -> dict[str, Any]:
+def connect_options(url: URL) -> dict[str, Any]:
+    """Return what the driver has to be told to connect to an address."""
     _, options = PGDialect_asyncpg().create_connect_args(url)  # type: ignore[no-untyped-call]
     # SQLAlchemy's names, which addresses may have, for poolers that know of no prepared statements.
     options.pop("prepared_statement_name_func", None)

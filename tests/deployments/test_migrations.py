@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from deployments import migrations
@@ -38,6 +39,12 @@ async def test_code_and_migrations_do_not_drift(checkout: Path, database_url: UR
     status, output = await alembic(checkout, database_url, "check")
     assert status == 0, output
     assert "No new upgrade operations detected." in output
+
+
+def test_revisions_are_known_by_the_names_of_their_files(checkout: Path) -> None:
+    scripts = ScriptDirectory(str(checkout / "alembic"))
+    assert migrations._revisions() == sorted(script.revision for script in scripts.walk_revisions())
+    assert migrations._revisions()[-1] == scripts.get_current_head()
 
 
 async def test_upgrade_and_downgrade_as_commands(checkout: Path, postgres: EmbeddedPostgres) -> None:

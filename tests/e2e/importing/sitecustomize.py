@@ -1,6 +1,7 @@
-"""Python imports this before anything else: writes down what the process imports, a module each line.
+"""Python imports this before anything else: writes down what the process imports.
 
-In the directory that IMPORTS names, one file for each process; its first line is the command.
+In the directory that IMPORTS names, one file for each process; a line has the command, as lists of processes
+show it by then, and a module. What was imported before a fork is in the child's too.
 """
 
 import os
@@ -12,12 +13,17 @@ from pathlib import Path
 class Notes:
     """Finds nothing, but is asked for every module first."""
 
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._process = 0
+
     def find_spec(self, name: str, _path: Sequence[str] | None, _target: object = None) -> None:
-        file = Path(os.environ["IMPORTS"], str(os.getpid()))
-        with file.open("a") as notes:
-            if not notes.tell():
-                notes.write(" ".join(sys.orig_argv) + "\n")
-            notes.write(name + "\n")
+        self._names.append(name)
+        new = [name] if os.getpid() == self._process else self._names
+        self._process = os.getpid()
+        command = Path("/proc/self/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        with Path(os.environ["IMPORTS"], str(self._process)).open("a") as notes:
+            notes.writelines(f"{command}\t{name}\n" for name in new)
 
 
 if "IMPORTS" in os.environ:
