@@ -55,15 +55,14 @@ class RestRecorder:
         self._told: OrderedDict[uuid.UUID, set[uuid.UUID]] = OrderedDict()
 
     async def record(self, reports: Sequence[RunReport]) -> Sequence[Answer]:
-        with unavailable_when_prefect_is_away():
-            try:
+        try:
+            with unavailable_when_prefect_is_away():
                 return await self._record(reports)
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code == 404:
-                    self._deployment = None  # deleted: it is made anew
-                elif error.response.status_code in _ABOUT_VALUES:
-                    return await self._in_halves(reports, error)
-                raise Refused("The Prefect server does not take what it is told of jobs.") from error
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code in _ABOUT_VALUES:
+                return await self._in_halves(reports, error)
+            self._deployment = None  # it may have been deleted: then it is made anew
+            raise Refused("The Prefect server does not take what it is told of jobs.") from error
 
     async def _in_halves(self, reports: Sequence[RunReport], error: Exception) -> Sequence[Answer]:
         if len(reports) == 1:

@@ -56,7 +56,7 @@ def additions(
     latest = now.timestamp if now is not None else None
     added: list[StateReport] = []
     for state in states:
-        if state.id in told:
+        if told and state.id in told:
             continue
         if latest is not None and state.timestamp <= latest:
             if not added and state.name == "Scheduled":

@@ -96,6 +96,7 @@ def events(
     """
     lasting = _lasting(states) | {states[-1].id}
     before: StateReport | None = None
+    follows: str | None = None  # only what has an event: automations wait for that for a quarter of an hour
     for number, state in enumerate(states):
         if state.id in lasting and state.id not in told:
             run = _run(task, states[: number + 1], attempt)
@@ -117,8 +118,9 @@ def events(
                     "validated_state": {**_state(state), "data": result(state, results)},
                     "task_run": run,
                 },
-                "follows": before and str(before.id),
+                "follows": follows,
             }
+            follows = str(state.id)
         before = state
 
 

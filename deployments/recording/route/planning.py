@@ -44,9 +44,8 @@ class Plan:
         tags = list(dict.fromkeys([*told.tags, *report.tags, *self._deployment.tags]))
         if decided is Verdict.WRITTEN:
             history += self._add_run(report, told, tags)
-        related = events.related_to_task_run(report, self._deployment, tags)
         for task in report.tasks:
-            self._add_task(report.flow_run_id, task, told.tasks.get(task.id, []), history, related)
+            self._add_task(report, task, told.tasks.get(task.id, []), history, tags)
 
     def _verdict(self, report: RunReport, told: Told | None) -> Verdict:
         if told is None:
@@ -70,25 +69,26 @@ class Plan:
 
     def _add_task(
         self,
-        flow_run_id: uuid.UUID,
+        report: RunReport,
         task: TaskReport,
         told: Sequence[Now],
         history: Iterable[StateReport | Now],
-        related: Sequence[Row],
+        tags: Sequence[str],
     ) -> None:
         ids = {state.id for state in told}
         new = additions(task.states, told[-1] if told else None, ids)
         if not new:
             return
-        by_id = {state.id: state for state in new}
-        states = [by_id.get(state.id, state) for state in task.states]
+        states = [state for state in task.states if state.id in ids] + new if told else new
         began = states[0].timestamp
         attempt = sum(state.type == "RUNNING" and state.timestamp <= began for state in history) or 1
-        self.rows.task_run.append(rows.task_run_row(flow_run_id, task, states, attempt))
+        results = self._deployment.results
+        self.rows.task_run.append(rows.task_run_row(report.flow_run_id, task, states, attempt))
         self.rows.task_run_state += [
-            rows.task_run_state_row(flow_run_id, task, state, self._deployment.results) for state in new
+            rows.task_run_state_row(report.flow_run_id, task, state, results) for state in new
         ]
         if self._delivery.by_pipeline or task_runs.is_worth_telling(states):
+            related = events.related_to_task_run(report, self._deployment, tags)
             self._tell(
                 task_runs.events(
                     task,
@@ -96,7 +96,7 @@ class Plan:
                     ids,
                     attempt=attempt,
                     related=related,
-                    results=self._deployment.results,
+                    results=results,
                     orchestration="server",
                 )
             )

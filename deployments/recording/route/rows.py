@@ -54,7 +54,7 @@ class Rows:
         return not (self.flow_run or self.task_run)
 
 
-_NO_DETAILS: Row = {
+NO_DETAILS: Row = {
     "flow_run_id": None,
     "task_run_id": None,
     "child_flow_run_id": None,
@@ -74,6 +74,7 @@ _NO_DETAILS: Row = {
     "traceparent": None,
     "deployment_concurrency_lease_id": None,
 }
+"""What Prefect says of a state of which there is nothing to say; rows have only what differs."""
 
 _FLOW_RUN_POLICY: Row = {
     "max_retries": 0,
@@ -147,17 +148,21 @@ def flow_run_state_row(flow_run_id: uuid.UUID, state: StateReport) -> Row:
         "message": state.message,
         "data": None,
         "state_details": {
-            **_NO_DETAILS,
-            "flow_run_id": flow_run_id,
-            "scheduled_time": state.scheduled_on,
+            **_details(flow_run_id, state),
             "deferred": False if state.name == "Scheduled" else None,
-            "untrackable_result": state.untrackable,
         },
     }
 
 
 def _state(state: StateReport) -> Row:
     return {"id": state.id, "type": state.type, "name": state.name, "timestamp": state.timestamp}
+
+
+def _details(flow_run_id: uuid.UUID, state: StateReport) -> Row:
+    details: Row = {"flow_run_id": flow_run_id, "untrackable_result": state.untrackable}
+    if state.scheduled_on is not None:
+        details["scheduled_time"] = state.scheduled_on
+    return details
 
 
 def task_run_row(
@@ -189,11 +194,8 @@ def task_run_state_row(flow_run_id: uuid.UUID, task: TaskReport, state: StateRep
         "message": state.message or "",
         "data": task_runs.result(state, results),
         "state_details": {
-            **_NO_DETAILS,
-            "flow_run_id": flow_run_id,
+            **_details(flow_run_id, state),
             "task_run_id": task.id,
-            "scheduled_time": state.scheduled_on,
-            "untrackable_result": state.untrackable,
             "retriable": False if state.type == "FAILED" else None,
         },
     }

@@ -33,7 +33,8 @@ FROM task_run t JOIN task_run_state s ON s.task_run_id = t.id
 WHERE t.flow_run_id = ANY($1::uuid[]) ORDER BY s.timestamp
 """
 
-_STATE = "id, type, name, timestamp, message, state_details, data"
+_STATE = "id, type, name, timestamp, message, data, state_details"
+_ITS_STATE = "id, type, name, timestamp, message, data, nothing || state_details"
 _RUN = """id, name, state_id, state_type, state_name, state_timestamp, run_count, start_time, end_time,
        total_run_time, expected_start_time, empirical_policy, tags, labels"""
 _FLOW_RUN = f"""{_RUN}, next_scheduled_start_time, parameters, idempotency_key, context, auto_scheduled,
@@ -41,9 +42,10 @@ _FLOW_RUN = f"""{_RUN}, next_scheduled_start_time, parameters, idempotency_key, 
 _TASK_RUN = f"{_RUN}, flow_run_id, task_key, dynamic_key, task_inputs, flow_run_run_count"
 _EVENT = "id, occurred, event, resource_id, resource, related_resource_ids, related, payload, follows"
 
-# One statement, since a run and its state refer to each other: both are there when it ends.
+# One statement, since a run and its state refer to each other: both are there when it ends. It is given the
+# rows by table, and the details of a state of which there is nothing to say.
 WRITE = f"""
-WITH batch AS MATERIALIZED (SELECT $1::text::jsonb AS tables),
+WITH batch AS MATERIALIZED (SELECT $1::text::jsonb AS tables, $2::text::jsonb AS nothing),
 flow_runs AS (
   INSERT INTO flow_run ({_FLOW_RUN})
   SELECT {_FLOW_RUN} FROM batch, jsonb_populate_recordset(NULL::flow_run, tables->'flow_run')
@@ -57,7 +59,7 @@ flow_runs AS (
 ),
 flow_run_states AS (
   INSERT INTO flow_run_state ({_STATE}, flow_run_id)
-  SELECT {_STATE}, flow_run_id
+  SELECT {_ITS_STATE}, flow_run_id
   FROM batch, jsonb_populate_recordset(NULL::flow_run_state, tables->'flow_run_state')
   ON CONFLICT (id) DO NOTHING
 ),
@@ -74,7 +76,7 @@ task_runs AS (
 ),
 task_run_states AS (
   INSERT INTO task_run_state ({_STATE}, task_run_id)
-  SELECT {_STATE}, task_run_id
+  SELECT {_ITS_STATE}, task_run_id
   FROM batch, jsonb_populate_recordset(NULL::task_run_state, tables->'task_run_state')
   ON CONFLICT (id) DO NOTHING
 ),

@@ -17,7 +17,7 @@ from deployments.recording.reports import Answer, RunReport, Verdict
 from deployments.recording.route import statements
 from deployments.recording.route.delivery import Delivery
 from deployments.recording.route.planning import Plan, Told
-from deployments.recording.route.rows import Deployment, Rows
+from deployments.recording.route.rows import NO_DETAILS, Deployment
 from deployments.recording.task_runs import Results
 from deployments.recording.wire import Batch
 
@@ -71,13 +71,16 @@ class Writer:
             for report in sorted(runs, key=lambda report: report.flow_run_id):
                 plan.add(report, told.get(report.flow_run_id))
             if not plan.rows.is_empty:
-                await database.execute(statements.WRITE, _json(plan.rows))
+                await database.execute(statements.WRITE, _json(plan.rows), _NO_DETAILS)
         await self._delivery.deliver(plan.events)
         return [Answer(plan.verdicts[report.flow_run_id]) for report in runs]
 
 
-def _json(rows: Rows) -> str:
+def _json(rows: object) -> str:
     return orjson.dumps(rows, default=str).decode()  # asyncpg has a UUID of its own
+
+
+_NO_DETAILS = _json(NO_DETAILS)
 
 
 async def _find_deployment(database: Any, batch: Batch) -> Deployment:

@@ -1,4 +1,4 @@
-"""An embedded Prefect server with the route, which knows the flow of jobs."""
+"""An embedded Prefect server, which has the route, and which knows the flow of jobs."""
 
 from collections.abc import AsyncIterator
 
@@ -6,12 +6,14 @@ import pytest
 import pytest_asyncio
 
 from deployments.serving.postgres import EmbeddedPostgres
-from tests.deployments.recording.server import Server, started
+from deployments.serving.prefect_server import DATABASE, EmbeddedPrefect
+from tests.deployments.recording.server import Server, connected
 
 
-@pytest_asyncio.fixture(scope="package")
+@pytest_asyncio.fixture(scope="module")
 async def server(
-    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+    postgres: EmbeddedPostgres, shared_prefect: EmbeddedPrefect, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
-    async with started(tmp_path_factory.mktemp("prefect"), postgres) as server:
+    results = tmp_path_factory.mktemp("results")
+    async with connected(shared_prefect, postgres.url(DATABASE), results) as server:
         yield server

@@ -1,8 +1,9 @@
 """A Prefect server of tests: what is told to it, and what its API says."""
 
 import os
+import signal
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,10 @@ from sqlalchemy import URL
 from deployments.recording.by_route import RouteRecorder
 from deployments.registration.deploy import deployment_id, register
 from deployments.registration.names import DEPLOYMENT, RESULTS_BLOCK
+from deployments.serving import prefect_server
 from deployments.serving.listening import listen
 from deployments.serving.postgres import EmbeddedPostgres
-from deployments.serving.prefect_server import DATABASE, EmbeddedPrefect
+from deployments.serving.prefect_server import EmbeddedPrefect
 from flows.lifecycle.flow_run import FLOW
 
 Json = dict[str, Any]
@@ -96,6 +98,15 @@ class Server:
         state = {"type": kind, "name": name or kind.title()}
         await self.post(f"/flow_runs/{flow_run_id}/set_state", {"state": state, "force": True})
 
+    async def killed_and_started(self) -> None:
+        """Kill the server as a lack of memory does, and start it again."""
+        child = self.embedded.child
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        await child.stop()
+        await child.start()
+        await self.embedded.wait_until_ready()
+
     @asynccontextmanager
     async def sql(self) -> AsyncIterator[asyncpg.Connection]:
         connection = await asyncpg.connect(
@@ -112,32 +123,35 @@ class Server:
 
 @asynccontextmanager
 async def started(
-    directory: Path,
-    postgres: EmbeddedPostgres,
-    environment: Mapping[str, str] | None = None,
-    *,
-    with_route: bool = True,
+    directory: Path, postgres: EmbeddedPostgres, database: str, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Server]:
-    """Start a server that knows the flow of jobs; ``environment`` is what its operator sets."""
+    """Start a server of its own; ``environment`` is what its operator sets."""
+    changed = patch.object(prefect_server, "DATABASE", database), patch.dict(os.environ, environment or {})
+    with listen("127.0.0.1", 0, "") as listener:
+        with changed[0], changed[1]:
+            embedded = EmbeddedPrefect(directory, postgres, listener)
+            await embedded.make_database()
+        try:
+            await embedded.child.start()
+            await embedded.wait_until_ready()
+            async with connected(embedded, postgres.url(database), directory / "results") as server:
+                yield server
+        finally:
+            await embedded.child.stop()
+
+
+@asynccontextmanager
+async def connected(embedded: EmbeddedPrefect, database: URL, results: Path) -> AsyncIterator[Server]:
+    """Let a server know the flow of jobs; what this process does with Prefect is done there."""
+    login = embedded.client_environment()["PREFECT_API_AUTH_STRING"]
+    settings = {PREFECT_API_URL: embedded.api_url, PREFECT_API_AUTH_STRING: login}
+    name, _, password = login.partition(":")
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(listen("127.0.0.1", 0, ""))
-        with patch.dict(os.environ, environment or {}):
-            embedded = EmbeddedPrefect(directory, postgres, listener, with_route=with_route)
-        stack.push_async_callback(embedded.child.stop)
-        await embedded.start()
-        await embedded.wait_until_ready()
-        login = embedded.client_environment()["PREFECT_API_AUTH_STRING"]
-        settings = {PREFECT_API_URL: embedded.api_url, PREFECT_API_AUTH_STRING: login}
         stack.enter_context(temporary_settings(settings))
         client = await stack.enter_async_context(get_client())
-        name, _, password = login.partition(":")
         http = httpx.AsyncClient(base_url=embedded.api_url, auth=(name, password), timeout=60)
         await stack.enter_async_context(http)
-        storage = (await register(client, directory / "results")).results
-        server = Server(embedded, login, postgres.url(DATABASE), client, http, storage)
+        storage = (await register(client, results)).results
+        server = Server(embedded, login, database, client, http, storage)
         async with server.stack:
             yield server
-
-
-def ids(things: Sequence[Json]) -> list[str]:
-    return [thing["id"] for thing in things]

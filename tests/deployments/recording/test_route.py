@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.recording import by_route, wire
-from deployments.recording.reports import Answer, RunReport, Verdict
-from flows.errors import Refused, Unavailable
+from deployments.recording.reports import RunReport, Verdict
+from flows.errors import Refused
 from tests.deployments.recording.server import Server
 from tests.deployments.recording.telling import Job, known
 
@@ -204,16 +204,6 @@ async def test_a_row_that_cannot_be_written_keeps_no_other_back(server: Server) 
     for number, job in enumerate(jobs):
         found = await server.http.get(f"/flow_runs/{job.id}")
         assert found.status_code == (404 if number in {2, 4, 6} else 200)
-
-
-async def test_the_flow_is_made_where_an_operator_deleted_it(server: Server) -> None:
-    job = Job()
-    flow_id = (await server.client.read_flow_by_name("run-job")).id
-    assert (await server.http.delete(f"/flows/{flow_id}")).is_success
-    recorder = server.recorder()
-    with pytest.raises(Unavailable):
-        await recorder.record([job.ends()])
-    assert await recorder.record([job.ends()]) == [Answer(Verdict.WRITTEN)]
 
 
 async def test_only_who_has_the_login_gets_in(server: Server) -> None:
