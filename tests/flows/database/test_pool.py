@@ -96,6 +96,18 @@ async def test_connections_that_nobody_needs_are_closed(
     await are_there(pool, 0)
 
 
+async def test_a_load_that_comes_in_bursts_makes_no_connections_anew(database_url: URL) -> None:
+    """Each would be a process of PostgreSQL's that is started, and looks up what it needs to know."""
+    pool = Pool(database_url)
+    try:
+        sessions: set[int] = set()
+        for burst in range(20):
+            sessions.update(await asyncio.gather(*(session(pool) for _ in range(2 + 5 * (burst % 5)))))
+        assert len(sessions) <= Limits().connections
+    finally:
+        await pool.close()
+
+
 async def test_one_whose_question_was_given_up_is_not_asked_again(database_url: URL, pool: Pool) -> None:
     own = Pool(database_url, ONE)
     before = await session(own)
