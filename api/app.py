@@ -98,8 +98,8 @@ def _add_routes(app: FastAPI) -> None:
 
 def _with_head(router: APIRouter) -> APIRouter:
     """Return the routes and a HEAD for every GET: the server leaves the body away."""
-    extended = APIRouter()
-    extended.include_router(router)
+    # Not included: FastAPI looks through what is included in the included several times for each request.
+    extended = APIRouter(routes=[*router.routes])
     for route in router.routes:
         if isinstance(route, APIRoute) and route.methods == {"GET"}:
             extended.add_api_route(
