@@ -51,6 +51,7 @@ class Nursery:
         self._births = births
         self._born: dict[int, int] = {}
         self._started: set[int] = set()
+        self._is_closed = False
         self._reading = asyncio.Lock()
         self._reports, theirs = socket.socketpair()
         self._reports.setblocking(False)
@@ -88,7 +89,10 @@ class Nursery:
         await child.start(self._process(pid))
 
     async def close(self) -> None:
-        """End those that nobody started."""
+        """End those that nobody started; harmless when that is done."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if len(self._born) < len(self._births):
             self._nursery.send_signal(signal.SIGKILL)
             while await self._read():
@@ -128,6 +132,7 @@ class _Inside:
         try:
             rebirth.forget_signals()
             rebirth.end_with(self._parent)
+            os.setsid()  # a Ctrl-C in the terminal is for our parent, who ends its children in order
             passed = {number for birth in self._births for number in birth.child.pass_fds}
             rebirth.let_go_of_all_but({0, 1, 2, self._reports.fileno(), self._wait, *passed})
             for index, birth in enumerate(self._births[:-1]):
@@ -159,7 +164,8 @@ class _Inside:
 
     def _become(self, index: int) -> NoReturn:
         child = self._births[index].child
-        os.setsid()
+        if os.getsid(0) != os.getpid():
+            os.setsid()
         rebirth.end_with(self._parent)
         rebirth.take_on(child.environment, child.command)
         self._reports.sendall(_REPORT.pack(index, os.getpid()))

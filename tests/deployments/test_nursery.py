@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.service import until
+from tests.waiting import LONG_ENOUGH
 
 MODULE = "tests.deployments.nursling"
 PROGRAM = f"""
@@ -48,10 +49,11 @@ async def main():
             await nursery.start(birth.child)
         await nursery.close()
         print("started", flush=True)
-        await asyncio.sleep(600)
+        await asyncio.to_thread(sys.stdin.readline)
     finally:
         for birth in births:
             await birth.child.stop()
+        await nursery.close()
 
 asyncio.run(main())
 """
@@ -76,6 +78,18 @@ class Parent:
         assert self.process.stdin is not None
         self.process.stdin.write(b"\n")
         self.process.stdin.flush()
+
+    async def children(self) -> list[int]:
+        """Wait until both are there, each in a session of its own."""
+        pid = self.process.pid
+
+        async def both() -> list[int]:
+            known = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            are_apart = len(known) == 2 and all(os.getsid(child) == child for child in known)
+            return known if are_apart else []
+
+        found: list[int] = await until(both)
+        return found
 
     async def told_by(self, name: str, times: int = 1) -> list[dict[str, Any]]:
         """Wait until a child of this name has begun so often, and return what each wrote."""
@@ -147,12 +161,7 @@ async def test_they_end_with_their_parent(parent: Parent) -> None:
 
 async def test_they_end_with_a_parent_that_has_not_let_them_begin(parent: Parent) -> None:
     await parent.says()
-
-    async def children() -> list[int]:
-        known = Path(f"/proc/{parent.process.pid}/task/{parent.process.pid}/children").read_text().split()
-        return [int(pid) for pid in known] if len(known) == 2 else []
-
-    pids: list[int] = await until(children)
+    pids = await parent.children()
     parent.process.kill()
     await gone(*pids)
 
@@ -163,3 +172,11 @@ async def test_what_cannot_be_forked_is_started_as_a_program(parent: Parent) -> 
     assert (await parent.told_by("first"))[0]["forked"]
     assert not (await parent.told_by("missing"))[0]["forked"]
     assert not (await parent.told_by("last"))[0]["forked"]
+    assert [await parent.says() for _ in range(2)] == ["made", "started"]
+    parent.let_go()
+    assert await asyncio.to_thread(parent.process.wait, LONG_ENOUGH) == 0
+
+
+async def test_they_hear_nothing_of_a_ctrl_c(parent: Parent) -> None:
+    assert await parent.says() == "made"
+    assert await parent.children()
