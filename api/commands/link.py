@@ -10,16 +10,17 @@ from api.tokens.verification import is_name
 from deployments import migrations
 from deployments.settings import Settings
 from flows.configuration.config import load
+from flows.database.errors import may_be_done
 from flows.database.pool import Pool
 from flows.disk.places import Place
-from flows.errors import ConfigurationError, Unavailable
+from flows.errors import ConfigurationError, JobNotFound, Unavailable
 from flows.jobs.store import JobStore
 
 
 async def link(directory: Path, *, submitter: str, application: str, settings: Settings) -> int:
     """Return the id of the new job, whose directory is a link to this one.
 
-    Raises ConfigurationError; nothing is left then.
+    Raises ConfigurationError; nothing is left then, unless it says so.
     """
     place = settings.place(load(settings.config_filename))
     target = _checked(directory, place)
@@ -67,7 +68,25 @@ async def _add(store: JobStore, target: Path, place: Place, submitter: str, appl
         # File names may be bytes that are no text.
         name = as_job_name(os.fsencode(target.name).decode(errors="replace")) or f"job{job_id}"
         await store.add_completed(job_id=job_id, name=name, application=application, submitter=submitter)
+    except Unavailable as error:
+        if not may_be_done(error):
+            job_dir.unlink()
+            raise
+        if not await _is_there(store, job_id):
+            raise ConfigurationError(
+                f"environment: the database stopped answering; look whether job {job_id} is there before you "
+                f"run this again, and remove {job_dir} if it is not"
+            ) from error
     except BaseException:
         job_dir.unlink()
         raise
     return job_id
+
+
+async def _is_there(store: JobStore, job_id: int) -> bool:
+    """Whether the job certainly is there; else it may still come to be."""
+    try:
+        await store.get(job_id)
+    except (JobNotFound, Unavailable):
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import Request
@@ -99,7 +99,11 @@ async def _create(archive: Archive, services: Services, *, token: uuid.UUID, **v
     except Unavailable as error:
         if not may_be_done(error):
             await services.on_disk(archive.discard)
-        raise
+            raise
+        with suppress(Unavailable):
+            if (written := await services.store.by_token(token)) is not None:
+                return written  # only the answer was lost
+        raise  # it may still come to be
     if job.token != token:  # an earlier submission with the same key was faster, and has its own archive
         await services.on_disk(archive.discard)
     return job

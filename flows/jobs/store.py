@@ -44,6 +44,7 @@ _CREATE = _NEW.on_conflict_do_nothing(
 _BY_KEY = sa.select(job_table).where(
     _job.submitter == sa.bindparam("submitter"), _job.idempotency_key == sa.bindparam("idempotency_key")
 )
+_BY_TOKEN = sa.select(job_table).where(_job.token == sa.bindparam("token"))
 _BY_IDS = sa.select(job_table).where(
     _job.id == sa.any_(sa.bindparam("ids", type_=pg.ARRAY(sa.BigInteger))), _VISIBLE
 )
@@ -101,6 +102,10 @@ class JobStore(JobRows):
     async def by_idempotency_key(self, submitter: str, idempotency_key: str) -> Job | None:
         """Return the job that the submitter gave this key, if any."""
         return await self._first(_BY_KEY, submitter=submitter, idempotency_key=idempotency_key)
+
+    async def by_token(self, token: uuid.UUID) -> Job | None:
+        """Return the job of this token: None is no answer while a ``create`` may still be under way."""
+        return await self._first(_BY_TOKEN, token=token)
 
     async def next_id(self, *, skip: int = 0) -> int:
         """Return an id that no job has or will have, after so many others of that kind."""

@@ -4,12 +4,17 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jwt
 import pytest
 
+from api.commands import link
 from api.tokens.keys import load_public_key
+from flows.disk.places import Place
+from flows.errors import ConfigurationError, Unavailable
+from flows.jobs.store import JobStore
 from tests.api.conftest import Keys, Site
 
 
@@ -162,3 +167,26 @@ async def test_no_token(keys: Keys, tmp_path: Path, arguments: tuple[str, ...]) 
     status, output, errors = await bartender({**os.environ}, tmp_path, *arguments)
     assert (status, output) == (2, "")
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_an_answer_that_is_lost(
+    site: Site, finished: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    """The job may be there, or come to be: its directory stays."""
+    add = JobStore.add_completed
+
+    async def then_break(store: JobStore, **values: Any) -> None:
+        if written:
+            await add(store, **values)
+        raise Unavailable("The database does not answer.") from ConnectionResetError()
+
+    monkeypatch.setattr(JobStore, "add_completed", then_break)
+    place = Place(site.data_dir, site.data_dir / "jobs")
+    if written:
+        job_id = await link._add(JobStore(site.store.pool), finished, place, "alice", "wc")
+        assert [job.id for job in await site.jobs()] == [job_id]
+    else:
+        with pytest.raises(ConfigurationError, match=r"look whether job \d+ is there"):
+            await link._add(JobStore(site.store.pool), finished, place, "alice", "wc")
+    assert [path.resolve() for path in place.job_root.iterdir()] == [finished]

@@ -139,6 +139,23 @@ async def test_database_goes_away(
     assert bool(site.uploads()) == is_kept
 
 
+async def test_an_answer_that_is_lost_is_asked_for(
+    site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = JobStore.create
+
+    async def then_break(store: JobStore, **values: Any) -> Job:
+        await create(store, **values)
+        raise Unavailable("The database does not answer.") from ConnectionResetError()
+
+    monkeypatch.setattr(JobStore, "create", then_break)
+    response = await alice.put(ROUTES[0], content=README_ZIP, headers=ZIP)
+    assert response.status_code == 303
+    [job] = await site.jobs()
+    assert response.headers["Location"].endswith(f"/{job.id}")
+    assert len(site.uploads()) == 1
+
+
 async def test_unexpected_error_leaves_nothing(
     site: Site, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
