@@ -35,7 +35,7 @@ serve: $(BIN)/bartender ## Start everything and keep serving
 
 .PHONY: test
 test: check ## All checks and tests
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: test-long
 test-long: $(VENV)/.dev ## Tests that take minutes: faults before a cluster, newer versions of Slurm, machines that stay away, HADDOCK3

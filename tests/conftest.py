@@ -18,7 +18,7 @@ from flows.database.pool import Pool
 from tests.e2e.first_start import FirstStart
 from tests.e2e.service import Service
 
-pytest_plugins = ["tests.services.fixtures", "tests.hosts.fixtures", "tests.turns"]
+pytest_plugins = ["tests.leftovers", "tests.services.fixtures", "tests.hosts.fixtures", "tests.turns"]
 
 TEMPLATE = "template_of_tests"
 

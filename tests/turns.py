@@ -20,7 +20,7 @@ SHARED: Mapping[tuple[str, str], str] = {
 }
 """Fixtures that start much, where they are used, and the group of their tests."""
 
-FIRST = ("server", "workerless-server", "slurm", "tests/e2e/", "tests/chaos/", "contract")
+FIRST = ("workerless-server", "server", "slurm", "tests/chaos/", "tests/e2e/", "contract")
 """Groups and directories, those that take longest first."""
 
 

@@ -5,6 +5,7 @@ import fcntl
 import io
 import itertools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any, ClassVar, Self
 import httpx
 
 from api.tokens.signing import generate_key_pair, generate_token
+from deployments.serving import launcher
 from deployments.serving.supervisor import environment_of_running
 from tests.e2e.first_start import FirstStart
 from tests.waiting import LONG_ENOUGH
@@ -177,10 +179,15 @@ class Service:
         starter: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
-        """Run a module, of the tests or the product; it writes into the server's log."""
+        """Run a module, of the tests or the product; it writes into the server's log.
+
+        It ends with this process, however that ends, and what it started with it.
+        """
+        command = [*starter, self.python, "-m", *arguments]
+        command[0] = shutil.which(command[0]) or command[0]
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [*starter, self.python, "-m", *arguments],
+                launcher.wrap(command, death_signal=signal.SIGKILL),
                 cwd=self.directory,
                 env={**self.operators_environment(), **variables},
                 stdout=log,
