@@ -9,9 +9,9 @@ The guard, a directory beside the job's, holds what submissions and scripts have
 
 It is made by the first submission, and removed with the job's files. So who makes it knows that nothing was
 submitted before, or that all is over: a submission whose sender gave it up may come so late. Then the job's
-directory is gone, or has outputs; of a job that was cancelled before it began, the guard stays. A script that
-comes when it is gone does nothing. A script that Slurm runs again after a preemption finds its own note in
-``job``; a second submission's finds another one and gives way.
+directory has outputs, or is gone, in which no script begins; of a job that was cancelled before it began, the
+guard stays. A script that comes when it is gone does nothing. A script that Slurm runs again after a
+preemption finds its own note in ``job``; a second submission's finds another one and gives way.
 
 A command that came to its end, by a signal of its own too, never runs again, though Slurm may have forgotten
 the end of its script. One that Slurm ended runs again if Slurm wants it: there is no return code then, since
@@ -67,9 +67,9 @@ _ACTIVE = r"\(PENDING\|RUNNING\|REQUEUED\|RESIZING\|SUSPENDED\)"
 # the command line: it is there as a whole or not at all.
 _SUBMIT = """umask 077
 if mkdir {guard} 2>/dev/null; then
-    if [ ! -d {directory} ] || [ -e {directory}/{stdout} ]; then
+    if [ -e {directory}/{stdout} ]; then
         rmdir {guard}
-        echo 'its directory is gone, or the command has begun before' >&2
+        echo 'it has begun before' >&2
         exit {incomplete}
     fi
 else

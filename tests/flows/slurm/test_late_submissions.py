@@ -78,10 +78,13 @@ def test_after_the_end(cluster: Cluster) -> None:
 
 
 def test_after_the_files_were_removed(cluster: Cluster) -> None:
-    cluster.job_dir.rmdir()
-    assert cluster.receive().returncode == INCOMPLETE
-    assert cluster.submitted == 0
-    assert not cluster.guard.exists()
+    assert cluster.receive().stdout == "7\n"
+    guards.remove(cluster.guard)
+    ran = cluster.job_dir.rename(cluster.directory / "removed") / "ran"
+    cluster.receive()
+    assert ran.read_text() == "ran\n"
+    assert not cluster.job_dir.exists()
+    assert not (cluster.guard / "returncode").exists()  # the command did not begin
 
 
 def test_after_the_job_was_cancelled(cluster: Cluster) -> None:
