@@ -1,6 +1,7 @@
 """What operators ask for in Prefect's UI and by its commands: that a job is run, run again, or ended."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -27,13 +28,24 @@ _RETRIED = "prefect.flow-run.AwaitingRetry"
 
 
 class Operators:
-    """Looks for what they did, and does it to the flow runs of this process."""
+    """Looks for what they did, and does it to the flow runs of this process.
 
-    def __init__(self, client: LeanClient, runtime: Runtime, runs: JobRuns, upkeep: UpkeepRuns) -> None:
+    ``job_waits`` is called when there is one to be claimed.
+    """
+
+    def __init__(
+        self,
+        client: LeanClient,
+        runtime: Runtime,
+        runs: JobRuns,
+        upkeep: UpkeepRuns,
+        job_waits: Callable[[], None],
+    ) -> None:
         self._client = client
         self._runtime = runtime
         self._runs = runs
         self._upkeep = upkeep
+        self._job_waits = job_waits
         self._cancelled: set[UUID] = set()
         self._flows: dict[UUID, bool] = {}  # whether it is that of jobs
         self.woken = asyncio.Event()
@@ -57,8 +69,8 @@ class Operators:
     async def _start(self, flow_run: FlowRun) -> None:
         job_id = flow_run.parameters.get("job_id")
         jobs = self._runtime.jobs
-        if isinstance(job_id, int) and await jobs.claim_for_flow_run(job_id, flow_run.id):
-            self._runs.start(await jobs.get(job_id))
+        if isinstance(job_id, int) and await jobs.give_flow_run(job_id, flow_run.id):
+            self._job_waits()  # limits are for it, too
             return
         # In this order: a worker lets go of an ended job only after it has told Prefect so. What is Scheduled
         # then, whatever the list said, was scheduled by an operator since.

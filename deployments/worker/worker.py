@@ -240,7 +240,9 @@ class Worker:
         )
         self._runs = JobRuns(self._runtime, self._recorder)
         self._upkeep = UpkeepRuns(self._client, pool, registered.results, self._may_begin)
-        self._operators = Operators(self._client, self._runtime, self._runs, self._upkeep)
+        self._operators = Operators(
+            self._client, self._runtime, self._runs, self._upkeep, self._jobs_wait.set
+        )
         await _when_prefect_answers(self._beat)
 
     async def _register(self) -> Registered:

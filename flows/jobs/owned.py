@@ -50,16 +50,8 @@ _COMPLETE = _to(State.OK, reason=None, reason_kind=None)
 _FAIL = _to(State.ERROR, reason=_new_reason, reason_kind=sa.bindparam("new_kind", type_=sa.Text))
 _EXPLAIN = _change(ACTIVE, _job.reason.is_distinct_from(_new_reason), reason=_new_reason)
 _SET_DESTINATION = _change(ACTIVE, destination=sa.bindparam("new_destination", type_=sa.Text))
-_CLAIM_FOR_FLOW_RUN = change(
-    _this,
-    _may,
-    ACTIVE,
-    sa.or_(_job.flow_run_id.is_(None), _job.flow_run_id == _flow_run),
-    sa.or_(_job.owner.is_(None), _by.is_(None), _job.owner == _by),
-    flow_run_id=_flow_run,
-    recorded=True,
-    owner=_by,
-    reason=NO_MORE,
+_GIVE_FLOW_RUN = change(
+    _this, ACTIVE, _job.flow_run_id.is_(None), _job.owner.is_(None), flow_run_id=_flow_run, recorded=True
 )
 _OWNED = sa.select(job_table).where(_of_ours)
 _BY_FLOW_RUN = sa.select(job_table).where(_job.flow_run_id == _flow_run)
@@ -187,12 +179,12 @@ class OwnedJobs(JobRows):
         statement = sa.select(_job.flow_run_id).where(self._mine, _job.flow_run_id.is_not(None))
         return {flow_run_id for (flow_run_id,) in await self.pool.fetch(statement)}
 
-    async def claim_for_flow_run(self, job_id: int, flow_run_id: uuid.UUID) -> bool:
-        """Own the job to run it by this flow run.
+    async def give_flow_run(self, job_id: int, flow_run_id: uuid.UUID) -> bool:
+        """Let a job that waits be run by this flow run, which an operator made, when it is its turn.
 
-        Returns False when the job has ended, or has another flow run or owner.
+        Returns False when the job is not there, has ended, or has another flow run or an owner.
         """
-        return await self._is_done(_CLAIM_FOR_FLOW_RUN, job_id=job_id, by=self.owner, flow_run=flow_run_id)
+        return await self._is_done(_GIVE_FLOW_RUN, job_id=job_id, flow_run=flow_run_id)
 
     async def run_again(self, job: Job) -> Job | None:
         """Own a job that has ended, to run it once more for an operator; None when that may not be.

@@ -14,7 +14,7 @@ async def test_nothing_begins_once_all_were_let_go(pool: Pool) -> None:
     """Sweeps may still bring jobs while the worker stops."""
     store = AllJobs(pool)
     job = await store.create(application="a", submitter="me", roles=[], command="true", token=uuid.uuid4())
-    await store.claim_for_flow_run(job.id, uuid.uuid4())
+    await store.set_flow_run({job.id: uuid.uuid4()})
     nothing = cast(Any, None)
     runs = JobRuns(Runtime(store, nothing, nothing, nothing, nothing, nothing), Recorder())
     await runs.stop()

@@ -110,14 +110,15 @@ async def test_an_operators_flow_run_takes_only_a_job_that_is_free(store: AllJob
     mine, other = uuid.uuid4(), uuid.uuid4()
     job = await new(store)
     one, two = await worker(store, "one"), await worker(store, "two")
-    assert await one.claim_for_flow_run(job.id, mine)
-    assert await one.claim_for_flow_run(job.id, mine)
-    assert not await one.claim_for_flow_run(job.id, other)
-    assert not await two.claim_for_flow_run(job.id, mine)
-    assert not await one.claim_for_flow_run(999, other)
-    ended = await new(store)
+    assert await one.give_flow_run(job.id, mine)
+    assert (await store.get(job.id)).owner is None  # it waits for its turn
+    assert not await two.give_flow_run(job.id, other)
+    assert not await one.give_flow_run(999, other)
+    ended, begun = await new(store), await new(store)
     await store.fail(ended.id, CommandFailed("ended"))
-    assert not await one.claim_for_flow_run(ended.id, other)
+    assert [claimed.id for claimed in await one.claim()] == [job.id, begun.id]
+    for taken in (ended, begun):
+        assert not await two.give_flow_run(taken.id, other)
     found = await store.by_flow_run(mine)
     assert found is not None
     assert found.id == job.id
@@ -126,12 +127,12 @@ async def test_an_operators_flow_run_takes_only_a_job_that_is_free(store: AllJob
 async def test_a_job_without_its_flow_run_waits_again(store: AllJobs) -> None:
     job = await new(store)
     one = await worker(store, "one")
-    await one.claim_for_flow_run(job.id, uuid.uuid4())
-    claimed = await one.get(job.id)
+    [claimed] = await one.claim()
     for _ in range(2):  # the answer to the first may have been lost
         await one.release_flow_run(claimed)
     assert [waiting.id for waiting in await store.without_flow_run(limit=10)] == [job.id]
-    await one.claim_for_flow_run(job.id, uuid.uuid4())
+    await one.give_flow_run(job.id, uuid.uuid4())
+    await one.claim()
     await one.release_flow_run(claimed)
     assert await store.without_flow_run(limit=10) == []
 
