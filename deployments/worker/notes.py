@@ -117,7 +117,7 @@ class RunNotes:
     """
 
     __slots__ = (
-        *("_changed", "_states", "_tasks", "flow_run_id", "job", "known", "version"),
+        *("_changed", "_since", "_states", "_tasks", "flow_run_id", "job", "known", "version"),
         *("has_ended", "is_settled", "is_silent", "refusals"),
     )
 
@@ -136,10 +136,13 @@ class RunNotes:
         self._changed = changed
         self._states = _States()
         self._tasks: list[TaskNotes] = []
+        # By the database's clock; ours may be slow, and what follows must not seem to come before.
+        self._since = min(job.created_on, datetime.now(UTC))
         if not self.known:
             # The same whoever says it: several may tell of a job that waits.
-            number, since = derived_id(self.flow_run_id, "scheduled"), job.created_on
-            self._states.note("SCHEDULED", "Scheduled", id=number, timestamp=since, scheduled_on=since)
+            number = derived_id(self.flow_run_id, "scheduled")
+            times = {"timestamp": self._since, "scheduled_on": self._since}
+            self._states.note("SCHEDULED", "Scheduled", id=number, **times)
 
     def _more(self) -> None:
         self.version += 1
@@ -191,7 +194,7 @@ class RunNotes:
             tags=tuple(flow_run_tags(job, job.destination)),
             parameters={"job_id": job.id},
             idempotency_key=idempotency_key(job),
-            scheduled_on=job.created_on,
+            scheduled_on=self._since,
             states=tuple(self._states),
             tasks=tuple(task.report() for task in self._tasks if not task.is_told),
             known=self.known,

@@ -12,7 +12,7 @@ import asyncpg
 from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
 
 from deployments.recording import wire
-from deployments.recording.reports import RunReport
+from deployments.recording.reports import RunReport, StateReport
 from deployments.recording.route import tables
 from deployments.recording.route.delivery import Delivery
 from deployments.recording.route.writing import NoDeployment, Writer, connection
@@ -131,16 +131,25 @@ def _read(body: bytes) -> Batch:
 
 
 def _shifted(run: RunReport, by: timedelta) -> RunReport:
-    tasks = tuple(replace(task, states=_later(task.states, by)) for task in run.tasks)
-    return replace(run, scheduled_on=run.scheduled_on + by, states=_later(run.states, by), tasks=tasks)
-
-
-def _later(states: Any, by: timedelta) -> Any:
-    return tuple(
-        replace(
-            state,
-            timestamp=state.timestamp + by,
-            scheduled_on=state.scheduled_on and state.scheduled_on + by,
-        )
-        for state in states
+    tasks = tuple(
+        replace(task, states=tuple(_later(state, by) for state in task.states)) for task in run.tasks
     )
+    first, *others = run.states
+    states = [_later(state, by) for state in others]
+    # When a run was to begin is known by the database's clock, or by the worker's where that is slow.
+    since = run.scheduled_on + max(by, timedelta())
+    if states:
+        since = min(since, states[0].timestamp - timedelta(microseconds=1))
+    if first.name == "Scheduled":
+        return replace(
+            run,
+            scheduled_on=since,
+            states=(replace(first, timestamp=since, scheduled_on=since), *states),
+            tasks=tasks,
+        )
+    return replace(run, scheduled_on=since, states=(_later(first, by), *states), tasks=tasks)
+
+
+def _later(state: StateReport, by: timedelta) -> StateReport:
+    scheduled_on = state.scheduled_on and state.scheduled_on + by
+    return replace(state, timestamp=state.timestamp + by, scheduled_on=scheduled_on)
