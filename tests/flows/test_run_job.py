@@ -423,7 +423,7 @@ async def test_nothing_is_submitted_by_a_worker_whose_lease_is_over(
     job, leases = await new_job(runtime), Leases(pool)
     number = await leases.begin("w", "here")
     mine = AllJobs(pool, number)
-    assert await mine.claim_for_flow_run(job.id, job.token)
+    assert [claimed.id for claimed in await mine.claim()] == [job.id]
     await mine.set_destination(job.id, "local")
     async with open_runtime(mine, runtime.config, runtime.place, pick_first) as own:
         own.destinations._destinations["local"] = Destination(scheduler, Elsewhere(leases, number))
