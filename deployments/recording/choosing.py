@@ -33,6 +33,10 @@ class ChosenRecorder:
             self._chosen = None
             return await (await self._choose()).record(reports)
 
+    def results_are_in(self, block: uuid.UUID) -> None:
+        """Name the block that keeps what steps return."""
+        self._rest.results_are_in(block)
+
     async def has_route(self) -> bool:
         """Whether it is the route. Raises Unavailable or Refused as ``record`` does."""
         return await self._choose() is self._route
@@ -55,9 +59,12 @@ class ChosenRecorder:
 
 @asynccontextmanager
 async def open_recorder(
-    client: PrefectClient, login: str | None, *, results: uuid.UUID | None, by_route: bool
+    client: PrefectClient, login: str | None, *, results: uuid.UUID | None = None, by_route: bool
 ) -> AsyncIterator[ChosenRecorder]:
-    """Give the recorder of a worker. ``by_route``: whether it may be the route."""
+    """Give the recorder of a worker. ``by_route``: whether it may be the route.
+
+    ``results`` is the block that keeps what steps return, where that is known already.
+    """
 
     async def deployment() -> DeploymentResponse:
         return await client.read_deployment(await deployment_id(client))

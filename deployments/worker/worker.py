@@ -8,16 +8,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TypeVar
 
-import httpx
 import uvloop
 from prefect.context import SyncClientContext
-from prefect.exceptions import ObjectNotFound
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
@@ -28,25 +25,22 @@ from prefect.settings import (
 from deployments import garbage
 from deployments.dispatcher import Dispatcher
 from deployments.recording.choosing import ChosenRecorder, open_recorder
-from deployments.registration.deploy import Registered, ensure_work_pool, register
-from deployments.registration.names import WORK_POOL, default_worker_name
+from deployments.registration.names import default_worker_name
 from deployments.settings import Settings
 from deployments.worker.background import repeat, when_woken
 from deployments.worker.engine import LeanClient, LeanClientContext
+from deployments.worker.heeded import Heeded
 from deployments.worker.job_runs import JobRuns
-from deployments.worker.limits import JobLimits, read_limits
-from deployments.worker.operators import Operators
+from deployments.worker.prefect_side import PrefectSide
 from deployments.worker.presence import Presence
 from deployments.worker.reporter import REPORT_INTERVAL, Reporter
-from deployments.worker.upkeep_runs import INTERVAL as UPKEEP_INTERVAL
-from deployments.worker.upkeep_runs import UpkeepRuns
 from deployments.worker.waiting_jobs import INTERVAL as WAITING_INTERVAL
 from deployments.worker.waiting_jobs import tell_of_waiting_jobs
 from flows import pickers
 from flows.configuration.config import Config
 from flows.database.pool import Limits, Pool
 from flows.disk.places import Place
-from flows.errors import ConfigurationError, Refused, Unavailable
+from flows.errors import ConfigurationError
 from flows.jobs.deletion import purge
 from flows.jobs.end_requests import CANCEL_CHANNEL
 from flows.jobs.leases import RENEWAL_INTERVAL
@@ -56,11 +50,10 @@ from flows.jobs.owned import OwnedJobs
 from flows.jobs.told import ToldJobs
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.lifecycle.stranded import see_to_stranded_jobs
-from flows.prefect_api import unavailable_when_prefect_is_away
 from flows.upkeep.leftover_commands import end_leftover_commands, forget_what_must_not_start
 from flows.waiting.cancelling import cancel
 from flows.waiting.events import first, unless
-from flows.waiting.patience import Delays, patiently
+from flows.waiting.patience import patiently
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +64,8 @@ _PREFECT_SETTINGS = {
     PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False,  # else the worker starts only while the server is up
 }
 
-HEARTBEAT_INTERVAL = 15.0
 SWEEP_INTERVAL = 5.0
 """Seconds between looks for work that nobody told us of."""
-
-OPERATORS_INTERVAL = 15.0
-"""Seconds between looks for what operators started: each costs the Prefect server some statements."""
 
 LIMITED_INTERVAL = 1.0
 """Seconds between these while an operator has limited how many jobs run at once."""
@@ -90,9 +79,6 @@ ANSWER_SECONDS = 20.0
 
 # Enough for the bursts of short transactions that thousands of jobs make.
 _LIMITS = Limits(connections=10, connect_seconds=ANSWER_SECONDS, answer_seconds=ANSWER_SECONDS)
-
-AT_THE_START = Delays(0.5, longest=10.0)
-"""While the Prefect server is away."""
 
 CLAIMS = 100
 """Jobs taken at once, so that several workers share a burst."""
@@ -158,23 +144,21 @@ class Worker:
         self._name = settings.worker_name or default_worker_name()
         self._jobs_wait = asyncio.Event()
         self._jobs_are_cancelled = asyncio.Event()
-        self._limits: JobLimits | None = None  # until they were read
         self._told_of_waiting = 0.0
-        self._has_route = True
-        """Whether jobs begin before Prefect has their flow runs."""
+        self._heeded: Heeded
         self._client: LeanClient
         self._runtime: Runtime
         self._recorder: ChosenRecorder
         self._told: ToldJobs
         self._dispatcher: Dispatcher
         self._runs: JobRuns
-        self._upkeep: UpkeepRuns
-        self._operators: Operators
+        self._prefect: PrefectSide
+        self._with_prefect: asyncio.Task[None]
 
     async def work(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, or until this process has to begin anew because its lease was over."""
         async with AsyncExitStack() as stack:
-            # It waits for the database and the Prefect server.
+            # It waits for the database, and for the Prefect server where that has never said what to heed.
             if not await unless(stop, self._open(stack)):
                 return
             garbage.begin()
@@ -188,19 +172,14 @@ class Worker:
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
                 repeat(self._tell_of_waiting_jobs, WAITING_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),
-                repeat(self._upkeep.lead, UPKEEP_INTERVAL),
                 repeat(self._end_leftovers, LEFTOVERS_INTERVAL),
                 repeat(reporter.report, REPORT_INTERVAL),
-                repeat(self._beat, HEARTBEAT_INTERVAL),
-                when_woken(self._operators.woken, self._operators.look_for_runs, OPERATORS_INTERVAL),
-                repeat(self._operators.hear, 1.0),
             ]
             tasks = [asyncio.create_task(coroutine) for coroutine in background]
             stack.push_async_callback(cancel, tasks)
-            await first(stop, self._runtime.superseded)
+            await _unless_over(self._with_prefect, stop, self._runtime.superseded)
             self._client.muted = True
             logging.getLogger("prefect").setLevel(logging.CRITICAL)  # each flow run would report a crash
-            await self._runs.stop()
 
     async def _open(self, stack: AsyncExitStack) -> None:
         database = self._settings.configured_database()
@@ -220,7 +199,8 @@ class Worker:
         stack.push_async_callback(cancel, [renewal])
         await patiently(lambda: forget_what_must_not_start(self._runtime))
         # Before the client that all flow runs share: it has one of its own.
-        dispatcher = Dispatcher(Outbox(pool), self._config, lambda: not self._has_route)
+        self._heeded = Heeded(place.data_dir / f"heeded.{self._name}")
+        dispatcher = Dispatcher(Outbox(pool), self._config, lambda: self._makes_runs_first)
         self._dispatcher = await stack.enter_async_context(dispatcher)
         # They log each failed step with a traceback, also where the visitor's archive is to blame; what is a
         # mistake of ours is logged by flows.lifecycle.ending.
@@ -229,27 +209,29 @@ class Worker:
         # Prefect's result storage opens a client of its own in every run unless this one is there.
         stack.enter_context(SyncClientContext())
         self._client = (await stack.enter_async_context(LeanClientContext())).client
-        registered = await _when_prefect_answers(self._register)
-        self._recorder = await stack.enter_async_context(
-            open_recorder(
-                self._client,
-                PREFECT_API_AUTH_STRING.value(),
-                results=registered.results_id,
-                by_route=self._settings.prefect_route,
-            )
-        )
+        login, by_route = PREFECT_API_AUTH_STRING.value(), self._settings.prefect_route
+        recorder = open_recorder(self._client, login, by_route=by_route)
+        self._recorder = await stack.enter_async_context(recorder)
         self._runs = JobRuns(self._runtime, self._recorder)
-        self._upkeep = UpkeepRuns(self._client, pool, registered.results, self._may_begin)
-        self._operators = Operators(
-            self._client, self._runtime, self._runs, self._upkeep, self._jobs_wait.set
+        stack.push_async_callback(self._runs.stop)
+        self._prefect = PrefectSide(
+            self._name,
+            self._heeded,
+            self._client,
+            self._recorder,
+            self._runtime,
+            self._runs,
+            self._jobs_wait.set,
         )
-        await _when_prefect_answers(self._beat)
+        self._with_prefect = asyncio.create_task(self._prefect.run(), name="with Prefect")
+        stack.push_async_callback(cancel, [self._with_prefect])
+        if not (by_route and self._heeded.begins_first):
+            await _unless_over(self._with_prefect, self._prefect.is_ready)
 
-    async def _register(self) -> Registered:
-        try:
-            return await register(self._client, self._runtime.place.results)
-        except Refused as error:
-            raise ConfigurationError(f"environment: {error}") from error
+    @property
+    def _makes_runs_first(self) -> bool:
+        """Whether jobs begin when Prefect has their flow runs."""
+        return self._heeded.said is not None and not self._heeded.begins_first
 
     async def _keep_presence(self) -> None:
         on_notice = {
@@ -260,10 +242,10 @@ class Worker:
         await self._presence.keep(on_notice)
 
     def _hear_of_submissions(self) -> None:
-        if self._has_route:
-            self._jobs_wait.set()
-        else:
+        if self._makes_runs_first:
             self._dispatcher.wake()
+        else:
+            self._jobs_wait.set()
 
     async def _renew_lease(self) -> None:
         if not await self._presence.renew():
@@ -279,13 +261,13 @@ class Worker:
                 self._runs.resume(job)
 
     async def _see_to_stranded_jobs(self) -> None:
-        cancelled = self._operators.cancelled_elsewhere()
+        cancelled = self._prefect.cancelled_elsewhere()
         for job in await see_to_stranded_jobs(self._runtime, cancelled):
             logger.warning("Job %s has ended here; its command may go on where its worker was", job.id)
             self._runs.tell(job)
 
     async def _claim(self) -> None:
-        limits, made_before = self._limits, not self._has_route
+        limits, made_before = self._heeded.limits, self._makes_runs_first
         if limits is None:
             return
         while not limits.is_paused:
@@ -296,22 +278,20 @@ class Worker:
                 self._runs.start(job)
             if len(jobs) < CLAIMS:
                 break
-        if limits.is_paused or limits.at_most is not None:
+        if self._heeded.holds_back:
             reason = PAUSED if limits.is_paused else LIMITED
             await self._runtime.jobs.explain_unclaimed(reason, made_before=made_before)
 
     def _look_interval(self) -> float:
         # Whoever ends a job does not tell those who wait for its place.
-        return SWEEP_INTERVAL if self._limits is None or self._limits.at_most is None else LIMITED_INTERVAL
-
-    def _may_begin(self) -> bool:
-        return self._limits is not None and not self._limits.let_none_begin
+        limits = self._heeded.limits
+        return SWEEP_INTERVAL if limits is None or limits.at_most is None else LIMITED_INTERVAL
 
     async def _tell_of_waiting_jobs(self) -> None:
         """Tell soon of those that operators hold back; of others, whoever begins them tells."""
-        limits = self._limits
-        hold_back = limits is not None and (limits.is_paused or limits.at_most is not None)
-        if self._has_route and (hold_back or time.monotonic() > self._told_of_waiting + SWEEP_INTERVAL):
+        if self._makes_runs_first:
+            return
+        if self._heeded.holds_back or time.monotonic() > self._told_of_waiting + SWEEP_INTERVAL:
             self._told_of_waiting = time.monotonic()
             await tell_of_waiting_jobs(self._told, self._recorder)
 
@@ -330,29 +310,16 @@ class Worker:
         for token in await end_leftover_commands(self._runtime):
             logger.warning("The command %s had no job under way; it was ended and forgotten", token)
 
-    async def _beat(self) -> None:
-        """Show as online in Prefect's UI, and heed what operators set."""
-        try:
-            await self._client.send_worker_heartbeat(WORK_POOL, self._name, HEARTBEAT_INTERVAL)
-            self._limits = await read_limits(self._client)
-        except ObjectNotFound:
-            await ensure_work_pool(self._client)
-            return
-        self._has_route = await self._recorder.has_route()
-        await self._operators.look_for_cancellations()
 
-
-async def _when_prefect_answers(ask: Callable[[], Awaitable[T]]) -> T:
-    async def once() -> T:
-        with unavailable_when_prefect_is_away():
-            return await ask()
-
-    return await patiently(
-        once,
-        delays=AT_THE_START,
-        passing=(Unavailable, httpx.HTTPStatusError, OSError),
-        what="The worker waits for the Prefect server",
-    )
+async def _unless_over(work: asyncio.Task[None], *events: asyncio.Event) -> None:
+    """Wait for one of the events, or raise what has ended the work, which else has no end."""
+    wait = asyncio.create_task(first(*events))
+    try:
+        await asyncio.wait([wait, work], return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        await cancel([wait])
 
 
 def _host(place: Place) -> str:

@@ -69,6 +69,7 @@ async def _is_healthy(service: Service) -> bool:
 
 async def test_jobs_do_not_wait_for_a_prefect_server_that_is_away(server: Service) -> None:
     """It is told of their whole life afterwards."""
+    await until(lambda: _has_heeded(server))
     pid = server.pid_of("prefect")
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
@@ -95,6 +96,7 @@ async def test_jobs_do_not_wait_for_a_prefect_server_that_is_away(server: Servic
 
 
 async def test_a_worker_is_killed_before_it_has_told_how_jobs_ended(server: Service) -> None:
+    await until(lambda: _has_heeded(server))
     pid = server.pid_of("prefect")
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
@@ -109,6 +111,23 @@ async def test_a_worker_is_killed_before_it_has_told_how_jobs_ended(server: Serv
             return len(runs) == len(jobs) and all(run.state_name == "Completed" for run in runs)
 
         await until(are_told)
+
+
+async def test_a_worker_begins_before_prefect_answers(server: Service) -> None:
+    """It knows from before that nothing holds jobs back."""
+    pid = server.pid_of("prefect")
+    assert pid is not None
+    await until(lambda: _has_heeded(server))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await server.kill("worker")
+        await assert_all_ran_once(server, await submit_many(server, 3))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def _has_heeded(service: Service) -> bool:
+    return any(service.data_dir.glob("heeded.*"))
 
 
 async def test_stopping_leaves_no_process_and_loses_no_job(server: Service) -> None:

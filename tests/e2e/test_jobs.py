@@ -15,7 +15,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import Cancelling, Scheduled
 
-from deployments.worker.worker import HEARTBEAT_INTERVAL, SWEEP_INTERVAL
+from deployments.worker.prefect_side import HEARTBEAT_INTERVAL
+from deployments.worker.worker import SWEEP_INTERVAL
 from flows.jobs.not_begun import PAUSED
 from tests.e2e.conftest import StartWorker, prefect_client, runs_of
 from tests.e2e.service import Service, until
