@@ -5,7 +5,10 @@ process, and it ends with the last of its tests. What takes longest is begun fir
 process works alone.
 """
 
+import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,12 +38,14 @@ def group_of(item: pytest.Item) -> str | None:
     return None
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist writes what it finds into the node ids
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     groups = {item: group_of(item) for item in items}
-    for item, group in groups.items():
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
+    if told := getattr(config, "workerinput", {}).get(TOLD):
+        # The process that distributes the tests collects none. All write the same.
+        names = {item.nodeid: group for item, group in groups.items() if group is not None}
+        draft = Path(f"{told}.{os.getpid()}")
+        draft.write_text(json.dumps(names))
+        draft.replace(told)
 
     def turn(item: pytest.Item) -> int:
         name = groups[item] or item.nodeid
@@ -49,18 +54,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
 
 
-def scope_of(node: str) -> str:
-    """Return the group that xdist has put at the end of a node id, the file of one without."""
-    path, _, rest = node.partition("::")
-    _, _, after_parameters = rest.rpartition("]")
-    return after_parameters.partition("@")[2] or path
-
-
 class ByGroupOrFile(LoadScopeScheduling):
-    """As ``--dist loadgroup``, and files where there is no group."""
+    """Distributes groups, and files where there is no group."""
+
+    _groups: dict[str, str] | None = None
 
     def _split_scope(self, nodeid: str) -> str:
-        return scope_of(nodeid)
+        if self._groups is None:  # all processes have collected when this is asked first
+            self._groups = json.loads(_told(self.config).read_text())
+        return self._groups.get(nodeid) or nodeid.partition("::")[0]
+
+
+TOLD = "groups"
+
+
+def _told(config: pytest.Config) -> Path:
+    directory: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # as xdist does
+    return directory / "groups.json"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput[TOLD] = str(_told(node.config))
 
 
 @pytest.hookimpl(optionalhook=True)
