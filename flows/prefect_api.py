@@ -3,10 +3,14 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 
 from flows.errors import Refused, Unavailable
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
 
 _AWAY = {408, 429, 500, 502, 503, 504}
 """Statuses of a server that starts, stops or has too much to do, and of a proxy in front of it."""
@@ -42,7 +46,7 @@ def unavailable_when_prefect_is_away() -> Iterator[None]:
         raise
 
 
-async def never_takes(client: httpx.AsyncClient, error: httpx.HTTPStatusError) -> bool:
+async def never_takes(client: "httpx.AsyncClient | PrefectClient", error: httpx.HTTPStatusError) -> bool:
     """Whether the server is well, though it answers a call with an error: then that is about the call.
 
     Prefect says 503 of all errors of its database, also of those about what can never be stored. Those that
@@ -52,7 +56,7 @@ async def never_takes(client: httpx.AsyncClient, error: httpx.HTTPStatusError) -
         return False
     try:
         # It asks the database, too.
-        return (await client.get("/ready")).status_code == httpx.codes.OK
+        return (await client.request("GET", "/ready")).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 

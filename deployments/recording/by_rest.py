@@ -8,7 +8,7 @@ import logging
 import uuid
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import prefect
@@ -18,8 +18,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from deployments.recording import task_runs
 from deployments.recording.reports import FINAL, Answer, RunReport, StateReport, Verdict
 from deployments.recording.task_runs import Json, Results
-from flows.errors import Refused, one_line
-from flows.prefect_api import unavailable_when_prefect_is_away
+from flows.errors import Refused, Unavailable, one_line
+from flows.prefect_api import never_takes, unavailable_when_prefect_is_away
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,9 @@ AT_ONCE = 50
 
 REMEMBERED = 20_000
 """Runs of which is remembered what was told: it is told again of others, which changes nothing."""
+
+MOST_ERRORS = 5
+"""That a server which is well answers batches with in a row: the next one is about what is told."""
 
 _ABOUT_VALUES = {400, 409, 413, 422}
 
@@ -53,26 +56,44 @@ class RestRecorder:
         self._deployment: DeploymentResponse | None = None
         self._results = Results(results, prefect.__version__)
         self._told: OrderedDict[uuid.UUID, set[uuid.UUID]] = OrderedDict()
+        self._errors = 0
 
     def results_are_in(self, block: uuid.UUID) -> None:
         """Name the block that keeps what steps return."""
         self._results = Results(block, prefect.__version__)
 
     async def record(self, reports: Sequence[RunReport]) -> Sequence[Answer]:
+        answers = await self._or_halves(reports, give_up=self._errors >= MOST_ERRORS)
+        self._errors = 0
+        return answers
+
+    async def _or_halves(self, reports: Sequence[RunReport], *, give_up: bool) -> Sequence[Answer]:
+        """Tell; where that fails for what is told, tell halves of it, lest one keeps others from being told.
+
+        ``give_up``: whether errors of a server that is well are for that, too.
+        """
         try:
             with unavailable_when_prefect_is_away():
                 return await self._record(reports)
+        except Unavailable as error:
+            # Of its database Prefect says only that it may be asked again, also about what it can never keep.
+            cause = error.__cause__
+            if not (isinstance(cause, httpx.HTTPStatusError) and await never_takes(self._client, cause)):
+                raise
+            if not give_up:
+                self._errors += 1
+                raise
+            text = one_line(str(cause))
         except httpx.HTTPStatusError as error:
-            if error.response.status_code in _ABOUT_VALUES:
-                return await self._in_halves(reports, error)
-            self._deployment = None  # it may have been deleted: then it is made anew
-            raise Refused("The Prefect server does not take what it is told of jobs.") from error
-
-    async def _in_halves(self, reports: Sequence[RunReport], error: Exception) -> Sequence[Answer]:
+            if error.response.status_code not in _ABOUT_VALUES:
+                self._deployment = None  # it may have been deleted: then it is made anew
+                raise Refused("The Prefect server does not take what it is told of jobs.") from error
+            text = one_line(str(error))
         if len(reports) == 1:
-            return [Answer(Verdict.REFUSED, one_line(str(error)))]
+            return [Answer(Verdict.REFUSED, text)]
         half = len(reports) // 2
-        return [*await self.record(reports[:half]), *await self.record(reports[half:])]
+        first = await self._or_halves(reports[:half], give_up=give_up)
+        return [*first, *await self._or_halves(reports[half:], give_up=give_up)]
 
     async def _record(self, reports: Sequence[RunReport]) -> list[Answer]:
         runs = await self._read(reports)
@@ -82,6 +103,7 @@ class RestRecorder:
         answers |= await self._create([report for report in missing if not report.known], runs)
         there = [report for report in reports if report.flow_run_id not in answers]
         answers |= await self._set_states(there, runs)
+        await self._tag(there, runs)
         await self._tell_of_tasks(there, runs)
         return [answers[report.flow_run_id] for report in reports]
 
@@ -144,6 +166,18 @@ class RestRecorder:
             answers[by_id[result["flow_run_id"]]] = _answer(result)
         return answers
 
+    async def _tag(self, reports: Sequence[RunReport], runs: dict[uuid.UUID, Json]) -> None:
+        """Add what was not known when the runs were made: their destinations."""
+        for report in reports:
+            run = runs[report.flow_run_id]
+            there = run.get("tags", report.tags)
+            if more := [tag for tag in report.tags if tag not in there]:
+                try:
+                    await self._call("PATCH", f"/flow_runs/{run['id']}", {"tags": [*there, *more]})
+                except httpx.HTTPStatusError as error:
+                    if error.response.status_code != httpx.codes.NOT_FOUND:  # deleted just now
+                        raise
+
     async def _tell_of_tasks(self, reports: Sequence[RunReport], runs: dict[uuid.UUID, Json]) -> None:
         """Send the events from which Prefect's server makes task runs."""
         events = [event for report in reports for event in self._events(report, runs[report.flow_run_id])]
@@ -189,7 +223,10 @@ class RestRecorder:
         return self._deployment
 
     async def _post(self, path: str, body: Any) -> Any:
-        response = await self._client.request("POST", path, json=body)  # type: ignore[arg-type]  # any path
+        return await self._call("POST", path, body)
+
+    async def _call(self, method: Literal["POST", "PATCH"], path: str, body: Any) -> Any:
+        response = await self._client.request(method, path, json=body)  # type: ignore[arg-type]  # any path
         return response.json() if response.content else None
 
 

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import asyncpg
@@ -220,7 +220,8 @@ class EmbeddedPostgres:
             process_id = self._predecessor()
             if process_id is None:
                 return
-            os.kill(process_id, number)
+            with suppress(ProcessLookupError):  # it has ended just now
+                os.kill(process_id, number)
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 if self._predecessor() != process_id:

@@ -105,7 +105,7 @@ class LeanClient(PrefectClient):
                         return await tell(flow_run_id, state, force)
                     except httpx.HTTPStatusError as error:
                         errors += 1
-                        if errors < MOST_ERRORS or not await never_takes(self._client, error):
+                        if errors < MOST_ERRORS or not await never_takes(self, error):
                             raise
                         raise NeverTaken(
                             "The Prefect server cannot keep this state of a flow run."

@@ -1,18 +1,13 @@
 """What a job's flow run is in Prefect: its name, tags and last state."""
 
-import logging
 from typing import Literal
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State as PrefectState
 from prefect.client.schemas.objects import StateType
 
 from flows.errors import JobCancelled
 from flows.jobs.job import Job, State
-
-logger = logging.getLogger(__name__)
 
 FLOW = "run-job"
 CLEAN_UP = "clean-up"
@@ -24,15 +19,6 @@ def flow_run_tags(job: Job, destination: str | None) -> list[str]:
     """By these, operators filter flow runs in Prefect; ``destination`` is None until one is picked."""
     tags = [f"application:{job.application}", f"submitter:{job.submitter}"]
     return tags if destination is None else [*tags, f"destination:{destination}"]
-
-
-async def tag_destination(job: Job, flow_run_id: UUID, destination: str) -> None:
-    """Add the picked destination to the flow run's tags; a job does not fail when Prefect is away."""
-    try:
-        async with get_client() as client:
-            await client.update_flow_run(flow_run_id, tags=flow_run_tags(job, destination))
-    except httpx.HTTPError as error:
-        logger.warning("The flow run of job %s was not tagged with its destination: %r", job.id, error)
 
 
 End = Literal["COMPLETED", "CANCELLED", "FAILED"]

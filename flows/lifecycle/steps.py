@@ -25,7 +25,6 @@ from flows.errors import (
 from flows.jobs.job import Job, State
 from flows.jobs.users import User
 from flows.lifecycle.ending import leave_destination
-from flows.lifecycle.flow_run import tag_destination
 from flows.lifecycle.runtime import Runtime, current
 from flows.pickers import PickerContext
 from flows.waiting.patience import Delays
@@ -121,9 +120,6 @@ async def pick_destination(job_id: int) -> str:
         raise DestinationRefused(f"The unknown destination {name!r} was picked; tell the operator.")
     if not await runtime.jobs.set_destination(job_id, name):
         raise InternalError("The job ended before it had a destination.")
-    # With one destination only, the flow run was tagged when it was made.
-    if job.recorded and job.flow_run_id is not None and len(runtime.config.destinations) > 1:
-        await tag_destination(job, job.flow_run_id, name)
     return name
 
 

@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterFlowRunId,
 )
-from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.states import Cancelling, Scheduled
 
 from deployments.worker.prefect_side import HEARTBEAT_INTERVAL
@@ -211,8 +211,12 @@ async def test_a_deleted_flow_run_is_no_lost_job(workerless: Service, workers: S
     first = workers()
     job_id = await workerless.run("echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done")
     async with prefect_client(workerless) as prefect:
-        run = (await runs_of(workerless, prefect, [job_id]))[job_id]
-        assert "destination:local" in run.tags
+
+        async def is_begun() -> FlowRun | None:
+            run = (await runs_of(workerless, prefect, [job_id]))[job_id]
+            return run if "destination:local" in run.tags else None
+
+        run = await until(is_begun)
         first.kill()
         first.wait()
         await prefect.delete_flow_run(run.id)

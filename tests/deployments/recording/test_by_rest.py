@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 from prefect.client.orchestration import PrefectClient
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from deployments.recording.by_rest import MOST_ERRORS
 from deployments.recording.choosing import ChosenRecorder, open_recorder
 from deployments.recording.reports import RunReport, Verdict
-from flows.errors import Refused
+from flows.errors import Refused, Unavailable
 from tests.deployments.recording.server import Json, Server
 from tests.deployments.recording.telling import Job, known
 
@@ -102,6 +104,17 @@ async def test_what_operators_did_is_heard_and_heeded(server: Server, rest: Chos
     assert await verdicts(rest, known(jobs["FAILED"].ends())) == [Verdict.WRITTEN]
 
 
+async def test_a_destination_that_is_picked_later(server: Server, rest: ChosenRecorder) -> None:
+    job = Job()
+    await verdicts(rest, job.waits())
+    run = await found(server, job)
+    await server.client.update_flow_run(uuid.UUID(run["id"]), tags=[*run["tags"], "an operator's"])
+    begun = known(job.runs_in("upload"))
+    tagged = replace(begun, tags=(*begun.tags, "destination:far"))
+    assert await verdicts(rest, tagged) == [Verdict.WRITTEN]
+    assert set((await found(server, job))["tags"]) == {*run["tags"], "an operator's", "destination:far"}
+
+
 async def test_runs_that_are_not_there(server: Server, rest: ChosenRecorder) -> None:
     deleted, kept = Job(), Job()
     await verdicts(rest, deleted.runs(), kept.runs())
@@ -129,6 +142,20 @@ async def test_what_cannot_be_stored(server: Server, rest: ChosenRecorder) -> No
     there = await verdicts(rest, *reports)
     assert there == [Verdict.WRITTEN, Verdict.WRITTEN, Verdict.REFUSED]
     assert (await found(server, strange))["state"]["message"] == "ab"
+
+
+async def test_what_prefect_would_be_asked_for_ever(server: Server, rest: ChosenRecorder) -> None:
+    """It answers that it may be asked again; others are told all the same."""
+    good, bad = Job(), Job()
+    await verdicts(rest, bad.waits())
+    ends = known(bad.ends())
+    reports = [good.ends(), replace(ends, tags=(*ends.tags, "a\0b"))]
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        for _ in range(MOST_ERRORS):
+            with pytest.raises(Unavailable):
+                await rest.record(reports)
+        assert await verdicts(rest, *reports) == [Verdict.WRITTEN, Verdict.REFUSED]
+    assert await names(server, good) == ["Running", "Completed"]
 
 
 async def test_only_who_has_the_login_gets_in(server: Server) -> None:
