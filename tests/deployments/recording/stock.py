@@ -148,7 +148,8 @@ async def copy(server: Server, flow_run_id: uuid.UUID) -> Copy:
     for one in stock_tasks:
         number = str(derived_id(new, one["id"]))
         ids[one["id"]] = ids[one["dynamic_key"]] = number
-        ids[one["name"]] = f"{one['name'].rpartition('-')[0]}-{number[:3]}"
+        # In quotes: the beginning of a task's key can be alike.
+        ids[f'"{one["name"]}"'] = f'"{one["name"].rpartition("-")[0]}-{number[:3]}"'
     tasks = tuple([await _task(server, one, ids) for one in stock_tasks])
     key = f"bartender-{new}"
     ids[run["idempotency_key"]] = key
