@@ -38,7 +38,7 @@ test: check ## All checks and tests
 	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: test-long
-test-long: $(VENV)/.dev ## Tests that take minutes: faults before a cluster, newer versions of Slurm, machines that stay away, HADDOCK3
+test-long: $(VENV)/.dev ## Tests that take minutes: faults before a cluster, newer versions of Slurm, machines that vanish, HADDOCK3
 	$(BIN)/python -m pytest -m long
 
 .PHONY: check

@@ -26,7 +26,7 @@ SHORT = 1.0
 REFUSALS = 5
 """So often something is told that Prefect refuses; other batches are between."""
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds for which a job that is to begin waits to hear that nobody has cancelled it."""
 
 DELAYS = Delays(0.25, longest=5.0)

@@ -12,7 +12,13 @@ from pathlib import Path
 import yaml
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.schedules import IntervalSchedule
@@ -135,9 +141,12 @@ async def test_the_schedule(service: Service, prefect: PrefectClient) -> None:
     over = StateTypes(any_=[StateType.COMPLETED, StateType.CANCELLED])
 
     async def both() -> bool:
-        runs = await prefect.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=over))
+        # Of this one only: Prefect returns 200 runs at most, and there are more on a server of many tests.
+        wanted = FlowRunFilter(
+            state=FlowRunFilterState(type=over),
+            deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
         )
+        runs = await prefect.read_flow_runs(flow_run_filter=wanted)
         messages = {message(run) for run in runs if run.auto_scheduled}
         return {
             "Completed: Everything is as it should be.",
