@@ -36,8 +36,8 @@ _SELDOM = {
     "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "30",
     "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
     "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "60",  # slots of concurrency limits
-    # Runs are scheduled an hour ahead, so only new and changed schedules are in a hurry.
-    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "300",
+    # Of new and changed schedules, which those that come a moment too late have to wait for the next look at
+    # all of them: a minute, as Prefect has it.
     "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "10",
 }
 
