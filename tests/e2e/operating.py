@@ -31,9 +31,10 @@ async def change_deployment(prefect: PrefectClient, **values: Any) -> None:
 
 @asynccontextmanager
 async def paused(prefect: PrefectClient) -> AsyncIterator[None]:
-    """Have the work pool paused; the workers learn of it with their next heartbeat."""
+    """Have the work pool paused, once all workers know."""
     await change_pool(prefect, is_paused=True)
     try:
+        await all_workers_know(prefect)
         yield
     finally:
         await change_pool(prefect, is_paused=False)
