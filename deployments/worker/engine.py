@@ -1,16 +1,9 @@
-"""Runs flow runs in this process's event loop, at as few calls to the Prefect server as they can do with.
+"""Runs the scheduled flows in this process's event loop, by Prefect's own engine, and waits for its server.
 
-The server is one process that spends about 10 ms on each call, so calls are what limits jobs per second
-(docs/performance.md). What is spared here:
-
-- the stock engine starts a thread, an event loop and a websocket per flow run of a deployment to watch for
-  its suspension, and one more thread for heartbeats;
-- it writes back what it has read, and reads again what it has written;
-- it sends every state of every task run at once, though most of them last for milliseconds.
+The stock engine starts a thread, an event loop and a websocket for each flow run of a deployment to watch for
+its suspension, and one more thread for heartbeats; and it gives a run up where the server is away.
 """
 
-import asyncio
-import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -30,11 +23,6 @@ from flows.errors import NeverTaken
 from flows.prefect_api import never_takes, unavailable_when_prefect_is_away
 from flows.waiting.patience import Delays, patiently
 
-logger = logging.getLogger(__name__)
-
-CONCURRENT_CALLS = 8
-"""More than this many at once only make each of them wait in the server."""
-
 DELAYS = Delays(0.25, longest=5.0)
 """While the Prefect server is away."""
 
@@ -42,34 +30,19 @@ MOST_ERRORS = 3
 """That a Prefect server which is well may answer a call with; for each, its client asks several times."""
 
 
-class LeanClient(PrefectClient):
-    """Makes only the calls that tell the server something, and waits for a server that is away.
-
-    Jobs do not depend on the Prefect server once they have started, so neither do their flow runs.
-    """
+class PatientClient(PrefectClient):
+    """Waits for a server that is away: what runs here does not depend on it once it has begun."""
 
     def __init__(self) -> None:
         url = PREFECT_API_URL.value()
         if url is None:
             raise ValueError("PREFECT_API_URL is not set")
         super().__init__(url, auth_string=PREFECT_API_AUTH_STRING.value(), api_key=PREFECT_API_KEY.value())
-        self._calls = asyncio.Semaphore(CONCURRENT_CALLS)
-        self._held: dict[UUID, FlowRun] = {}
         self.muted = False
         self.silenced: set[UUID] = set()
         """Flow runs that others say the state of: what the engine says is not sent."""
 
-    def hold(self, flow_run: FlowRun) -> None:
-        """Answer the next read of this flow run by this object: it is up to date."""
-        self._held[flow_run.id] = flow_run
-
-    def release(self, flow_run_id: UUID) -> None:
-        """Forget a flow run that was not read after all."""
-        self._held.pop(flow_run_id, None)
-
     async def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
-        if (held := self._held.pop(flow_run_id, None)) is not None:
-            return held
         read = super().read_flow_run
 
         async def once() -> FlowRun:
@@ -79,7 +52,7 @@ class LeanClient(PrefectClient):
         return await patiently(once, delays=DELAYS)
 
     async def update_flow_run(self, flow_run_id: UUID, *args: Any, **kwargs: Any) -> httpx.Response:
-        """Skip what the engine writes before each run: the deployment has set it."""
+        """Skip what the engine writes before each run, and would not wait with: the deployment has set it."""
         if set(kwargs) <= {"flow_version", "empirical_policy"} and not args:
             return httpx.Response(204)
         return await super().update_flow_run(flow_run_id, *args, **kwargs)
@@ -99,44 +72,34 @@ class LeanClient(PrefectClient):
             if self.muted or flow_run_id in self.silenced:
                 details = StateAcceptDetails()
                 return OrchestrationResult(state=state, status=SetStateStatus.ACCEPT, details=details)
-            async with self._calls:
-                with unavailable_when_prefect_is_away():
-                    try:
-                        return await tell(flow_run_id, state, force)
-                    except httpx.HTTPStatusError as error:
-                        errors += 1
-                        if errors < MOST_ERRORS or not await never_takes(self, error):
-                            raise
-                        raise NeverTaken(
-                            "The Prefect server cannot keep this state of a flow run."
-                        ) from error
+            with unavailable_when_prefect_is_away():
+                try:
+                    return await tell(flow_run_id, state, force)
+                except httpx.HTTPStatusError as error:
+                    errors += 1
+                    if errors < MOST_ERRORS or not await never_takes(self, error):
+                        raise
+                    raise NeverTaken("The Prefect server cannot keep this state of a flow run.") from error
 
         return await patiently(once, delays=DELAYS)
 
 
-class LeanClientContext(AsyncClientContext):
-    """Makes every flow run in the context use one LeanClient."""
+class PatientClientContext(AsyncClientContext):
+    """Makes every flow run in the context use one PatientClient."""
 
-    client: LeanClient
+    client: PatientClient
 
     def __init__(self) -> None:
-        ContextModel.__init__(self, client=LeanClient())
+        ContextModel.__init__(self, client=PatientClient())
         self._httpx_settings = None
         self._context_stack = 0
 
 
-class _JobFlowRunEngine(AsyncFlowRunEngine[Any, Any]):
+class _Engine(AsyncFlowRunEngine[Any, Any]):
     @contextmanager
     def setup_flow_run_suspension_request(self) -> Generator[FlowRunSuspensionRequest, None, None]:
-        """Watch nothing: a job that waits costs nothing, and cancelling is the worker's."""
+        """Watch nothing: cancelling is the worker's."""
         yield self._get_flow_run_suspension_request()
-
-    async def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
-        new_state = await super().set_state(state, force=force)
-        if new_state.is_running() and self.flow_run is not None and isinstance(self.client, LeanClient):
-            self.flow_run.run_count += 1
-            self.client.hold(self.flow_run)
-        return new_state
 
 
 async def run_in_loop(flow: Flow[Any, Any], flow_run: FlowRun, parameters: dict[str, Any]) -> State[Any]:
@@ -144,17 +107,9 @@ async def run_in_loop(flow: Flow[Any, Any], flow_run: FlowRun, parameters: dict[
 
     A flow that raises ends Failed. Raises prefect.exceptions.Abort when the server does not let it run.
     """
-    engine = _JobFlowRunEngine(flow=flow, parameters=parameters, flow_run=flow_run)
-    try:
-        async with engine.start():
-            while engine.is_running():
-                async with engine.run_context():
-                    await engine.call_flow_fn()  # type: ignore[unused-coroutine]
-        return engine.state
-    finally:
-        client = AsyncClientContext.get()
-        if client is not None and isinstance(client.client, LeanClient):
-            client.client.release(flow_run.id)
-
-
-__all__ = ["LeanClient", "LeanClientContext", "run_in_loop"]
+    engine = _Engine(flow=flow, parameters=parameters, flow_run=flow_run)
+    async with engine.start():
+        while engine.is_running():
+            async with engine.run_context():
+                await engine.call_flow_fn()  # type: ignore[unused-coroutine]
+    return engine.state

@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
 
 from deployments.registration.names import WORK_POOL
-from deployments.worker.engine import LeanClient
+from deployments.worker.engine import PatientClient
 from deployments.worker.job_runs import JobRuns
 from deployments.worker.upkeep_runs import UpkeepRuns
 from flows.jobs.job import Job
@@ -35,7 +35,7 @@ class Operators:
 
     def __init__(
         self,
-        client: LeanClient,
+        client: PatientClient,
         runtime: Runtime,
         runs: JobRuns,
         upkeep: UpkeepRuns,

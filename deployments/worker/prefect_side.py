@@ -13,7 +13,7 @@ from deployments.recording.choosing import ChosenRecorder
 from deployments.registration.deploy import Registered, ensure_work_pool, register
 from deployments.registration.names import WORK_POOL
 from deployments.worker.background import repeat, when_woken
-from deployments.worker.engine import LeanClient
+from deployments.worker.engine import PatientClient
 from deployments.worker.heeded import Heeded, Said
 from deployments.worker.job_runs import JobRuns
 from deployments.worker.limits import read_limits
@@ -46,7 +46,7 @@ class PrefectSide:
         self,
         name: str,
         heeded: Heeded,
-        client: LeanClient,
+        client: PatientClient,
         recorder: ChosenRecorder,
         runtime: Runtime,
         runs: JobRuns,

@@ -27,7 +27,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed, Pending
 
 from deployments.registration.deploy import upkeep_deployment_id
 from deployments.registration.upkeep_flows import UPKEEP
-from deployments.worker.engine import LeanClient, run_in_loop
+from deployments.worker.engine import PatientClient, run_in_loop
 from deployments.worker.leadership import Leadership, leadership
 from flows.database.pool import Pool
 from flows.waiting.cancelling import cancel, cancel_soon, ended_on_purpose
@@ -52,7 +52,7 @@ class UpkeepRuns:
     """
 
     def __init__(
-        self, client: LeanClient, pool: Pool, storage: LocalFileSystem, may_start: Callable[[], bool]
+        self, client: PatientClient, pool: Pool, storage: LocalFileSystem, may_start: Callable[[], bool]
     ) -> None:
         self._client = client
         self._pool = pool

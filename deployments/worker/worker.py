@@ -28,7 +28,7 @@ from deployments.recording.choosing import ChosenRecorder, open_recorder
 from deployments.registration.names import default_worker_name
 from deployments.settings import Settings
 from deployments.worker.background import repeat, when_woken
-from deployments.worker.engine import LeanClient, LeanClientContext
+from deployments.worker.engine import PatientClient, PatientClientContext
 from deployments.worker.heeded import Heeded
 from deployments.worker.job_runs import JobRuns
 from deployments.worker.prefect_side import PrefectSide
@@ -146,7 +146,7 @@ class Worker:
         self._jobs_are_cancelled = asyncio.Event()
         self._told_of_waiting = 0.0
         self._heeded: Heeded
-        self._client: LeanClient
+        self._client: PatientClient
         self._runtime: Runtime
         self._recorder: ChosenRecorder
         self._told: ToldJobs
@@ -208,7 +208,7 @@ class Worker:
             logging.getLogger(f"prefect.{runs}").setLevel(logging.CRITICAL)
         # Prefect's result storage opens a client of its own in every run unless this one is there.
         stack.enter_context(SyncClientContext())
-        self._client = (await stack.enter_async_context(LeanClientContext())).client
+        self._client = (await stack.enter_async_context(PatientClientContext())).client
         login, by_route = PREFECT_API_AUTH_STRING.value(), self._settings.prefect_route
         recorder = open_recorder(self._client, login, by_route=by_route)
         self._recorder = await stack.enter_async_context(recorder)

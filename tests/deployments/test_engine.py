@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.states import Completed
 
 from deployments.worker import engine
-from deployments.worker.engine import LeanClient
+from deployments.worker.engine import PatientClient
 from flows.waiting.patience import Delays
 
 ACCEPTED = {"status": "ACCEPT", "details": {"type": "accept_details"}, "state": None}
@@ -31,7 +31,7 @@ async def test_a_state_is_told_once_prefect_takes_it(
     with caplog.at_level(logging.WARNING), temporary_settings(settings), respx.mock:
         route = respx.post(f"http://prefect/api/flow_runs/{flow_run}/set_state").mock(side_effect=answers)
         respx.get("http://prefect/api/csrf-token").respond(404)
-        async with LeanClient() as client:
+        async with PatientClient() as client:
             assert (await client.set_flow_run_state(flow_run, Completed())).status == "ACCEPT"
         assert route.call_count == len(answers)
     said = [record.getMessage() for record in caplog.records if record.name == "flows.waiting.patience"]

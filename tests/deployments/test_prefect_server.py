@@ -75,7 +75,7 @@ async def test_a_state_that_it_can_never_keep_is_told_a_few_times(
     monkeypatch.setattr(engine, "DELAYS", Delays(0.0, longest=0.0))
     flow_run_id = await running_flow_run(prefect)
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-        async with engine.LeanClient() as client:
+        async with engine.PatientClient() as client:
             with pytest.raises(NeverTaken):
                 await client.set_flow_run_state(flow_run_id, Completed(message="a\0b"))
             assert (await client.set_flow_run_state(flow_run_id, Completed())).status == "ACCEPT"

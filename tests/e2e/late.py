@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from api.cli import main
-from deployments.worker.engine import LeanClient
+from deployments.worker.engine import PatientClient
 from flows.jobs.owned import OwnedJobs
 
 LATE = Path(os.environ["LATE"])
@@ -18,9 +18,9 @@ JOBS = 2
 
 
 def install() -> None:
-    ask, claim = LeanClient.get_scheduled_flow_runs_for_work_pool, OwnedJobs.claim
+    ask, claim = PatientClient.get_scheduled_flow_runs_for_work_pool, OwnedJobs.claim
 
-    async def late(self: LeanClient, *args: Any, **kwargs: Any) -> Any:
+    async def late(self: PatientClient, *args: Any, **kwargs: Any) -> Any:
         if (LATE / "go").exists():
             (LATE / "used").touch()
         answer = await ask(self, *args, **kwargs)
@@ -34,7 +34,7 @@ def install() -> None:
     async def not_before(self: OwnedJobs, **kwargs: Any) -> Any:
         return await claim(self, **kwargs) if (LATE / "listed").exists() else []
 
-    LeanClient.get_scheduled_flow_runs_for_work_pool = late  # type: ignore[method-assign,assignment]
+    PatientClient.get_scheduled_flow_runs_for_work_pool = late  # type: ignore[method-assign,assignment]
     OwnedJobs.claim = not_before  # type: ignore[method-assign]
 
 
