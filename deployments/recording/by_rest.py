@@ -4,10 +4,10 @@ Prefect gives such runs ids and times of its own. One that it does not know yet 
 key, which finds it again; of a run's states, those are told that lead from where it is to where it is to be.
 """
 
-import logging
 import uuid
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import httpx
@@ -16,12 +16,11 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.responses import DeploymentResponse
 
 from deployments.recording import task_runs
+from deployments.recording.halving import in_halves
 from deployments.recording.reports import FINAL, Answer, RunReport, StateReport, Verdict
 from deployments.recording.task_runs import Json, Results
 from flows.errors import Refused, Unavailable, one_line
 from flows.prefect_api import never_takes, unavailable_when_prefect_is_away
-
-logger = logging.getLogger(__name__)
 
 AT_ONCE = 50
 """Runs of which Prefect changes the state in one call."""
@@ -89,11 +88,7 @@ class RestRecorder:
                 self._deployment = None  # it may have been deleted: then it is made anew
                 raise Refused("The Prefect server does not take what it is told of jobs.") from error
             text = one_line(str(error))
-        if len(reports) == 1:
-            return [Answer(Verdict.REFUSED, text)]
-        half = len(reports) // 2
-        first = await self._or_halves(reports[:half], give_up=give_up)
-        return [*first, *await self._or_halves(reports[half:], give_up=give_up)]
+        return await in_halves(reports, text, partial(self._or_halves, give_up=give_up))
 
     async def _record(self, reports: Sequence[RunReport]) -> list[Answer]:
         runs = await self._read(reports)

@@ -1,7 +1,6 @@
 """Tells by the route that the embedded Prefect server has: one request for up to 100 runs."""
 
 import base64
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -10,12 +9,11 @@ from typing import Self
 import httpx
 
 from deployments.recording import wire
-from deployments.recording.reports import Answer, RunReport, Verdict
+from deployments.recording.halving import in_halves
+from deployments.recording.reports import Answer, RunReport
 from deployments.recording.wire import PATH, Batch
 from flows.errors import Refused, Unavailable
 from flows.prefect_api import unavailable_when_prefect_is_away
-
-logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
 
@@ -72,7 +70,7 @@ class RouteRecorder:
         try:
             body = wire.encode(self._batch(reports))
         except ValueError as error:
-            return await self._in_halves(reports, str(error))
+            return await in_halves(reports, str(error), self.record)
         response = await self._http_call("POST", body)
         match response.status_code:
             case 200:
@@ -81,7 +79,7 @@ class RouteRecorder:
                 await self._register()
                 raise Unavailable("The Prefect server did not know the flow of jobs.")
             case 413 | 422:
-                return await self._in_halves(reports, response.text)
+                return await in_halves(reports, response.text, self.record)
         raise _no_route(response)
 
     def _batch(self, reports: Sequence[RunReport]) -> Batch:
@@ -92,13 +90,6 @@ class RouteRecorder:
             return wire.decode_answers(response.content, reports)
         except ValueError as error:
             raise Refused("What answers at PREFECT_API_URL is not our Prefect server.") from error
-
-    async def _in_halves(self, reports: Sequence[RunReport], why: str) -> list[Answer]:
-        if len(reports) == 1:
-            logger.error("The flow run %s cannot be recorded: %s", reports[0].flow_run_id, why)
-            return [Answer(Verdict.REFUSED, why)]
-        half = len(reports) // 2
-        return [*await self.record(reports[:half]), *await self.record(reports[half:])]
 
     async def _http_call(self, method: str, body: bytes | None) -> httpx.Response:
         """Return an answer that is about the call itself."""

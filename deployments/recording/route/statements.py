@@ -42,6 +42,12 @@ _FLOW_RUN = f"""{_RUN}, next_scheduled_start_time, parameters, idempotency_key, 
 _TASK_RUN = f"{_RUN}, flow_run_id, task_key, dynamic_key, task_inputs, flow_run_run_count"
 _EVENT = "id, occurred, event, resource_id, resource, related_resource_ids, related, payload, follows"
 
+# Of a run that is there already; its name and all that it was made with stay.
+_WHAT_IT_IS = """state_id = excluded.state_id, state_type = excluded.state_type,
+    state_name = excluded.state_name, state_timestamp = excluded.state_timestamp,
+    run_count = excluded.run_count, start_time = excluded.start_time, end_time = excluded.end_time,
+    total_run_time = excluded.total_run_time"""
+
 # One statement, since a run and its state refer to each other: both are there when it ends. It is given the
 # rows by table, and the details of a state of which there is nothing to say.
 WRITE = f"""
@@ -50,10 +56,7 @@ flow_runs AS (
   INSERT INTO flow_run ({_FLOW_RUN})
   SELECT {_FLOW_RUN} FROM batch, jsonb_populate_recordset(NULL::flow_run, tables->'flow_run')
   ON CONFLICT (id) DO UPDATE SET
-    state_id = excluded.state_id, state_type = excluded.state_type, state_name = excluded.state_name,
-    state_timestamp = excluded.state_timestamp, run_count = excluded.run_count,
-    start_time = excluded.start_time, end_time = excluded.end_time,
-    total_run_time = excluded.total_run_time, tags = excluded.tags,
+    {_WHAT_IT_IS}, tags = excluded.tags,
     next_scheduled_start_time = excluded.next_scheduled_start_time, updated = now()
   WHERE flow_run.state_timestamp IS NULL OR flow_run.state_timestamp < excluded.state_timestamp
 ),
@@ -67,10 +70,7 @@ task_runs AS (
   INSERT INTO task_run ({_TASK_RUN})
   SELECT {_TASK_RUN} FROM batch, jsonb_populate_recordset(NULL::task_run, tables->'task_run')
   ON CONFLICT (id) DO UPDATE SET
-    state_id = excluded.state_id, state_type = excluded.state_type, state_name = excluded.state_name,
-    state_timestamp = excluded.state_timestamp, run_count = excluded.run_count,
-    start_time = excluded.start_time, end_time = excluded.end_time,
-    total_run_time = excluded.total_run_time, flow_run_run_count = excluded.flow_run_run_count,
+    {_WHAT_IT_IS}, flow_run_run_count = excluded.flow_run_run_count,
     updated = now()
   WHERE task_run.state_timestamp < excluded.state_timestamp
 ),

@@ -1,10 +1,10 @@
 """Writes what was told into Prefect's database, on a connection of Prefect's own server."""
 
 import asyncio
-import logging
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -12,16 +12,15 @@ import orjson
 import prefect
 from prefect.server.database import provide_database_interface
 
+from deployments.recording.halving import in_halves
 from deployments.recording.merging import Now
-from deployments.recording.reports import Answer, RunReport, Verdict
+from deployments.recording.reports import Answer, RunReport
 from deployments.recording.route import statements
 from deployments.recording.route.delivery import Delivery
 from deployments.recording.route.planning import Plan, Told
 from deployments.recording.route.rows import NO_DETAILS, Deployment
 from deployments.recording.task_runs import Results
 from deployments.recording.wire import Batch
-
-logger = logging.getLogger(__name__)
 
 _ABOUT_VALUES = {"21", "22", "23", "54"}
 """Classes of PostgreSQL's errors: a row given twice, data, constraints, limits."""
@@ -41,28 +40,24 @@ class Writer:
         self._delivery = delivery
         self._turn = asyncio.Lock()
 
-    async def write(self, batch: Batch) -> list[Answer]:
+    async def write(self, batch: Batch) -> Sequence[Answer]:
         """Return what became of each run. Raises NoDeployment, and PostgreSQL's errors but for bad values."""
         async with self._turn, connection() as database:
             try:
-                return await self._halving(database, batch, batch.runs)
+                return await self._or_halves(database, batch, batch.runs)
             except asyncpg.PostgresError as error:
                 if error.sqlstate not in _ONCE_MORE:
                     raise
-            return await self._halving(database, batch, batch.runs)
+            return await self._or_halves(database, batch, batch.runs)
 
-    async def _halving(self, database: Any, batch: Batch, runs: Sequence[RunReport]) -> list[Answer]:
+    async def _or_halves(self, database: Any, batch: Batch, runs: Sequence[RunReport]) -> Sequence[Answer]:
         try:
             return await self._together(database, batch, runs)
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "")[:2] not in _ABOUT_VALUES:
                 raise
-            if len(runs) == 1:
-                logger.warning("The flow run %s cannot be recorded: %s", runs[0].flow_run_id, error)
-                return [Answer(Verdict.REFUSED, str(error))]
-        half = len(runs) // 2
-        first = await self._halving(database, batch, runs[:half])
-        return first + await self._halving(database, batch, runs[half:])
+            why = str(error)
+        return await in_halves(runs, why, partial(self._or_halves, database, batch))
 
     async def _together(self, database: Any, batch: Batch, runs: Sequence[RunReport]) -> list[Answer]:
         async with database.transaction():
