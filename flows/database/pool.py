@@ -66,24 +66,21 @@ class Pool:
         arguments = question.arguments(values)
         if self._echo:
             logger.info("%s", question.text)
-        connection = await self._take()
-        try:
-            rows = await connection.fetch(question.text, *arguments)
-        except BaseException as error:
-            self._give_back(connection, error)
-            if (ours := unavailable(error)) is None:
-                raise
-            raise ours from error
-        self._give_back(connection)
-        return rows
+        async with self._lent() as connection:
+            rows: list[Row] = await connection.fetch(question.text, *arguments)
+            return rows
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["Transaction"]:
         """Have several statements be done together, or none of them where the block raises."""
+        async with self._lent() as connection, connection.transaction():
+            yield Transaction(connection)
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
         connection = await self._take()
         try:
-            async with connection.transaction():
-                yield Transaction(connection)
+            yield connection
         except BaseException as error:
             self._give_back(connection, error)
             if (ours := unavailable(error)) is None:

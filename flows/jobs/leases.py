@@ -31,14 +31,14 @@ worker_table = sa.Table(
 _worker = worker_table.c
 _fencing = worker_table.alias("fencing").c
 _NOW = sa.func.clock_timestamp()
+"""The statement's own time: a transaction's may be long past."""
 
 
 def _from_now(seconds: float) -> sa.ColumnElement[object]:
-    # The statement's own time: a transaction's may be long past.
-    return sa.func.clock_timestamp() + sa.cast(sa.text(f"'{seconds:g} seconds'"), sa.Interval)
+    return _NOW + sa.cast(sa.text(f"'{seconds:g} seconds'"), sa.Interval)
 
 
-IS_LIVE = _worker.lease_until > sa.func.clock_timestamp()
+IS_LIVE = _worker.lease_until > _NOW
 
 
 def lasts(number: sa.ColumnElement[int] | int) -> sa.ColumnElement[bool]:
@@ -88,4 +88,4 @@ class Leases:
 
 
 def _end(whose: sa.ColumnElement[bool]) -> sa.Update:
-    return sa.update(worker_table).where(whose, IS_LIVE).values(lease_until=sa.func.clock_timestamp())
+    return sa.update(worker_table).where(whose, IS_LIVE).values(lease_until=_NOW)
