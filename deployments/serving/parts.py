@@ -160,10 +160,7 @@ def _worker_name(data_dir: Path) -> str:
     Its jobs and commands are found by the name, and a machine's name may change: each new container has
     another one.
     """
-    remembered = data_dir / "worker_name"
-    if not remembered.exists():
-        private_files.write(remembered, default_worker_name())
-    return remembered.read_text(encoding="utf-8").strip()
+    return private_files.kept(data_dir / "worker_name", default_worker_name).strip()
 
 
 def _as_environment(settings: Settings) -> dict[str, str]:

@@ -114,7 +114,4 @@ class EmbeddedPrefect:
     def _login(self) -> str:
         if configured := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
             return configured
-        if not self.login_file.exists():
-            private_files.make_directory(self._directory)
-            private_files.write(self.login_file, f"bartender:{secrets.token_urlsafe(32)}")
-        return self.login_file.read_text(encoding="ascii")
+        return private_files.kept(self.login_file, lambda: f"bartender:{secrets.token_urlsafe(32)}")
