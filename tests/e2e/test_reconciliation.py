@@ -1,6 +1,5 @@
 """Jobs, flow runs and commands that contradict each other, and operators who run a job again."""
 
-import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,11 +12,10 @@ from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed
 
 from flows.jobs.not_begun import LIMITED
 from tests.e2e.conftest import database, prefect_client
+from tests.e2e.operating import going_on, has_state, run_of
 from tests.e2e.service import Service, until, written
-from tests.e2e.upkeep_runs import ended, finished, flow_runs_of, message, start, unscheduled
+from tests.e2e.upkeep_runs import ended, finished, message, start, unscheduled
 from tests.flows.submitting import has_ended
-
-UNTIL_GO = "echo $$ >pid; while [ ! -e go ]; do sleep 0.05; done; echo ran >>ledger"
 
 
 @pytest_asyncio.fixture(scope="module", autouse=True)
@@ -31,29 +29,11 @@ async def reconcile(prefect: PrefectClient) -> str:
     return message(await ended(prefect, run.id))
 
 
-async def run_of(prefect: PrefectClient, job_id: int) -> FlowRun:
-    [run] = await until(lambda: flow_runs_of(prefect, f"script-{job_id}"))
-    return run  # type: ignore[no-any-return]
-
-
-async def going_on(service: Service, prefect: PrefectClient) -> tuple[int, FlowRun]:
-    job_id = await service.run(UNTIL_GO)
-    await service.state_is(job_id, "running")
-    return job_id, await run_of(prefect, job_id)
-
-
 async def pid_of(service: Service, job_id: int) -> int:
     file = service.job_dir(job_id) / "pid"
 
     await written(file)
     return int(file.read_text())
-
-
-async def has_state(prefect: PrefectClient, flow_run_id: uuid.UUID, name: str) -> None:
-    async def look() -> bool:
-        return (await prefect.read_flow_run(flow_run_id)).state_name == name
-
-    await until(look)
 
 
 async def test_nothing_is_wrong(service: Service, prefect: PrefectClient) -> None:
