@@ -109,7 +109,7 @@ class Chaos:
         self.log.write("waiting for the jobs to end")
         problems = await self._until(self._endings, self._patience)
         self.log.write("looking for what is left")
-        await self._until(self._clean_up, 60)
+        problems += await self._until(self._clean_up, 60)
         looks = (checks.leftovers, checks.database, checks.flow_runs, self._far_leftovers, checks.outputs)
         for look in looks:
             problems += await self._until(look, 60)
