@@ -9,7 +9,7 @@ import pytest
 from tests.services.fixtures import skipped_where_missing
 from tests.services.release import VARIABLE, Release
 
-SUITE = ["tests/flows/slurm", "tests/flows/test_schedulers.py", "tests/services/test_slurm.py"]
+SUITE = ["tests/flows/slurm", "tests/scheduler_contract", "tests/services/test_slurm.py"]
 """Beside what is Slurm's, the contract of all schedulers, and the servers themselves."""
 
 

@@ -7,7 +7,7 @@ import pytest
 from flows.destinations.scheduler import Scheduler, Shared
 from flows.disk.places import Place
 from flows.errors import JobCancelled, Unavailable
-from tests.flows.slurm.conftest import Recorder
+from tests.flows.recorder import Recorder
 from tests.flows.slurm.jobs import WAIT, slurm_id, started
 from tests.flows.submitting import run, statuses, submission
 from tests.services.slurm import SlurmCluster

@@ -8,7 +8,7 @@ import pytest
 from flows.destinations.scheduler import Scheduler, Status
 from flows.disk.places import Place
 from flows.errors import DestinationFailed, Unavailable
-from tests.flows.slurm.conftest import Recorder
+from tests.flows.recorder import Recorder
 from tests.flows.slurm.jobs import WAIT, failure, remembered_as_running, slurm_id, started
 from tests.flows.submitting import statuses, submission
 from tests.services.slurm import SlurmCluster

@@ -1,106 +1,23 @@
-"""The contract of every scheduler. A new one joins by an entry in SCHEDULERS.
+"""The contract of every scheduler.
 
-So does a site's own, whose keys are in BARTENDER_TESTS_SCHEDULER as YAML: ``-k own`` selects it.
+A site's own joins, too: its keys are in BARTENDER_TESTS_SCHEDULER as YAML, and ``-k own`` selects it.
 """
 
 import asyncio
-import os
-import signal
+import itertools
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from pydantic import SecretStr
 
-from blocks import SlurmRestCredentials
 from flows.destinations.scheduler import Scheduler, Status
-from flows.destinations.surroundings import Surroundings
-from flows.destinations.types import SCHEDULERS as TYPES
 from flows.disk.places import Place
-from flows.errors import JobCancelled, Unavailable
-from flows.ssh.connections import Connections
-from tests import howto
-from tests.flows.submitting import has_ended, run, statuses, submission
-from tests.services.daemon import Daemon
-from tests.services.slurm import SlurmCluster
-from tests.services.sshd import SshServer
+from flows.errors import JobCancelled, TimeLimitExceeded, Unavailable
+from tests.flows.recorder import Recorder
+from tests.flows.submitting import WAITS, has_ended, run, statuses, submission
+from tests.scheduler_contract.backends import Backend, names
+from tests.scheduler_contract.conftest import Make
 from tests.waiting import until, until_it_works
-
-SCHEDULERS: dict[str, dict[str, Any]] = {
-    "memory": {"slots": 3},
-    "eager": {"max_load": 1000.0},
-    "slurm": {"poll_interval": 0.1, "lost_after": 0.5},
-    "slurmrestd": {"poll_interval": 0.1, "lost_after": 0.5, "block": "cluster"},
-    "nice.py:Scheduler": {"interval": 0.05},
-}
-if own := os.environ.get("BARTENDER_TESTS_SCHEDULER"):
-    SCHEDULERS["own"] = yaml.safe_load(own)
-
-BY_SSH = "slurm by ssh"
-"""The same scheduler as ``slurm``: only whether it can be asked is different."""
-
-
-@pytest.fixture(params=SCHEDULERS)
-def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "slurm":
-        cluster: SlurmCluster = request.getfixturevalue("slurm_cluster")
-        cluster.use(monkeypatch)
-    if request.param == BY_SSH:
-        request.getfixturevalue("slurm_cluster")
-    if request.param == "slurmrestd":
-        cluster = request.getfixturevalue("slurm_cluster")
-        credentials = SlurmRestCredentials(
-            url=cluster.rest_url, user="root", token=SecretStr(cluster.token("root"))
-        )
-
-        async def load(name: str) -> SlurmRestCredentials:
-            return credentials
-
-        monkeypatch.setattr(SlurmRestCredentials, "aload", staticmethod(load))
-    return str(request.param)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path / "data", tmp_path / "jobs")
-    yield place
-    # A test that failed half-way has left commands, which outlive everything by design.
-    for process in place.commands.glob("*/*/process"):
-        pid = int(process.read_text().split()[0])
-        if pid and not has_ended(pid):
-            os.killpg(pid, signal.SIGKILL)
-
-
-@pytest.fixture
-async def make(
-    kind: str, place: Place, request: pytest.FixtureRequest
-) -> AsyncIterator[Callable[..., Scheduler]]:
-    """Make a scheduler; made twice, the second is what another process would have."""
-    made, connections = [], Connections()
-    howto.write("new-scheduler.md", place.data_dir)
-
-    def make(**options: Any) -> Scheduler:
-        keys = {"type": kind, **SCHEDULERS.get(kind, {}), **options}
-        if kind == BY_SSH:
-            server: SshServer = request.getfixturevalue("ssh_server")
-            keys |= {"type": "slurm", "ssh_config": server.login(server.stock)}
-        configured = TYPES.configured(keys, place.data_dir)
-        made.append(configured.make(Surroundings(place, "here", connections)))
-        return made[-1]
-
-    yield make
-    for scheduler in made:
-        await scheduler.close()
-    await connections.close()
-
-
-@pytest.fixture
-def scheduler(make: Callable[..., Scheduler]) -> Scheduler:
-    return make()
 
 
 async def test_a_command_runs_in_its_directory(scheduler: Scheduler, place: Place) -> None:
@@ -157,9 +74,36 @@ async def test_a_token_is_submitted_once(scheduler: Scheduler, place: Place) -> 
     assert (job.directory / "ledger").read_text() == "ran\n"
 
 
-async def test_another_process_takes_a_running_command_over(
-    make: Callable[..., Scheduler], place: Place
-) -> None:
+async def test_an_interrupted_submission_is_submitted_once(make: Make, place: Place) -> None:
+    """A process was killed somewhere between the beginning and the answer; another one goes on."""
+    jobs = [submission(place, "echo ran >>ledger") for _ in range(4)]
+    first, second = make(), make()
+    for number, job in enumerate(jobs):
+        submitting = asyncio.create_task(first.submit(job))
+        await asyncio.sleep(0.03 * number)
+        submitting.cancel()
+        await asyncio.gather(submitting, return_exceptions=True)
+    ids = await asyncio.gather(*(until_it_works(lambda job=job: second.submit(job)) for job in jobs))  # type: ignore[misc]
+    ends = await asyncio.gather(*(statuses(second, scheduler_id) for scheduler_id in ids))
+    assert [end[-1] for end in ends] == [Status(state="ended", returncode=0)] * len(jobs)
+    assert [(job.directory / "ledger").read_text() for job in jobs] == ["ran\n"] * len(jobs)
+
+
+@pytest.mark.parametrize("kind", names(lambda backend: backend.question), indirect=True)
+async def test_a_lost_answer(make: Make, host: Recorder, place: Place) -> None:
+    scheduler, job = make(), submission(place, f"echo ran >>ledger; {WAITS}")
+    with host.losing_answers(), pytest.raises(Unavailable):
+        await scheduler.submit(job)
+    scheduler_id = await make().submit(job)
+    await until((job.directory / "ledger").exists)
+    assert await scheduler.submit(job) == scheduler_id
+    (job.directory / "go").touch()
+    assert (await statuses(scheduler, scheduler_id))[-1] == Status(state="ended", returncode=0)
+    assert await scheduler.submit(job) == scheduler_id
+    assert (job.directory / "ledger").read_text() == "ran\n"
+
+
+async def test_another_process_takes_a_running_command_over(make: Make, place: Place) -> None:
     first, job = (
         make(),
         submission(place, "echo ran >>ledger; while [ ! -e go ]; do sleep 0.01; done; exit 4"),
@@ -175,9 +119,7 @@ async def test_another_process_takes_a_running_command_over(
     assert (job.directory / "ledger").read_text() == "ran\n"
 
 
-async def test_another_process_finds_the_end_of_a_command(
-    make: Callable[..., Scheduler], place: Place
-) -> None:
+async def test_another_process_finds_the_end_of_a_command(make: Make, place: Place) -> None:
     first, job = make(), submission(place, "exit 5")
     scheduler_id = await first.submit(job)
     await until((job.directory / "returncode").exists)
@@ -201,6 +143,30 @@ async def test_cancel_ends_the_command_and_its_children(scheduler: Scheduler, pl
     assert all(has_ended(int(path.read_text())) for path in children)
     (other.directory / "go").touch()
     assert (await statuses(scheduler, other_id))[-1].returncode == 0
+
+
+@pytest.mark.parametrize("kind", names(lambda backend: backend.full), indirect=True)
+async def test_cancel_while_it_waits(
+    make: Make, backend: Backend, place: Place, request: pytest.FixtureRequest
+) -> None:
+    assert backend.full is not None
+    with backend.full(request) as keys:
+        scheduler = make(**keys)
+        before, job = submission(place, WAITS), submission(place, "echo >began")
+        ids = [await scheduler.submit(before), await scheduler.submit(job)]
+        assert (await anext(scheduler.watch(ids[1]))).state == "queued"
+        for scheduler_id in reversed(ids):
+            await scheduler.cancel(scheduler_id)
+            assert isinstance((await statuses(scheduler, scheduler_id))[-1].failure, JobCancelled)
+    assert not (job.directory / "began").exists()
+
+
+@pytest.mark.parametrize("kind", names(lambda backend: backend.limited), indirect=True)
+async def test_a_command_over_its_time(make: Make, backend: Backend, place: Place) -> None:
+    """Slurm looks every 30 s: it is shown with its other ends."""
+    end, directory = await run(make(**backend.limited), place, "echo $$ >pid; sleep 1000")
+    assert isinstance(end.failure, TimeLimitExceeded)
+    assert has_ended(int((directory / "pid").read_text()))
 
 
 async def test_cancel_after_the_end_changes_nothing(scheduler: Scheduler, place: Place) -> None:
@@ -228,50 +194,13 @@ async def test_it_can_be_asked(scheduler: Scheduler) -> None:
     await scheduler.check()
 
 
-@contextmanager
-def disk_away(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The data directory is a link to where nothing is."""
-    data_dir = request.getfixturevalue("place").data_dir
-    elsewhere = data_dir.rename(data_dir.with_name("elsewhere"))
-    data_dir.symlink_to("/nowhere/data")
-    yield
-    data_dir.unlink()
-    elsewhere.rename(data_dir)
-
-
-def daemon_away(name: str) -> Callable[[pytest.FixtureRequest], AbstractContextManager[None]]:
-    @contextmanager
-    def away(request: pytest.FixtureRequest) -> Iterator[None]:
-        daemon: Daemon = getattr(request.getfixturevalue("slurm_cluster"), name)
-        daemon.kill()
-        try:
-            yield
-        finally:
-            daemon.start()
-
-    return away
-
-
-def machine_away(request: pytest.FixtureRequest) -> AbstractContextManager[None]:
-    server: SshServer = request.getfixturevalue("ssh_server")
-    return server.stock.away()
-
-
-AWAY: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[None]]] = {
-    "memory": disk_away,
-    "eager": disk_away,
-    "slurm": daemon_away("slurmctld"),
-    "slurmrestd": daemon_away("slurmrestd"),
-    BY_SSH: machine_away,
-}
-
-
-@pytest.mark.parametrize("kind", AWAY, indirect=True)
+@pytest.mark.parametrize("kind", names(lambda backend: backend.away), indirect=True)
 async def test_it_says_when_it_cannot_be_asked(
-    scheduler: Scheduler, kind: str, request: pytest.FixtureRequest
+    scheduler: Scheduler, backend: Backend, request: pytest.FixtureRequest
 ) -> None:
+    assert backend.away is not None
     await scheduler.check()
-    with AWAY[kind](request):
+    with backend.away(request):
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await scheduler.check()
@@ -301,6 +230,10 @@ async def test_nothing_is_left_running(scheduler: Scheduler, place: Place) -> No
     )
 
 
-async def test_many_at_once(scheduler: Scheduler, place: Place) -> None:
+async def test_many_at_once(scheduler: Scheduler, backend: Backend, host: Recorder, place: Place) -> None:
     ends = await asyncio.gather(*(run(scheduler, place, f"exit {n % 3}") for n in range(30)))
     assert [end.returncode for end, _ in ends] == [n % 3 for n in range(30)]
+    if backend.question:
+        questions = host.when(backend.question)
+        gaps = [after[0] - before[1] for before, after in itertools.pairwise(questions)]
+        assert min(gaps, default=1.0) >= backend.keys["poll_interval"] - 0.001  # of two clocks
