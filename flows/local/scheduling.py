@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,6 +57,7 @@ class _Command:
 
     def __init__(self) -> None:
         self.runner: asyncio.Task[None] | None = None
+        self.is_held_back = False
         self._status = Status(state="queued")
         self._changed = asyncio.Event()
 
@@ -65,6 +67,10 @@ class _Command:
             self._status = status
             self._changed.set()
             self._changed = asyncio.Event()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._status.is_last
 
     async def statuses(self) -> AsyncIterator[Status]:
         """Yield the status now, then each other one, until the last."""
@@ -223,9 +229,11 @@ class LocalScheduler:
 
     async def _launch(self, token: str, command: _Command) -> bool:
         """Return False when the command cannot be started, ever."""
-        while (reason := self.waits_for()) is not None:
+        while not command.has_ended and (reason := self.waits_for()) is not None:
+            command.is_held_back = True
             command.tell(Status(state="queued", reason=reason))
             await asyncio.sleep(LOOK_INTERVAL)
+        command.is_held_back = False
         return await _insist(
             f"start command {token}", lambda: self._try_to_launch(token, command), Unavailable
         )
@@ -271,8 +279,9 @@ class LocalScheduler:
     async def _end(self, token: str, failure: JobFailure) -> None:
         await self._commands.end(token, failure)
         command = self._known.get(token)
-        if command is not None and token in self._queue:
-            self._queue.remove(token)
+        if command is not None and (token in self._queue or command.is_held_back):
+            with suppress(ValueError):
+                self._queue.remove(token)
             command.tell(_ended(End(None, failure)))
 
 
