@@ -19,6 +19,7 @@ from flows.staging.far_side import Found
 from flows.staging.landing import Landing
 from flows.staging.listing import DIRECTORY, FILE, LINK, Entry, Listing
 from flows.staging.names import Names
+from flows.staging.sftp_failures import of_sftp
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class BySftp:
 
     @asynccontextmanager
     async def _sftp(self) -> AsyncIterator[SFTPClient]:
-        with failures.of_sftp(self._host.name):
+        with of_sftp(self._host.name):
             async with self._host.sftp() as sftp:
                 yield sftp
 

@@ -1,10 +1,6 @@
 """What went wrong while files were moved: whether to try again, and what to say."""
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import asyncssh
 
 from flows.errors import BartenderError, StagingFailed, Unavailable
 
@@ -37,21 +33,3 @@ def here(error: OSError) -> BartenderError:
         f"Files of the job could not be read or written on the server ({error.strerror or error}); "
         f"tell the operator."
     )
-
-
-@contextmanager
-def of_sftp(host: str) -> Iterator[None]:
-    """Turn what SFTP raises into errors of ours. OSError is the connection's: for ours, see ``here``."""
-    try:
-        yield
-    except (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded) as error:
-        raise full() from error
-    except (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect) as error:
-        text = f"The destination cannot take or give the files ({error.reason}); tell the operator."
-        raise StagingFailed(text) from error
-    except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
-        raise Unavailable(f"The connection to {host} was lost.") from error
-    except asyncssh.SFTPError as error:
-        raise Unavailable(f"The files cannot be moved at {host} now ({error.reason}).") from error
-    except (OSError, asyncssh.Error) as error:
-        raise Unavailable(f"The connection to {host} was lost.") from error
