@@ -50,6 +50,7 @@ class Contents:
         size: int,
         executable: bool = False,
         copy_of: str | None = None,
+        mtime: int = 0,
         once: bool = False,
     ) -> Member:
         """Return the next member; reading more than ``size`` bytes of it is a mistake of the archive.
@@ -62,6 +63,7 @@ class Contents:
             raise InvalidUpload(
                 f"The archive has too many members: at most {self.limits.max_entries} are allowed."
             )
+        del mtime  # of when a visitor's files are, nobody is told
         member = Member(self._safe(raw_name), is_dir, size, executable)
         if copy_of is not None:
             member = self._copy(member, copy_of)
@@ -71,6 +73,10 @@ class Contents:
         elif not is_dir:
             raise InvalidUpload(f"The archive has the file {shown(raw_name)}: give it a name.")
         return member
+
+    def pass_by(self, raw_name: str, kind: int, target: str) -> None:
+        """Refuse it: it could lead out of the job's directory."""
+        raise no_plain_file(raw_name)
 
     def has_file(self, name: str) -> bool:
         """Whether there is a file of exactly this name."""

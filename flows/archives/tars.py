@@ -11,7 +11,7 @@ from typing import Protocol, TypedDict
 
 from flows.archives import sparse
 from flows.archives.compression import BLOCK, Source, blocks, truncated
-from flows.archives.contents import Member, no_plain_file, shown
+from flows.archives.contents import Member, shown
 from flows.errors import InvalidUpload
 
 RECORD = 512
@@ -20,6 +20,7 @@ _MAX_EXTENDED_HEADER = 1 << 20
 # Bytes of headers that a member may have on average, and what may be around all of them.
 _PER_MEMBER = 4096
 _PADDING = 16 << 20
+_LAST_TIME = 1 << 33  # s since 1970, in the year 2242; file systems know no later ones
 # Sizes that do not fit in the header itself.
 _OCTAL_LIMIT = 8**11
 
@@ -27,6 +28,7 @@ _FILE_TYPES = frozenset(b"0\x007")
 _DIRECTORY = ord("5")
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"LKxg"
 _HARD_LINK = ord("1")
+SYMBOLIC_LINK, FIFO = ord("2"), ord("6")
 _LINKS_AND_DEVICES = frozenset(b"2346")
 _SPARSE = b"GNU.sparse."
 _DAMAGED = "The tar archive is damaged ({}); make it again."
@@ -51,6 +53,7 @@ class _Arguments(TypedDict):
     size: int
     executable: bool
     copy_of: str | None
+    mtime: int
 
 
 def begins_like_tar(block: bytes) -> bool:
@@ -65,13 +68,24 @@ class Contents(Protocol):
     def max_entries(self) -> int: ...
 
     def add(
-        self, raw_name: str, *, is_dir: bool, size: int, executable: bool = False, copy_of: str | None = None
+        self,
+        raw_name: str,
+        *,
+        is_dir: bool,
+        size: int,
+        executable: bool = False,
+        copy_of: str | None = None,
+        mtime: int = 0,
     ) -> Member:
         """Return the next member, which takes the place of an earlier one of its name.
 
         A member with ``copy_of`` has the content of the file of that name at this point, and none of its own.
-        Bytes of names that are no UTF-8 are as ``os.fsdecode`` has them.
+        Bytes of names that are no UTF-8 are as ``os.fsdecode`` has them. ``mtime`` is in s, 0 if not known.
         """
+        ...
+
+    def pass_by(self, raw_name: str, kind: int, target: str) -> None:
+        """Take note of what is neither file nor directory, or refuse it. A link has a ``target``."""
         ...
 
 
@@ -86,6 +100,11 @@ def members(source: Source, contents: Contents) -> Iterator[tuple[Member, Iterat
             _extend(extension, kind, _extended_header(around, size))
             continue
         stored = _stored_size(size, extension)
+        if kind in _LINKS_AND_DEVICES:
+            contents.pass_by(*_no_file(header, kind, stored, extension))
+            source.skip(0)  # of each member the last thing that a source hears
+            extension = _Extension()
+            continue
         member = contents.add(**_member(header, kind, stored, extension))
         if extension.sparse_size is None:
             content = _Content(source, stored)
@@ -265,8 +284,6 @@ def _stored_size(size: int, extension: _Extension) -> int:
 
 def _member(header: bytes, kind: int, stored: int, extension: _Extension) -> _Arguments:
     name = _text(_own_name(header) if extension.name is None else extension.name)
-    if kind in _LINKS_AND_DEVICES:
-        raise no_plain_file(name)
     if kind == ord("S") or (extension.sparse_size is not None and kind not in _FILE_TYPES):
         raise _sparse()
     if kind not in _FILE_TYPES and kind not in {_DIRECTORY, _HARD_LINK}:
@@ -277,7 +294,25 @@ def _member(header: bytes, kind: int, stored: int, extension: _Extension) -> _Ar
         "size": stored if extension.sparse_size is None else extension.sparse_size,
         "executable": bool(_number(header[100:108]) & 0o111),
         "copy_of": _target(header, name, stored, extension) if kind == _HARD_LINK else None,
+        "mtime": _time(header[136:148]),
     }
+
+
+def _no_file(header: bytes, kind: int, stored: int, extension: _Extension) -> tuple[str, int, str]:
+    name = _text(_own_name(header) if extension.name is None else extension.name)
+    if kind != SYMBOLIC_LINK:
+        if stored:
+            raise InvalidUpload(_DAMAGED.format("a device with content"))
+        return name, kind, ""
+    return name, kind, _target(header, name, stored, extension)
+
+
+def _time(field: bytes) -> int:
+    """Return the time, or 0 where it is none: nothing depends on it."""
+    try:
+        return min(_number(field), _LAST_TIME)
+    except InvalidUpload:
+        return 0
 
 
 def _target(header: bytes, name: str, stored: int, extension: _Extension) -> str:

@@ -62,7 +62,17 @@ def guard(token: str) -> str:
     return f".{token}.started"
 
 
-HIDDEN = re.compile(rf"\.(?:\d+\.{_UUID}|{_UUID}\.(?:draft|started))")
+def transfer(token: str) -> str:
+    """Return the name of the directory with what is offered to, and has come from, who fetches by HTTP."""
+    return f".{token}.transfer"
+
+
+def withdrawn(token: str) -> str:
+    """Return a new name for that directory, under which it is removed."""
+    return f"{transfer(token)}.{secrets.token_hex(4)}"
+
+
+HIDDEN = re.compile(rf"\.(?:\d+\.{_UUID}|{_UUID}\.(?:draft|started|transfer(?:\.[0-9a-f]{{8}})?))")
 """What is of no use once the job has ended."""
 
 

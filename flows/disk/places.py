@@ -60,6 +60,11 @@ class Place:
         return self.data_dir / "capability_key"
 
     @property
+    def transfer_key(self) -> Path:
+        """What the credentials are made from of those who fetch and bring the files of jobs by HTTP."""
+        return self.data_dir / "transfer_key"
+
+    @property
     def results(self) -> Path:
         """What the tasks of flow runs returned, to continue after a restart."""
         return self.data_dir / "results"

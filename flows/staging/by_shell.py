@@ -11,7 +11,7 @@ import asyncssh
 
 from flows.archives import tars
 from flows.archives.compression import Blockwise
-from flows.archives.contents import Member
+from flows.archives.contents import Member, no_plain_file
 from flows.errors import InvalidUpload, Unavailable
 from flows.ssh.host import SshHost
 from flows.ssh.shell import Process
@@ -223,7 +223,14 @@ class _Wanted:
         self._seen: set[str] = set()
 
     def add(
-        self, raw_name: str, *, is_dir: bool, size: int, executable: bool = False, copy_of: str | None = None
+        self,
+        raw_name: str,
+        *,
+        is_dir: bool,
+        size: int,
+        executable: bool = False,
+        copy_of: str | None = None,
+        mtime: int = 0,
     ) -> Member:
         name = raw_name.removeprefix("./")
         self._left -= size
@@ -231,6 +238,9 @@ class _Wanted:
             raise InvalidUpload("It holds more than was asked for.")
         self._seen.add(name)
         return Member(name, is_dir=False, size=size)
+
+    def pass_by(self, raw_name: str, kind: int, target: str) -> None:
+        raise no_plain_file(raw_name)
 
 
 def _receive(source: _FromProcess, wanted: Listing, landing: Landing) -> None:
