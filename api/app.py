@@ -19,9 +19,20 @@ from api.http.stopping import AnswerCancelled
 from api.http.unread import CloseUnread
 from api.interactive.commands import Interactive
 from api.openapi import document, pages
-from api.routes import applications, destinations, events, files, health, interactive, jobs, output, whoami
+from api.routes import (
+    applications,
+    destinations,
+    events,
+    files,
+    health,
+    interactive,
+    jobs,
+    output,
+    transfers,
+    whoami,
+)
 from api.schemas import Problem
-from api.services import Services, Wakeable
+from api.services import TRANSFERS_AT_ONCE, Services, Wakeable
 from api.tokens.capabilities import Capabilities
 from api.tokens.verification import Verifier
 from api.values.forms import ApplicationForm
@@ -30,11 +41,13 @@ from api.workers import Workers
 from deployments import loopback
 from deployments.settings import Settings
 from flows.configuration.config import Config, load
+from flows.disk.durability import DurableDisk
 from flows.errors import ConfigurationError
 from flows.jobs.end_requests import EndRequests
 from flows.jobs.kept import KeptJobs
 from flows.jobs.outbox import Outbox
 from flows.jobs.store import JobStore
+from flows.transfers.credentials import TransferKey
 
 _DISK_THREADS = 16
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -91,6 +104,7 @@ def _add_routes(app: FastAPI) -> None:
         applications.router,
         destinations.router,
         whoami.router,
+        transfers.router,
     )
     for router in routers:
         app.include_router(_with_head(router), responses=_REFUSALS)
@@ -126,6 +140,8 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             disk = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
             stack.push_async_callback(asyncio.to_thread, disk.shutdown)
+            transfer_threads = ThreadPoolExecutor(TRANSFERS_AT_ONCE, thread_name_prefix="transfers")
+            stack.push_async_callback(asyncio.to_thread, transfer_threads.shutdown)
             pool = open_pool(url, echo=settings.db_echo)
             stack.push_async_callback(pool.close)
             store = JobStore(pool)
@@ -149,6 +165,9 @@ def _lifespan(
                 workers=workers,
                 interactive=quick,
                 disk=disk,
+                durable=DurableDisk(place.job_root),
+                transfer_key=TransferKey.of(place.transfer_key),
+                transfer_threads=transfer_threads,
             )
             yield
 

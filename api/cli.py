@@ -161,6 +161,16 @@ def ssh_keyscan(
 
 
 @app.command()
+def pilot_key(
+    destination: Annotated[str, typer.Argument(help="Its name in the configuration file.")],
+) -> None:
+    """Print the key that pilots of a destination show, for their variable BARTENDER_PILOT_KEY."""
+    from api.commands import pilot_key
+
+    print(pilot_key.pilot_key(destination))
+
+
+@app.command()
 def demo(
     keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Serve until Ctrl-C instead.")] = False,
 ) -> None:

@@ -33,6 +33,10 @@ from flows.errors import (
     UnknownApplication,
     with_cause,
 )
+from flows.transfers.arrivals import OffsetWrong
+from flows.transfers.credentials import CredentialInvalid
+from flows.transfers.offers import GivenToAnother, TransferOver
+from flows.transfers.sent_tar import TooMuchSent
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +46,17 @@ STATUS: dict[type[BartenderError], int] = {
     NotAllowed: 403,
     ForeignPage: 403,
     CapabilityInvalid: 403,
+    CredentialInvalid: 401,
     JobNotFound: 404,
     JobEnded: 409,
     TooManyPins: 409,
+    GivenToAnother: 409,
+    OffsetWrong: 409,
     CommandLost: 410,
+    TransferOver: 410,
     UploadStalled: 408,
     UploadTooLarge: 413,
+    TooMuchSent: 413,
     UnknownApplication: 422,
     InvalidUpload: 422,
     KeyReused: 422,

@@ -15,12 +15,17 @@ from api.values.forms import ApplicationForm
 from api.watching import JobWatcher
 from deployments.settings import Settings
 from flows.configuration.config import Config
+from flows.disk.durability import DurableDisk
 from flows.disk.places import Place
 from flows.jobs.end_requests import EndRequests
 from flows.jobs.kept import KeptJobs
 from flows.jobs.store import JobStore
+from flows.transfers.credentials import TransferKey
 
 T = TypeVar("T")
+
+TRANSFERS_AT_ONCE = 32
+"""Outputs of jobs that come in at once; each has a thread all the while."""
 
 
 class Wakeable(Protocol):
@@ -32,7 +37,11 @@ class Wakeable(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
-    """``disk`` is for calls that wait for the disk, so that none of them ever waits in the event loop."""
+    """``disk`` is for calls that wait for the disk, so that none of them ever waits in the event loop.
+
+    ``durable`` is the disk of the jobs' directories. ``transfer_threads`` are for outputs that come in, which
+    may take hours, and for nothing else.
+    """
 
     settings: Settings
     config: Config
@@ -47,6 +56,9 @@ class Services:
     workers: Wakeable
     interactive: Interactive
     disk: ThreadPoolExecutor
+    durable: DurableDisk
+    transfer_key: TransferKey
+    transfer_threads: ThreadPoolExecutor
 
     async def on_disk(self, function: Callable[..., T], *arguments: object) -> T:
         """Call the function in a thread. It runs to its end even where the caller is cancelled."""

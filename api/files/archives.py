@@ -1,27 +1,20 @@
-"""Directories of a job as archives that are made while they are sent: no copy of anything, little memory.
-
-The visitor's side pulls: nothing is read ahead, and nobody who reads slowly keeps a thread.
-"""
+"""Directories of a job as archives that are made while they are sent: no copy of anything, little memory."""
 
 import asyncio
 import fnmatch
 import logging
 import re
-import threading
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from fastapi import Request
-from fastapi.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from api.files.browse import Entry, Found, JobDirectory
 from api.files.downloads import disposition
 from api.files.open_file import NotThere, OpenFile
 from api.files.packing import ArchiveFormat, Packer, Sink, is_dense, packer
 from api.files.paths import Names, shown
+from api.files.pulled import PulledAnswer
 from api.services import Services
 
 logger = logging.getLogger(__name__)
@@ -171,8 +164,10 @@ def _pieces(sink: Sink, work: Iterator[None]) -> Generator[bytes, None, None]:
     yield sink.take()
 
 
-class ArchiveAnswer(Response):
-    """Sends the pieces as the visitor takes them; stops and closes the archive when they go away."""
+class ArchiveAnswer(PulledAnswer):
+    """An archive that is made while it is sent."""
+
+    turns = _PACKING
 
     def __init__(
         self,
@@ -181,40 +176,5 @@ class ArchiveAnswer(Response):
         filename: str,
         services: Services,
     ) -> None:
-        headers = {
-            "Content-Disposition": disposition("attachment", filename),
-            "X-Content-Type-Options": "nosniff",
-        }
-        super().__init__(headers=headers, media_type=archive_format.media_type)
-        del self.headers["Content-Length"]
-        self._pieces = pieces
-        self._services = services
-        # A thread may still make a piece when the answer is given up.
-        self._lock = threading.Lock()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        try:
-            await send(start)
-            if scope["method"] != "HEAD":
-                await self._send_pieces(Request(scope, receive), send)
-            await send({"type": "http.response.body"})
-        finally:
-            await self._services.on_disk(self._close)
-
-    async def _send_pieces(self, request: Request, send: Send) -> None:
-        while not await request.is_disconnected():
-            async with _PACKING:
-                piece = await self._services.on_disk(self._next)
-            if piece is None:
-                return
-            if piece:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-
-    def _next(self) -> bytes | None:
-        with self._lock:
-            return next(self._pieces, None)
-
-    def _close(self) -> None:
-        with self._lock:
-            self._pieces.close()
+        headers = {"Content-Disposition": disposition("attachment", filename)}
+        super().__init__(pieces, services, headers=headers, media_type=archive_format.media_type)

@@ -1,6 +1,7 @@
 """The body of a request on its way from the socket: in batches, bounded in size and in silence."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from fastapi import Request
@@ -11,6 +12,7 @@ from flows.errors import InvalidUpload, VisitorError
 # Bytes handed to a thread at once: enough for the hand-over to cost nothing, too few to be felt in memory.
 BATCH = 1 << 20
 STALLED_AFTER = 60.0  # seconds without a byte
+SLOWEST = 1 << 10  # bytes a second, on average, of a body that keeps something busy while it comes
 
 
 class UploadTooLarge(InvalidUpload):
@@ -59,3 +61,29 @@ async def _next_part(request: Request) -> tuple[bytes, bool]:
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
     return message.get("body", b""), message.get("more_body", False)
+
+
+class Batches:
+    """A body for who asks for it batch by batch; bounded in slowness, too, since somebody waits for it."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._started = time.monotonic()
+        self._size = 0
+        self._more = True
+
+    async def next(self) -> bytes:
+        """Return the next batch, which is empty at the end. Raises as ``receive_body`` does."""
+        parts: list[bytes] = []
+        size = 0
+        while self._more and size < BATCH:
+            part, self._more = await _next_part(self._request)
+            parts.append(part)
+            size += len(part)
+            self._check_pace(len(part))
+        return b"".join(parts)
+
+    def _check_pace(self, size: int) -> None:
+        self._size += size
+        if time.monotonic() - self._started > STALLED_AFTER + self._size / SLOWEST:
+            raise UploadStalled(f"Less than {SLOWEST} bytes arrive a second; send the upload again.")

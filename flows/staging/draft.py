@@ -95,7 +95,7 @@ class Draft:
     def check(self) -> None:
         """Raise Unavailable when another attempt has taken the directory."""
         if not self.path.is_dir():
-            raise Unavailable("Another attempt fetches the job's files.")
+            raise Unavailable("Another attempt moves the job's files.")
 
 
 def _new_file(path: Path, *, executable: bool) -> BinaryIO:

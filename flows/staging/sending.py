@@ -75,7 +75,7 @@ def write_tar(job_dir: Path, listing: Listing, sink: Sink) -> None:
         copybufsize=BLOCK,
     ) as archive:
         for name, entry in listing.items():
-            member = _member(name, entry)
+            member = tar_member(name, entry)
             if entry.kind == FILE:
                 with open_file(job_dir, name) as file:
                     archive.addfile(member, file)
@@ -123,7 +123,8 @@ def blocks(job_dir: Path, name: str) -> Iterator[bytes]:
         raise failures.here(error) from error
 
 
-def _member(name: str, entry: Entry) -> tarfile.TarInfo:
+def tar_member(name: str, entry: Entry) -> tarfile.TarInfo:
+    """Return the header that an entry has in a tar."""
     member = tarfile.TarInfo(f"./{name}")
     member.type = {DIRECTORY: tarfile.DIRTYPE, FILE: tarfile.REGTYPE, LINK: tarfile.SYMTYPE}[entry.kind]
     member.size = entry.size

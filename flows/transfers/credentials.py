@@ -30,7 +30,7 @@ class CredentialInvalid(VisitorError):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a credential is good for. ``expires``: in s since 1970; ``turn``: how often the job was given anew."""
+    """What a credential is good for. ``expires``: s since 1970; ``turn``: how often it was given anew."""
 
     job_id: int
     token: str

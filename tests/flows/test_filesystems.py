@@ -23,6 +23,7 @@ from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.ssh.connections import Connections
 from tests import howto
+from tests.flows.transfers.playing import Played
 from tests.services.sshd import Sshd, SshServer
 from tests.waiting import until_it_works
 
@@ -45,12 +46,13 @@ ODD_NAMES = [
 class Remote:
     """``keys`` of the configuration; ``entry`` is where the directories of jobs are, if not here.
 
-    ``away`` is a time without the far side; without it that is not tried.
+    ``away`` is a time without the far side; without it that is not tried. ``play`` puts a far side to it.
     """
 
     keys: dict[str, Any]
     entry: Path | None = None
     away: Callable[[], AbstractContextManager[None]] | None = None
+    play: Callable[[Filesystem], Filesystem] = lambda filesystem: filesystem
 
 
 def local(request: pytest.FixtureRequest) -> Remote:
@@ -64,6 +66,13 @@ def local(request: pytest.FixtureRequest) -> Remote:
         job_root.unlink()
 
     return Remote({"type": "local"}, away=away)
+
+
+def http(request: pytest.FixtureRequest) -> Remote:
+    entry: Path = request.getfixturevalue("tmp_path") / "far"
+    entry.mkdir()
+    away = local(request).away
+    return Remote({"type": "http"}, entry, away, lambda filesystem: Played(filesystem, entry))
 
 
 def sftp_of(name: str) -> Callable[[pytest.FixtureRequest], Remote]:
@@ -97,6 +106,7 @@ def own(request: pytest.FixtureRequest) -> Remote:
 
 FILESYSTEMS: dict[str, Callable[[pytest.FixtureRequest], Remote]] = {
     "local": local,
+    "http": http,
     "sftp": sftp_of("stock"),
     "sftp only": sftp_of("sftp_only"),
     "scratch.py": of_the_how_to,
@@ -117,7 +127,8 @@ def remote(request: pytest.FixtureRequest) -> Iterator[Remote]:
 async def filesystem(remote: Remote, tmp_path: Path) -> AsyncIterator[Filesystem]:
     connections = Connections()
     place = Place(tmp_path / "data", tmp_path / "jobs")
-    filesystem = TYPES.configured(remote.keys, Path()).make(Surroundings(place, "here", connections))
+    made = TYPES.configured(remote.keys, Path()).make(Surroundings(place, "here", connections))
+    filesystem = remote.play(made)
     yield filesystem
     await filesystem.close()
     await connections.close()

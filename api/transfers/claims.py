@@ -1,0 +1,49 @@
+"""Pilots that want a job: they show the key of their destination, and get a credential for the job."""
+
+import uuid
+
+from pydantic import BaseModel, Field
+
+from api.services import Services
+from api.transfers.granted import check_under_way, config_of
+from flows.errors import JobNotFound, NotAllowed
+from flows.transfers.offers import Offer
+
+
+class Claim(BaseModel):
+    """``claimant`` is the name of the pilot, which is another for each."""
+
+    token: uuid.UUID
+    claimant: str = Field(min_length=1, max_length=200, pattern=r"^[!-~ ]+$")
+
+
+class Claimed(BaseModel):
+    """``expires`` is in s since 1970; ``turn`` counts how often the job was given anew."""
+
+    job_id: int
+    credential: str
+    expires: int
+    turn: int
+
+
+async def claimed(pilot_key: str, claim: Claim, services: Services) -> Claimed:
+    """Give the job to the claimant, and return the credential for it.
+
+    Raises CredentialInvalid, NotAllowed, JobNotFound, TransferOver, GivenToAnother or Unavailable.
+    """
+    destination = services.transfer_key.destination_of(pilot_key)
+    config_of(destination, services)
+    job = await services.store.by_token(claim.token)
+    if job is None:
+        raise JobNotFound("There is no such job.")
+    if job.destination != destination:
+        raise NotAllowed("This job is not one of the pilot key's destination.")
+    check_under_way(job)
+    offer = Offer(services.place.job_dir(job.id), str(job.token))
+
+    def give() -> Claimed:
+        turn = offer.claim(claim.claimant)
+        credential, expires = offer.credential(services.transfer_key)
+        return Claimed(job_id=job.id, credential=credential, expires=expires, turn=turn)
+
+    return await services.on_disk(give)
