@@ -1,8 +1,8 @@
 """The body of a request on its way from the socket: in batches, bounded in size and in silence."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -68,7 +68,7 @@ class Batches:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._started = time.monotonic()
+        self._started = monotonic()
         self._size = 0
         self._more = True
 
@@ -85,5 +85,5 @@ class Batches:
 
     def _check_pace(self, size: int) -> None:
         self._size += size
-        if time.monotonic() - self._started > STALLED_AFTER + self._size / SLOWEST:
+        if monotonic() - self._started > STALLED_AFTER + self._size / SLOWEST:
             raise UploadStalled(f"Less than {SLOWEST} bytes arrive a second; send the upload again.")

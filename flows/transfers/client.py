@@ -24,10 +24,11 @@ from flows.waiting.patience import Delays, patiently
 from flows.waiting.threads import to_the_end
 
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
-_ANSWER = 600.0
-"""Seconds that the service may take to make outputs safe."""
+_OUTPUT = httpx.Timeout(60.0, connect=15.0, read=600.0)
+"""Seconds; it may take long to make large outputs safe."""
 
 _PASSING = frozenset({408, 425, 429})
+_PATIENT = Delays(0.5, longest=30.0)
 _RECONNECTING = Delays(0.2, longest=20.0)
 
 
@@ -67,7 +68,7 @@ async def claim(api_url: str, pilot_key: str, token: str, claimant: str) -> Cred
         said = _json(answer)
         return Credential(said["job_id"], said["expires"], said["credential"])
 
-    return await patiently(ask, what=f"The job {token} cannot be claimed now")
+    return await patiently(ask, delays=_PATIENT, what=f"The job {token} cannot be claimed now")
 
 
 async def fetch_input(api_url: str, credential: Credential, directory: Path) -> Listing:
@@ -91,7 +92,7 @@ async def fetch_input(api_url: str, credential: Credential, directory: Path) -> 
             finally:
                 await download.close()
 
-    return await patiently(fetch, what=f"The input of job {credential.job_id} does not come")
+    return await patiently(fetch, delays=_PATIENT, what=f"The input of job {credential.job_id} does not come")
 
 
 async def send_output(api_url: str, credential: Credential, directory: Path, inputs: Listing) -> None:
@@ -109,7 +110,7 @@ async def send_output(api_url: str, credential: Credential, directory: Path, inp
             except StagingFailed as error:
                 raise Unavailable(str(error)) from error
 
-    await patiently(send, what=f"The outputs of job {credential.job_id} cannot be sent now")
+    await patiently(send, delays=_PATIENT, what=f"The outputs of job {credential.job_id} cannot be sent now")
 
 
 async def _send(http: httpx.AsyncClient, path: str, stream: TarStream) -> None:
@@ -122,8 +123,7 @@ async def _send(http: httpx.AsyncClient, path: str, stream: TarStream) -> None:
     headers = {"Content-Type": "application/x-tar", "Content-Length": str(stream.size - start)}
     if start:
         headers["Content-Range"] = f"bytes {start}-{stream.size - 1}/{stream.size}"
-    timeout = httpx.Timeout(_TIMEOUT, read=_ANSWER)
-    answer = _json(await _asked(http, "PUT", path, content=body.blocks(), headers=headers, timeout=timeout))
+    answer = _json(await _asked(http, "PUT", path, content=body.blocks(), headers=headers, timeout=_OUTPUT))
     last = answer["parts"][-1]
     if last != {"end": stream.size, "sha256": body.digest} and start != stream.size:
         raise Unavailable("What has come there is not what was sent.")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from flows.destinations.filesystem import Filesystem, guard
 from flows.disk.trees import remove_tree
@@ -38,7 +39,7 @@ def arrive(offer: Offer, content: Iterator[bytes], *, limits: Limits = LIMITS, s
 class Played:
     """A filesystem with its far side in a directory here: fetches after stage in, sends before stage out."""
 
-    files_are_here = False
+    files_are_here: ClassVar[bool] = False
 
     def __init__(self, filesystem: Filesystem, place: Path) -> None:
         self._filesystem = filesystem
