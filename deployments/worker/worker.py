@@ -70,6 +70,9 @@ SWEEP_INTERVAL = 5.0
 LIMITED_INTERVAL = 1.0
 """Seconds between these while an operator has limited how many jobs run at once."""
 
+FORGOTTEN_INTERVAL = 15.0
+"""Seconds between looks for jobs that are ours but not run: of all that are ours, thousands perhaps."""
+
 PURGE_INTERVAL = 60.0
 
 LEFTOVERS_INTERVAL = 300.0
@@ -167,7 +170,7 @@ class Worker:
                 repeat(self._keep_presence, SWEEP_INTERVAL),
                 repeat(self._take_over, SWEEP_INTERVAL),
                 repeat(self._see_to_stranded_jobs, SWEEP_INTERVAL),
-                repeat(self._runs.resume_forgotten, SWEEP_INTERVAL),
+                repeat(self._runs.resume_forgotten, FORGOTTEN_INTERVAL),
                 when_woken(self._jobs_wait, self._claim, self._look_interval),
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
                 repeat(self._tell_of_waiting_jobs, WAITING_INTERVAL),

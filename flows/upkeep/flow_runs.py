@@ -4,7 +4,7 @@ Workers see to the runs that they have. Here is what none of them sees: runs tha
 UI behind their back, and what is left of what nobody runs.
 """
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -30,14 +30,14 @@ async def mend_flow_runs(runtime: Runtime, findings: Findings) -> None:
     """Read all flow runs of jobs that have not ended, a page at a time; act on those that should not be."""
     store = UpkeepStore(runtime.jobs.pool)
     async with get_client() as client:
-        unfinished = {flow_run_id: kind async for flow_run_id, kind in _unfinished(client)}
+        # First the jobs: what began since costs nothing, and what ended since is left out by one look.
         under_way = await store.under_way()
+        unfinished = {flow_run_id: kind async for flow_run_id, kind in _unfinished(client)}
         begun = {flow_run_id for flow_run_id, kind in unfinished.items() if kind in _BEGUN}
         await _of_no_job_under_way(client, store, findings, begun - under_way.keys())
-        # Those made since are among them: each is looked at again.
-        without = {
-            flow_run_id: job for flow_run_id, job in under_way.items() if flow_run_id not in unfinished
-        }
+        without = await _still_under_way(
+            store, {number: job for number, job in under_way.items() if number not in unfinished}
+        )
         for flow_run_id, job in without.items():
             await _of_job_under_way(client, store, findings, flow_run_id, job)
 
@@ -96,8 +96,8 @@ async def _of_job_under_way(
         if job.owner is None and await store.forget_flow_run(job):
             findings.add("job whose flow run was deleted", job.id, "gets a new one")
         return
-    now = (await store.with_ids([job.id])).get(job.id)
-    if now is None or now.state.is_final or now.flow_run_id != flow_run_id:
+    now = (await _still_under_way(store, {flow_run_id: job})).get(flow_run_id)
+    if now is None:
         return  # it ended since it was read
     if kind == "CANCELLED":
         # What the button "Cancel" does: the worker that has the job ends it, or the next one to have it.
@@ -106,6 +106,15 @@ async def _of_job_under_way(
     elif kind in {"COMPLETED", "FAILED", "CRASHED"} and now.owner is not None:
         await _set(client, flow_run_id, Running(message=f"It was {kind.title()}, but its job goes on."))
         findings.add(f"job whose flow run was {kind.title()}", job.id, "goes on")
+
+
+async def _still_under_way(store: UpkeepStore, jobs: Mapping[UUID, Job]) -> dict[UUID, Job]:
+    """Return those that have not ended since, with their rows of now, by their flow runs."""
+    now = await store.with_ids([job.id for job in jobs.values()])
+    same = {number: now[job.id] for number, job in jobs.items() if job.id in now}
+    return {
+        number: job for number, job in same.items() if not job.state.is_final and job.flow_run_id == number
+    }
 
 
 async def _kind(client: PrefectClient, flow_run_id: UUID) -> str | None:
