@@ -88,7 +88,7 @@ async def shared_prefect(
             await server.wait_until_ready()
             yield server
         finally:
-            await server.child.stop()
+            await server.stop()
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import socket
+from importlib import metadata
 from pathlib import Path
 
 from deployments.serving import asgi
@@ -43,6 +44,7 @@ class EmbeddedPrefect:
         self._directory = directory
         self._postgres = postgres
         self._listener = listener
+        self._is_ready = False
         private_files.make_directory(directory)
         self.child = Child(
             "The Prefect server",
@@ -69,8 +71,12 @@ class EmbeddedPrefect:
         return self._directory / "login"
 
     async def make_database(self) -> bool:
-        """See to it that there is a database before the server is started; return whether it is new."""
-        return await self._postgres.create_database(DATABASE, IDLE_CONNECTIONS)
+        """See to it that there is a database before the server is started.
+
+        Returns whether the server will make or change tables: whoever stops it then may leave them half made.
+        """
+        is_new = await self._postgres.create_database(DATABASE, IDLE_CONNECTIONS)
+        return is_new or not self._version.exists() or self._version.read_text() != _installed()
 
     async def start(self) -> None:
         """Start the server without waiting for it: who connects waits."""
@@ -83,6 +89,17 @@ class EmbeddedPrefect:
         await self.child.wait_until(
             lambda: answers(self._listener, "/api/admin/version", login=login), seconds=START_SECONDS
         )
+        self._is_ready = True
+        private_files.write(self._version, _installed())
+
+    async def stop(self) -> None:
+        """End it; harmless when it does not run. One that is still starting does not listen to reason."""
+        await self.child.stop(at_once=not self._is_ready)
+
+    @property
+    def _version(self) -> Path:
+        """The file that holds the version that the tables are of."""
+        return self._directory / "version"
 
     def client_environment(self) -> dict[str, str]:
         """Return the variables that processes of ours need to reach it."""
@@ -115,3 +132,7 @@ class EmbeddedPrefect:
         if configured := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
             return configured
         return private_files.kept(self.login_file, lambda: f"bartender:{secrets.token_urlsafe(32)}")
+
+
+def _installed() -> str:
+    return metadata.version("prefect")

@@ -21,6 +21,8 @@ STEADY = 10.0
 
 FAILURES_BEFORE_READY = 3
 
+_KILLED_SECONDS = 10.0
+
 
 class Process(Protocol):
     """What is needed of a process that runs: asyncio's own are such."""
@@ -122,13 +124,14 @@ class Child:
                 raise ConfigurationError(f"{self.name} does not start{self._last_words()}")
             await asyncio.sleep(0.02)
 
-    async def stop(self) -> None:
-        """End the process; harmless when it does not run."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End the process; harmless when it does not run. ``at_once``: it has nothing to finish."""
         self._stopping = True
         if self._task is None:
             return
+        signals = ((signal.SIGKILL, _KILLED_SECONDS),) if at_once else self._stop_signals
         try:
-            for number, seconds in self._stop_signals:
+            for number, seconds in signals:
                 if self._signal(number) and await self._ends_within(seconds):
                     break
         finally:

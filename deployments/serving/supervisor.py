@@ -101,8 +101,10 @@ async def _start(
     prefect, worker = all_of_it.prefect, all_of_it.worker
     # In this order, so that all ends in the reverse one: API, worker, Prefect server, PostgreSQL.
     others = [*([prefect.child] if prefect else []), *([worker] if worker else [])]
-    for child in others:
-        stack.push_async_callback(child.stop)
+    if prefect is not None:
+        stack.push_async_callback(prefect.stop)
+    if worker is not None:
+        stack.push_async_callback(worker.stop)
     stack.push_async_callback(_stop_all, all_of_it.api)
     is_new = await all_of_it.start_databases()
     if nursery is not None:

@@ -92,11 +92,14 @@ class JobRuns:
             self._runtime.cancelled.add(run.job_id)
             cancel_soon(run.task)
 
-    async def stop(self) -> None:
-        """Leave all flow runs as they are, and begin no other; another process continues them."""
+    async def stop(self, *, prefect_answers: bool = True) -> None:
+        """Leave all flow runs as they are, and begin no other; another process continues them.
+
+        What Prefect was not told yet is told now where ``prefect_answers``, else by that one.
+        """
         self._stopped = True
         await cancel([*(run.task for run in self._runs.values()), self._telling])
-        if not self._runtime.superseded.is_set():
+        if prefect_answers and not self._runtime.superseded.is_set():
             await self._teller.last_words(LAST_WORDS)
         await cancel(self._removals)
 

@@ -216,7 +216,7 @@ class Worker:
         recorder = open_recorder(self._client, login, by_route=by_route)
         self._recorder = await stack.enter_async_context(recorder)
         self._runs = JobRuns(self._runtime, self._recorder)
-        stack.push_async_callback(self._runs.stop)
+        stack.push_async_callback(self._stop_runs)
         self._prefect = PrefectSide(
             self._name,
             self._heeded,
@@ -230,6 +230,9 @@ class Worker:
         stack.push_async_callback(cancel, [self._with_prefect])
         if not (by_route and self._heeded.begins_first):
             await _unless_over(self._with_prefect, self._prefect.is_ready)
+
+    async def _stop_runs(self) -> None:
+        await self._runs.stop(prefect_answers=self._prefect.is_ready.is_set())
 
     @property
     def _makes_runs_first(self) -> bool:

@@ -5,6 +5,7 @@ From nothing begin `make demo` (test_private_directories.py) and a former versio
 
 import asyncio
 import fcntl
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -32,6 +33,9 @@ class FirstStart:
         private_files.make_directory(data_dir)
         copy = ["cp", "--archive", "--reflink=auto", str(self._directory / "postgres"), str(data_dir)]
         await asyncio.to_thread(subprocess.run, copy, check=True)
+        private_files.make_directory(data_dir / "prefect")
+        # Else its start waits for the tables.
+        shutil.copy(self._directory / "prefect/version", data_dir / "prefect")
 
     async def _make(self) -> None:
         postgres = EmbeddedPostgres(self._directory / "postgres")
@@ -43,6 +47,6 @@ class FirstStart:
                     await prefect.start()
                     await prefect.wait_until_ready()
                 finally:
-                    await prefect.child.stop()
+                    await prefect.stop()
             finally:
                 await postgres.stop()

@@ -65,7 +65,7 @@ async def shared_servers(network: Network, directory: Path) -> AsyncIterator[dic
             dsn = postgres.url("jobs").render_as_string(hide_password=False)
             yield {**prefect.client_environment(), "BARTENDER_DB_DSN": dsn}
         finally:
-            await prefect.child.stop()
+            await prefect.stop()
             await postgres.stop()
 
 
