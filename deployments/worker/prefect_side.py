@@ -9,10 +9,10 @@ from uuid import UUID
 import httpx
 from prefect.exceptions import ObjectNotFound
 
+from deployments.background import repeat, when_woken
 from deployments.recording.choosing import ChosenRecorder
 from deployments.registration.deploy import Registered, ensure_work_pool, register
 from deployments.registration.names import WORK_POOL
-from deployments.worker.background import repeat, when_woken
 from deployments.worker.engine import PatientClient
 from deployments.worker.heeded import Heeded, Said
 from deployments.worker.job_runs import JobRuns

@@ -23,11 +23,11 @@ from prefect.settings import (
 )
 
 from deployments import garbage
+from deployments.background import repeat, when_woken
 from deployments.dispatcher import Dispatcher
 from deployments.recording.choosing import ChosenRecorder, open_recorder
 from deployments.registration.names import default_worker_name
 from deployments.settings import Settings
-from deployments.worker.background import repeat, when_woken
 from deployments.worker.engine import PatientClient, PatientClientContext
 from deployments.worker.heeded import Heeded
 from deployments.worker.job_runs import JobRuns
