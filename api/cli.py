@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -90,6 +91,72 @@ def worker() -> None:
     from deployments.worker import worker
 
     worker.run(settings, config)
+
+
+@app.command()
+def perform(
+    config: Annotated[Path, typer.Option(help="The configuration file.")] = Path("config.yaml"),
+    destination: Annotated[
+        list[str] | None, typer.Option(help="Take jobs of it; repeat for more. Without: of all with pilots.")
+    ] = None,
+    work_pool: Annotated[
+        list[str] | None, typer.Option(help="Take jobs of it, without a configuration file.")
+    ] = None,
+    max_jobs: Annotated[int | None, typer.Option(min=1, help="Commands that run at once, per pool.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the pilot is called: the host's name.")] = None,
+    directory: Annotated[
+        Path, typer.Option(envvar="BARTENDER_DATA_DIR", help="Where it keeps what it needs for a restart.")
+    ] = Path(".bartender"),
+    idle_timeout: Annotated[
+        float | None, typer.Option(min=0, help="End after so many s without jobs.")
+    ] = None,
+    time_left: Annotated[
+        float | None, typer.Option(min=0, help="End in so many s: in a job of Slurm, when that ends.")
+    ] = None,
+    end_commands: Annotated[
+        bool, typer.Option("--end-commands", help="At a stop, end what runs, not leave it to the next start.")
+    ] = False,
+    api_url: Annotated[
+        str | None, typer.Option(envvar="BARTENDER_API_URL", help="Of the web service, for files by HTTP.")
+    ] = None,
+    log_level: Annotated[
+        str, typer.Option(envvar="BARTENDER_LOG_LEVEL", help="Messages from it on.")
+    ] = "INFO",
+) -> None:
+    """Run commands of jobs here, as a pilot: it needs PREFECT_API_URL, and no database."""
+    log.to_terminal(log_level.upper())
+    from api.commands import perform
+
+    perform.perform(
+        config=config,
+        destinations=destination or [],
+        pools=work_pool or [],
+        max_jobs=max_jobs,
+        name=name,
+        directory=directory,
+        idle_timeout=idle_timeout,
+        time_left=time_left,
+        end_commands=end_commands,
+    )
+
+
+@app.command()
+def pilot_script(
+    where: Annotated[Literal["slurm"], typer.Argument(help="What starts the pilot.")],
+    work_pool: Annotated[str, typer.Option(help="Whose jobs it takes.")],
+    max_jobs: Annotated[int, typer.Option(min=1, help="Commands that run at once.")] = 1,
+    idle_timeout: Annotated[float, typer.Option(min=1, help="End after so many s without jobs.")] = 600,
+) -> None:
+    """Print a script that starts a pilot elsewhere."""
+    from api.commands import perform
+
+    bartender = shlex.quote(str(Path(sys.argv[0]).absolute()))
+    print(
+        perform.slurm_script(
+            pool=shlex.quote(work_pool), max_jobs=max_jobs, idle_timeout=idle_timeout, bartender=bartender
+        ),
+        end="",
+    )
 
 
 @app.command()

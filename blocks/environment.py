@@ -11,7 +11,7 @@ class CommandEnvironment(Block):
     """Variables that a destination gives to the commands it runs, such as licence keys.
 
     Commands see nothing of the server's own environment; name a block of this type as ``environment`` of a
-    ``memory``, ``eager``, ``slurm`` or ``slurmrestd`` scheduler to hand them what they need.
+    ``memory``, ``eager``, ``slurm``, ``slurmrestd`` or ``pilot`` scheduler to hand them what they need.
     """
 
     _block_type_name = "Command Environment"

@@ -21,8 +21,12 @@ class Connections(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """``destination`` is the name of the one that the part is made for."""
+    """``destination`` is the name of the one that the part is made for.
+
+    ``filesystem`` is the type of the filesystem there.
+    """
 
     place: Place
     destination: str
     connections: Connections
+    filesystem: str = "local"

@@ -38,7 +38,9 @@ class Destinations:
                 destination.filesystem.make(surroundings),
             )
             for name, destination in config.destinations.items()
-            for surroundings in [Surroundings(place, name, self._connections)]
+            for surroundings in [
+                Surroundings(place, name, self._connections, destination.filesystem.type_name)
+            ]
         }
 
     def __getitem__(self, name: str) -> Destination:

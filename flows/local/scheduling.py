@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import ClassVar, TypeVar
 
@@ -172,6 +172,14 @@ class LocalScheduler:
         """
         return None
 
+    async def time_limit(self, token: str) -> float | None:
+        """Return the seconds that a command may run. A hook for schedulers that have one for each."""
+        return self._time_limit
+
+    async def variables(self, token: str) -> Mapping[str, str]:
+        """Return what the command's environment has from operators. A hook, as above."""
+        return await self._environment.variables()
+
     async def _recover(self) -> None:
         """Take over what an earlier process left: what runs keeps its slot, what waits keeps its turn."""
         async with self._recovery:
@@ -241,7 +249,7 @@ class LocalScheduler:
     async def _try_to_launch(self, token: str, command: _Command) -> bool:
         """Raise Unavailable for what passes, and tell those who watch: anything else is a mistake of ours."""
         try:
-            variables = await self._environment.variables()
+            variables = await self.variables(token)
             with unavailable_for_now("The machine cannot start the command now"):
                 return await self._commands.launch(token, variables)
         except Unavailable as error:
@@ -270,7 +278,7 @@ class LocalScheduler:
             return
         failure = found.ending
         if failure is None:
-            if (limit := self._time_limit) is None:
+            if (limit := await self.time_limit(token)) is None:
                 return
             await asyncio.sleep(limit - (time.time() - found.started_at))
             failure = TimeLimitExceeded(f"The command ran longer than the {limit:g} s it is allowed.")

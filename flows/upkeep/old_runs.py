@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
 from prefect.exceptions import ObjectNotFound
 
 from flows.lifecycle.flow_run import CLEAN_UP, FLOW, RECONCILE
+from flows.pilots import orders
 from flows.upkeep.findings import Findings
 
 UPKEEP_FLOWS = (CLEAN_UP, RECONCILE)
@@ -30,7 +31,7 @@ async def remove_old_runs(
 ) -> None:
     """Remove flow runs of ours that ended so long ago; nobody else's."""
     async with get_client() as client:
-        for names, age in (((FLOW,), age_of_jobs), (UPKEEP_FLOWS, age_of_upkeep)):
+        for names, age in (((FLOW, orders.FLOW), age_of_jobs), (UPKEEP_FLOWS, age_of_upkeep)):
             flows = FlowFilter(name=FlowFilterName(any_=list(names)))
             deployments = [deployment.id for deployment in await client.read_deployments(flow_filter=flows)]
             if not deployments:

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from blocks import SlurmRestCredentials
 from flows.slurm import queries
+from tests.pilots import new_pool
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 
@@ -123,6 +124,13 @@ def _sshd_away(request: pytest.FixtureRequest) -> AbstractContextManager[None]:
     return server.stock.away()
 
 
+# Of Prefect
+
+
+def _use_pilots(request: pytest.FixtureRequest) -> Keys:
+    return {"work_pool": request.getfixturevalue("pilot_pool")}
+
+
 _OF_SLURM: Keys = {"poll_interval": 0.1, "lost_after": 0.5}
 
 BY_SSH = "slurm by ssh"
@@ -148,6 +156,12 @@ BACKENDS: dict[str, Backend] = {
         begin=_use_slurmrestd,
         away=_slurmrestd_away,
         full=_partition_down,
+    ),
+    "pilot": Backend(
+        keys={"poll_interval": 0.1, "max_poll_interval": 0.2},
+        begin=_use_pilots,
+        full=lambda request: nullcontext({"work_pool": new_pool()}),  # without a pilot
+        limited={"job_timeout": 0.5},
     ),
     "nice.py:Scheduler": Backend(keys={"interval": 0.05}),
 }

@@ -1,5 +1,6 @@
 """Each test of the contract with each backend."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from deployments.serving.prefect_server import EmbeddedPrefect
 from flows.destinations.scheduler import Scheduler
 from flows.destinations.surroundings import Surroundings
 from flows.destinations.types import SCHEDULERS
@@ -16,6 +19,7 @@ from flows.ssh.connections import Connections
 from tests import howto
 from tests.flows.recorder import Recorder
 from tests.flows.submitting import has_ended
+from tests.pilots import Pilot, make_pool, new_pool
 from tests.scheduler_contract.backends import BACKENDS, REACHED, Backend, Keys
 
 Make = Callable[..., Scheduler]
@@ -35,6 +39,19 @@ def backend(kind: str) -> Backend:
 def begun(backend: Backend, request: pytest.FixtureRequest) -> Keys:
     """The backend is up; these are its keys for this test."""
     return backend.begin(request)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def pilot_pool(
+    prefect_server: None, shared_prefect: EmbeddedPrefect, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[str]:
+    """A work pool with a pilot."""
+    pool = new_pool()
+    await make_pool(pool)
+    options = ["--work-pool", pool, "--max-jobs=8"]
+    pilot = Pilot(tmp_path_factory.mktemp("pilot"), shared_prefect.client_environment(), *options).start()
+    yield pool
+    await asyncio.to_thread(pilot.end)
 
 
 @pytest.fixture

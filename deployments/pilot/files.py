@@ -1,0 +1,95 @@
+"""How a job's files get to a pilot and back."""
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from flows.destinations.filesystem import guard
+from flows.disk.places import STDOUT
+from flows.errors import unavailable_for_now
+from flows.pilots.orders import Order
+
+
+class AlreadyBegun(Exception):
+    """The command was begun by another pilot: this one must not."""
+
+
+class NotHere(Exception):
+    """This pilot does not get to the job's files, which another one may; the text says why."""
+
+
+class JobFiles(Protocol):
+    """The files of jobs of one type of filesystem. Each method may be repeated after any failure.
+
+    All raise Unavailable for what passes, and JobFailure for what does not.
+    """
+
+    async def fetch(self, order: Order, directory: Path) -> Path:
+        """Take the job's command for this pilot alone, and return the directory that it has to run in.
+
+        ``directory`` is one of the pilot's own, which may be used for that. Raises AlreadyBegun, and NotHere.
+        """
+        ...
+
+    async def send(self, order: Order, directory: Path) -> None:
+        """Bring the outputs to where the service finds them. ``directory`` is what ``fetch`` returned."""
+        ...
+
+    async def give_back(self, order: Order) -> None:
+        """Let another pilot take the command, which has not begun."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class SharedDisk:
+    """The job's directory is the same here as for the service. ``identity`` tells this pilot from others.
+
+    Beside it is the guard, with a note of who began each attempt: a symbolic link, which one of all can make.
+    """
+
+    def __init__(self, identity: str) -> None:
+        self._identity = identity
+
+    async def fetch(self, order: Order, directory: Path) -> Path:
+        with unavailable_for_now(f"The job's directory {order.directory} cannot be used"):
+            return await asyncio.to_thread(self._begin, order)
+
+    def _begin(self, order: Order) -> Path:
+        there = Path(order.directory)
+        if not there.is_dir():
+            raise NotHere(f"{there} is not there at the pilot {self._identity}: is the disk shared?")
+        note = _note(order)
+        if not note.parent.is_dir() and (there / STDOUT).exists():
+            raise AlreadyBegun  # and ended: the guard is removed then
+        note.parent.mkdir(mode=0o700, exist_ok=True)
+        if note.with_name(_name(order.attempt + 1)).is_symlink():
+            raise AlreadyBegun
+        try:
+            note.symlink_to(self._identity)
+        except FileExistsError:
+            if os.readlink(note) != self._identity:  # noqa: PTH115 - it is no path
+                raise AlreadyBegun from None
+        return there
+
+    async def send(self, order: Order, directory: Path) -> None:
+        """They are there."""
+
+    async def give_back(self, order: Order) -> None:
+        with suppress(OSError):
+            await asyncio.to_thread(_note(order).unlink)
+
+    async def close(self) -> None:
+        pass
+
+
+def _note(order: Order) -> Path:
+    return guard(Path(order.directory), order.token) / _name(order.attempt)
+
+
+def _name(attempt: int) -> str:
+    return f"attempt-{attempt}"
