@@ -67,4 +67,4 @@ hosts: $(VENV)/.dev ## 500 jobs while hosts are cut off for a while or for good,
 .PHONY: requirements
 requirements: ## Compile the pinned versions from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra build pyproject.toml -o requirements.txt
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra build --extra dev --extra s3 -c requirements.txt pyproject.toml -o requirements-dev.txt

@@ -4,7 +4,8 @@
 """
 
 from blocks.environment import CommandEnvironment
+from blocks.s3 import S3Credentials
 from blocks.slurmrestd import SlurmRestCredentials
 from blocks.ssh import SshCredentials
 
-__all__ = ["CommandEnvironment", "SlurmRestCredentials", "SshCredentials"]
+__all__ = ["CommandEnvironment", "S3Credentials", "SlurmRestCredentials", "SshCredentials"]

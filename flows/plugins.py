@@ -1,4 +1,4 @@
-"""Code of the operator's own that the configuration file names."""
+"""Code that is not always there: the operator's own that the configuration file names, and extras."""
 
 import importlib
 import importlib.util
@@ -28,6 +28,15 @@ def import_object(reference: str, directory: Path) -> Any:
         raise ConfigurationError(
             f"{reference!r} cannot be imported ({one_line(error)}); correct it"
         ) from error
+
+
+def need_extra(module: str, extra: str) -> None:
+    """Raise ConfigurationError where an optional package is not installed. It is not imported yet."""
+    if importlib.util.find_spec(module) is None:
+        raise ConfigurationError(
+            f"a destination needs the package {module}, which is not installed: "
+            f"pip install 'bartender[{extra}]'"
+        )
 
 
 def _load_file(path: Path) -> ModuleType:

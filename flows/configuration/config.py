@@ -120,6 +120,18 @@ class Destination(_Model):
     scheduler: Configured[Scheduler]
     filesystem: Configured[Filesystem]
 
+    @model_validator(mode="after")
+    def _reach_the_same_files(self) -> Self:
+        scheduler, filesystem = self.scheduler, self.filesystem
+        by_addresses = getattr(scheduler.implementation, "by_addresses", False)
+        if by_addresses != hasattr(filesystem.implementation, "addresses"):
+            kind = "gives jobs addresses, such as s3" if by_addresses else "has directories"
+            raise ValueError(
+                f"has the scheduler {scheduler.type_name}, which needs a filesystem that {kind}, and the "
+                f"filesystem {filesystem.type_name}"
+            )
+        return self
+
     @field_validator("scheduler", mode="plain")
     @classmethod
     def _scheduler(cls, keys: object, info: ValidationInfo) -> Configured[Scheduler]:

@@ -51,6 +51,29 @@ class Filesystem(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Addresses:
+    """URLs of a job's packed files: where they are fetched, and where its outputs are put (HTTP's PUT).
+
+    ``https:`` with all that is needed to use them, so they are secrets; or ``s3:`` for who has keys.
+    """
+
+    input: str
+    output: str
+
+
+@runtime_checkable
+class Addressed(Filesystem, Protocol):
+    """A filesystem whose jobs have no directory at the destination, but are run by ``flows.wrapper``.
+
+    How a command ended is told by its outputs.
+    """
+
+    async def addresses(self, token: str) -> Addresses:
+        """Return those of a job that was staged in. Raises Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What a destination keeps of one job. ``changed`` is in s since 1970, by the clock there."""
 

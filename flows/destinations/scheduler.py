@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from flows.destinations.filesystem import Addresses
 from flows.destinations.surroundings import Surroundings
 from flows.errors import JobFailure
 
@@ -13,7 +14,8 @@ from flows.errors import JobFailure
 class Submission:
     """What a scheduler is to run. ``directory`` is where the job's files are at the destination.
 
-    ``installation`` tells the database of the job, where several submit to the same place.
+    With a filesystem that is ``Addressed`` nothing is there, but at ``addresses``. ``installation`` tells
+    the database of the job, where several submit to the same place.
     """
 
     token: str
@@ -23,13 +25,15 @@ class Submission:
     command: str
     directory: Path
     installation: str = ""
+    addresses: Addresses | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
     """What a scheduler knows of a job.
 
-    ``returncode`` is that of the ended command. ``failure`` says what ended it otherwise, on proof.
+    ``returncode`` is that of the ended command. ``failure`` says what ended it otherwise, on proof. An end
+    with neither is one that the job's outputs tell more of: ``flows.wrapper`` has left its return code there.
     ``reason`` says, before the end, why the job does not get on. ``lost`` is a command that the scheduler
     took and does not have any more, and that certainly never began: it is to be submitted again.
     """
@@ -51,6 +55,7 @@ class Scheduler(Protocol):
     Its class has a class ``Config``, a pydantic model of its keys in the configuration file without ``type``.
     All methods raise Unavailable when the scheduler cannot be asked now, and may be called again.
     ``cancel`` and ``forget`` get the token instead of the id when a crash came before that was written down.
+    One whose jobs are run by ``flows.wrapper`` has a class variable ``by_addresses``, which is True.
     """
 
     commands_are_here: ClassVar[bool]

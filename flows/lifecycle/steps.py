@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from flows import archives
+from flows.destinations.filesystem import Addressed, Addresses
 from flows.destinations.scheduler import Submission
 from flows.disk import attempts
 from flows.disk.last_line import last_line
@@ -29,6 +30,7 @@ from flows.lifecycle.runtime import Runtime, current
 from flows.pickers import PickerContext
 from flows.waiting.patience import Delays
 from flows.waiting.threads import to_the_end
+from flows.wrapper import verdicts
 
 logger = logging.getLogger(__name__)
 
@@ -140,10 +142,13 @@ async def _hand_over(runtime: Runtime, job: Job, destination: str) -> str:
     if not place.filesystem.files_are_here:
         await runtime.jobs.owned(job.id)  # that may have taken long: by now the job may be another worker's
     installation = await runtime.jobs.installation()
-    return await place.scheduler.submit(_submission(job, directory, str(installation)))
+    addresses = None
+    if isinstance(place.filesystem, Addressed):
+        addresses = await place.filesystem.addresses(str(job.token))
+    return await place.scheduler.submit(_submission(job, directory, str(installation), addresses))
 
 
-def _submission(job: Job, directory: Path, installation: str) -> Submission:
+def _submission(job: Job, directory: Path, installation: str, addresses: Addresses | None) -> Submission:
     return Submission(
         token=str(job.token),
         job_id=job.id,
@@ -152,6 +157,7 @@ def _submission(job: Job, directory: Path, installation: str) -> Submission:
         command=job.command,
         directory=directory,
         installation=installation,
+        addresses=addresses,
     )
 
 
@@ -206,9 +212,13 @@ async def collect(job_id: int, destination: str, scheduler_id: str, outcome: Out
 def _failure(outcome: Outcome, job_dir: Path) -> JobFailure | None:
     if outcome["failure"] is not None:
         return JobFailure.of_kind(outcome["kind"], outcome["failure"])
-    if outcome["returncode"] == 0:
+    returncode = outcome["returncode"]
+    verdict = verdicts.returncode(job_dir) if returncode is None else returncode
+    if isinstance(verdict, JobFailure):
+        return verdict
+    if verdict == 0:
         return None
-    ended = f"The command ended with exit code {outcome['returncode']}"
+    ended = f"The command ended with exit code {verdict}"
     for name in (STDERR, STDOUT):
         if (said := last_line(job_dir / name)) is not None:
             return CommandFailed(f"{ended}; see {name}, which ends with: {said}")

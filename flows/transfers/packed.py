@@ -122,8 +122,8 @@ class Outputs:
     def unpack(self, source: Source) -> None:
         """Bring everything in a tar to the job's directory.
 
-        Nobody trusts who has packed it. Raises InvalidUpload for what is no proper tar, perhaps as it ends too
-        early, and Unavailable when there is no room.
+        Nobody trusts who has packed it. Raises InvalidUpload for what is no proper tar, perhaps as it ends
+        too early, and Unavailable when there is no room.
         """
         draft = Draft(attempts.begin(self._drafts))
         draft.path.mkdir(mode=0o700)

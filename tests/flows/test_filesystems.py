@@ -23,7 +23,9 @@ from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.ssh.connections import Connections
 from tests import howto
+from tests.flows.s3.playing import PlayedByObjects, use_block
 from tests.flows.transfers.playing import Played
+from tests.services.object_stores import BUCKET, ObjectStore
 from tests.services.sshd import Sshd, SshServer
 from tests.waiting import until_it_works
 
@@ -104,12 +106,25 @@ def own(request: pytest.FixtureRequest) -> Remote:
     return Remote(yaml.safe_load(os.environ["BARTENDER_TESTS_FILESYSTEM"]))
 
 
+def s3_of(name: str) -> Callable[[pytest.FixtureRequest], Remote]:
+    def make(request: pytest.FixtureRequest) -> Remote:
+        server: ObjectStore = request.getfixturevalue(name)
+        use_block(request.getfixturevalue("monkeypatch"), server)
+        there: Path = request.getfixturevalue("tmp_path") / "there"
+        keys = {"type": "s3", "block": "store", "bucket": BUCKET, "prefix": f"p/{secrets.token_hex(4)}"}
+        return Remote(keys, away=server.away, play=lambda filesystem: PlayedByObjects(filesystem, there))
+
+    return make
+
+
 FILESYSTEMS: dict[str, Callable[[pytest.FixtureRequest], Remote]] = {
     "local": local,
     "http": http,
     "sftp": sftp_of("stock"),
     "sftp only": sftp_of("sftp_only"),
     "scratch.py": of_the_how_to,
+    "s3 of SeaweedFS": s3_of("seaweedfs"),
+    "s3 of rclone": s3_of("rclone"),
 }
 if "BARTENDER_TESTS_FILESYSTEM" in os.environ:
     FILESYSTEMS["own"] = own

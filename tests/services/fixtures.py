@@ -15,6 +15,7 @@ from playwright.async_api import Browser
 
 from tests.services import chromium
 from tests.services.logins import need_shells
+from tests.services.object_stores import Rclone, SeaweedFs
 from tests.services.packages import Missing
 from tests.services.processes import identity, read_stat
 from tests.services.slurm import SlurmCluster
@@ -80,6 +81,24 @@ def shells(request: pytest.FixtureRequest) -> None:
     """There are all shells that accounts may have."""
     with skipped_where_missing(request.config):
         need_shells()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFs]:
+    """An object store with the bucket ``BUCKET``."""
+    server = SeaweedFs(tmp_path_factory.mktemp("seaweedfs"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
+    """Another one."""
+    server = Rclone(tmp_path_factory.mktemp("rclone"))
+    server.start()
+    yield server
+    server.stop()
 
 
 Server = TypeVar("Server", SlurmCluster, SshServer)

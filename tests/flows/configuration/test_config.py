@@ -172,3 +172,14 @@ def test_a_picker_that_cannot_be_used(tmp_path: Path, picker: str) -> None:
     with pytest.raises(ConfigurationError, match=r"config.yaml: destination_picker: ") as caught:
         picked(tmp_path, picker)
     assert "\n" not in str(caught.value)
+
+
+def test_a_scheduler_and_a_filesystem_have_to_reach_the_same_files(tmp_path: Path) -> None:
+    destination = {
+        "scheduler": {"type": "memory"},
+        "filesystem": {"type": "s3", "block": "store", "bucket": "jobs"},
+    }
+    keys = {"applications": {"wc": {"command_template": "wc"}}, "destinations": {"cloud": destination}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(keys))
+    with pytest.raises(ConfigurationError, match="memory, which needs a filesystem that has directories"):
+        load(tmp_path / "config.yaml")

@@ -1,0 +1,75 @@
+"""Uploads that were interrupted: their parts stay, unseen and paid for, until somebody aborts them."""
+
+import html
+import re
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import httpx
+
+from flows.errors import Unavailable
+from flows.s3 import signing
+
+if TYPE_CHECKING:
+    from blocks import S3Credentials
+
+_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_MOST = 1000
+
+_UPLOAD = re.compile(r"<Upload>.*?</Upload>", re.DOTALL)
+_KEY, _ID = re.compile(r"<Key>(.*?)</Key>", re.DOTALL), re.compile(r"<UploadId>(.*?)</UploadId>", re.DOTALL)
+
+
+async def abort(credentials: "S3Credentials", bucket: str, prefix: str) -> None:
+    """Abort those whose key begins so; raises Unavailable. A server that lists none has none for us."""
+    async with httpx.AsyncClient(timeout=_TIMEOUT, verify=_trust(credentials)) as client:
+        for key, upload in await under_way(client, credentials, bucket, prefix):
+            address = signing.address(credentials, bucket, key)
+            await _ask(client, credentials, "DELETE", address, {"uploadId": upload})
+
+
+async def under_way(
+    client: httpx.AsyncClient, credentials: "S3Credentials", bucket: str, prefix: str
+) -> list[tuple[str, str]]:
+    """Return keys and ids of those whose key begins so. Raises Unavailable."""
+    parameters = {"uploads": "", "prefix": prefix, "max-uploads": str(_MOST)}
+    text = await _ask(client, credentials, "GET", signing.address(credentials, bucket), parameters)
+    return [found for found in parsed(text) if found[0].startswith(prefix)]
+
+
+def parsed(text: str) -> list[tuple[str, str]]:
+    """Return keys and ids of the uploads in an answer."""
+    found = []
+    for upload in _UPLOAD.findall(text):
+        key, upload_id = _KEY.search(upload), _ID.search(upload)
+        if key and upload_id:
+            found.append((html.unescape(key[1]), html.unescape(upload_id[1])))
+    return found
+
+
+async def _ask(
+    client: httpx.AsyncClient,
+    credentials: "S3Credentials",
+    method: str,
+    url: str,
+    parameters: Mapping[str, str],
+) -> str:
+    headers = signing.headers(credentials, method, url, parameters)
+    try:
+        answer = await client.request(method, f"{url}?{signing.query(parameters)}", headers=headers)
+    except (httpx.HTTPError, OSError) as error:
+        raise Unavailable(f"The object store cannot be reached ({error or type(error).__name__}).") from error
+    if answer.status_code in {404, 405, 501}:
+        return ""  # it is gone by now, or the server keeps no parts
+    if answer.is_error:
+        raise Unavailable(f"The object store does not abort uploads (HTTP status {answer.status_code}).")
+    return answer.text
+
+
+def _trust(credentials: "S3Credentials") -> ssl.SSLContext | bool:
+    if credentials.certificates is None:
+        return True
+    context = ssl.create_default_context()
+    context.load_verify_locations(cadata=credentials.certificates)
+    return context
