@@ -137,6 +137,7 @@ def perform(
         idle_timeout=idle_timeout,
         time_left=time_left,
         end_commands=end_commands,
+        api_url=api_url,
     )
 
 

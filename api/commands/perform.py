@@ -1,5 +1,6 @@
 """``bartender perform``: a pilot. ``bartender pilot-script``: what starts one elsewhere."""
 
+import os
 import re
 import socket
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ def perform(
     idle_timeout: float | None,
     time_left: float | None,
     end_commands: bool,
+    api_url: str | None,
 ) -> None:
     """Run a pilot of these destinations of the configuration file, and of these work pools without any."""
     slots = dict.fromkeys(pools, max_jobs or 1)
@@ -36,6 +38,8 @@ def perform(
             idle_timeout=idle_timeout,
             time_left=time_left_of_slurm() if time_left is None else time_left,
             end_commands=end_commands,
+            api_url=api_url,
+            pilot_key=os.environ.get("BARTENDER_PILOT_KEY"),
         )
     )
 

@@ -20,6 +20,10 @@ class NotHere(Exception):
     """This pilot does not get to the job's files, which another one may; the text says why."""
 
 
+class GivenAway(Exception):
+    """The job has ended meanwhile."""
+
+
 class JobFiles(Protocol):
     """The files of jobs of one type of filesystem. Each method may be repeated after any failure.
 
@@ -29,20 +33,20 @@ class JobFiles(Protocol):
     async def fetch(self, order: Order, directory: Path) -> Path:
         """Take the job's command for this pilot alone, and return the directory that it has to run in.
 
-        ``directory`` is one of the pilot's own, which may be used for that. Raises AlreadyBegun, and NotHere.
+        ``directory`` is the job's at this pilot, which may be used for that. Raises AlreadyBegun, GivenAway
+        and NotHere.
         """
         ...
 
     async def send(self, order: Order, directory: Path) -> None:
-        """Bring the outputs to where the service finds them. ``directory`` is what ``fetch`` returned."""
+        """Bring the outputs to where the service finds them. ``directory`` is that of ``fetch``.
+
+        Raises GivenAway.
+        """
         ...
 
     async def give_back(self, order: Order) -> None:
         """Let another pilot take the command, which has not begun."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of connections."""
         ...
 
 
@@ -82,9 +86,6 @@ class SharedDisk:
     async def give_back(self, order: Order) -> None:
         with suppress(OSError):
             await asyncio.to_thread(_note(order).unlink)
-
-    async def close(self) -> None:
-        pass
 
 
 def _note(order: Order) -> Path:

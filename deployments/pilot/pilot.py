@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,8 @@ import uvloop
 
 from deployments import garbage
 from deployments.background import repeat, when_woken
-from deployments.pilot.files import JobFiles, SharedDisk
+from deployments.pilot.files import JobFiles, NotHere, SharedDisk
+from deployments.pilot.http_files import HttpFiles
 from deployments.pilot.ledger import identity
 from deployments.pilot.news import News
 from deployments.pilot.taking import HEARTBEAT_INTERVAL, MARGIN, TakenRuns
@@ -54,7 +55,7 @@ class PilotSettings:
     """``pools`` are names of work pools, each with how many commands of it may run at once.
 
     Times are in seconds. ``end_commands``: whether they end with the pilot, instead of being left to its next
-    start.
+    start. ``api_url`` and ``pilot_key`` are for files by HTTP.
     """
 
     name: str
@@ -63,6 +64,8 @@ class PilotSettings:
     idle_timeout: float | None = None
     time_left: float | None = None
     end_commands: bool = False
+    api_url: str | None = None
+    pilot_key: str | None = field(default=None, repr=False)
 
 
 def run(settings: PilotSettings) -> None:
@@ -85,7 +88,6 @@ class Pilot:
         self._login = login
         self._identity = identity(settings.directory)
         self._ends_at = math.inf if settings.time_left is None else time.time() + settings.time_left
-        self._files: dict[str, JobFiles] = {}
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -128,9 +130,13 @@ class Pilot:
         )
 
     def _job_files(self, filesystem: str) -> JobFiles:
-        if filesystem not in self._files:
-            self._files[filesystem] = SharedDisk(self._identity)
-        return self._files[filesystem]
+        """Raise NotHere for files that this pilot is not told how to get."""
+        if filesystem != "http":
+            return SharedDisk(self._identity)
+        settings = self._settings
+        if not settings.api_url or not settings.pilot_key:
+            raise NotHere("the pilot has no BARTENDER_API_URL or BARTENDER_PILOT_KEY")
+        return HttpFiles(settings.api_url, settings.pilot_key, self.worker)
 
     async def _open(self, rest: PrefectRest) -> None:
         """Wait for the Prefect server. Raises ConfigurationError for what an operator has to see to."""

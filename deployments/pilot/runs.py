@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from deployments.pilot.commands import PilotCommands
-from deployments.pilot.files import AlreadyBegun, JobFiles, NotHere
+from deployments.pilot.files import AlreadyBegun, GivenAway, JobFiles, NotHere
 from deployments.pilot.ledger import Entry, Ledger
 from flows.destinations.scheduler import Status
 from flows.disk.trees import remove_tree
@@ -106,7 +106,7 @@ class PilotRun:
             except NotHere as error:
                 logger.warning("Run %s is given back: %s", self._name, error)
                 await self._give_back(str(error))
-        except NotOurs:
+        except (NotOurs, GivenAway, AlreadyBegun):
             if self.stage is not Stage.ASKING:
                 logger.warning("Run %s is not this pilot's any more; it is let go of", self._name)
             await self._insist(lambda: self._commands.end(self._id, _DISOWNED))
@@ -139,6 +139,8 @@ class PilotRun:
                 await unless(self._is_to_end, self._begin())
             except AlreadyBegun:
                 return Status(state="ended", failure=_BEGUN_BEFORE)
+            except JobFailure as refused:
+                return Status(state="ended", failure=refused)
             if (failure := self._ending) is not None:
                 if not await self._insist(lambda: self._commands.knows(self._id)):
                     self._unless_disowned()
@@ -226,13 +228,19 @@ class PilotRun:
             await self._rest.set_state(self.entry.run, words.begun(self.entry.claim))
 
     async def _bring_back(self, status: Status) -> Status:
-        files = self._files(self._order.filesystem)
-        directory = self._directory
+        if isinstance(status.failure, JobCancelled):
+            return status  # nobody wants them
         try:
-            await self._insist(lambda: files.send(self._order, directory))
+            await self._insist(self._send)
         except JobFailure as failure:
             return Status(state="ended", returncode=status.returncode, failure=failure)
         return status
+
+    async def _send(self) -> None:
+        try:
+            await self._files(self._order.filesystem).send(self._order, self._directory)
+        except NotHere as error:  # it has run: nobody else may
+            raise Unavailable(f"The outputs cannot be brought back: {error}") from error
 
     async def _tell_the_end(self, status: Status) -> None:
         state = words.ended(self.entry.claim, status)

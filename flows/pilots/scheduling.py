@@ -18,6 +18,7 @@ from flows.pilots.orders import OnLost, Order
 from flows.pilots.rest import Login, NotFound, PrefectRest
 from flows.pilots.submitting import Runs, Wanted
 from flows.pilots.watching import Presence, Watched, holder
+from flows.transfers.offers import Offer
 from flows.waiting.patience import Delays
 
 HEARD_WITHIN = 60.0
@@ -72,6 +73,7 @@ class PilotScheduler:
         self._keys = keys
         self._destination = surroundings.destination
         self._filesystem = surroundings.filesystem
+        self._place = surroundings.place
         self._pool = keys.pool(surroundings.destination)
         self._pace = Pace(keys.poll_interval, keys.max_poll_interval)
         self._batcher: Batcher[str, Status] = Batcher(self._ask, keys.poll_interval)
@@ -115,7 +117,11 @@ class PilotScheduler:
         rest, _, watched, _ = self._parts()
         run = await rest.run(id_)
         if words.is_to_be_run_again(run["state"]):
-            order = Order.read(run["parameters"]).again()
+            order = Order.read(run["parameters"])
+            if order.filesystem == "http":
+                offer = Offer(self._place.job_dir(order.job_id), order.token)
+                await asyncio.to_thread(offer.give_anew, order.attempt - 1)
+            order = order.again()
             await rest.tell("PATCH", f"/flow_runs/{id_}", {"parameters": order.parameters()})
             await rest.set_state(id_, words.to_be_taken(f"Run again: {run['state']['message']}"))
             watched.forget(id_)

@@ -50,6 +50,12 @@ MORE_DESTINATIONS = (
   single:
     scheduler: {type: memory, slots: 1}
     filesystem: {type: local}
+  lab:
+    scheduler: {type: pilot}
+    filesystem: {type: local}
+  far:
+    scheduler: {type: pilot}
+    filesystem: {type: http}
 destination_picker: picker.py:by_file
 """
 )
@@ -57,7 +63,7 @@ PICKER = """
 def by_file(job_dir, application_name, submitter, context):
     if (job_dir / "unpickable").exists() and not (job_dir.parent.parent / "mended").exists():
         raise LookupError("not mended")
-    return next((name for name in ("quick", "single") if (job_dir / name).exists()), "local")
+    return next((name for name in ("quick", "single", "lab", "far") if (job_dir / name).exists()), "local")
 """
 
 CHECKOUT = Path(__file__).parents[2]
