@@ -11,9 +11,14 @@ from deployments.migrations import explained
 from deployments.settings import Settings
 from flows.database.engines import open_engine
 from flows.errors import ConfigurationError
-from flows.jobs import destination_reports, job, leases
+from flows.jobs import destination_reports, job, leases, shares
 
-TABLES = (job.job_table, leases.worker_table, destination_reports.report_table)
+TABLES = (
+    job.job_table,
+    leases.worker_table,
+    destination_reports.report_table,
+    shares.submitter_table,
+)
 """Their modules are what makes them known."""
 
 

@@ -86,6 +86,18 @@ job_table = sa.Table(
         "id",
         postgresql_where=sa.text("state NOT IN ('ok', 'error') OR cancel_requested"),
     ),
+    # Whose job is begun next is looked for in these.
+    sa.Index(
+        "ix_job_waiting",
+        "submitter",
+        "id",
+        postgresql_where=sa.text("owner IS NULL AND (state NOT IN ('ok', 'error') OR cancel_requested)"),
+    ),
+    sa.Index(
+        "ix_job_begun",
+        "submitter",
+        postgresql_where=sa.text("owner IS NOT NULL AND state NOT IN ('ok', 'error')"),
+    ),
     sa.Index("ix_job_owner", "owner", postgresql_where=sa.text("owner IS NOT NULL")),
     sa.Index("ix_job_pinned", "submitter", postgresql_where=sa.text("pinned")),
     sa.Index("ix_job_deleted", "deleted_on", postgresql_where=sa.text("deleted_on IS NOT NULL")),

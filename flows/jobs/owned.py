@@ -13,6 +13,7 @@ from flows.jobs.leases import IS_LIVE, lasts, worker_table
 from flows.jobs.not_begun import NO_MORE
 from flows.jobs.rows import JobRows, change, from_row
 from flows.jobs.rules import ACTIVE, MAY_RUN_AGAIN, in_states
+from flows.jobs.shares import BEGUN, TAKE_TURN_TO_CLAIM, turns, with_turns_noted
 
 _job = job_table.c
 _worker = worker_table.c
@@ -58,31 +59,44 @@ _BY_FLOW_RUN = sa.select(job_table).where(_job.flow_run_id == _flow_run)
 
 
 _most = sa.bindparam("most", type_=sa.Integer)
+# Their flow run has their token as its id, but where Prefect's public API has made it.
+_OWN = {"owner": _by, "reason": NO_MORE, "flow_run_id": sa.func.coalesce(_job.flow_run_id, _job.token)}
 
 
-def _own(wanted: sa.ColumnElement[bool], limit: sa.ColumnElement[int] = _most) -> sa.Executable:
-    waiting = sa.select(_job.id).where(wanted, _may).order_by(_job.id).limit(limit)
+def _own(wanted: sa.ColumnElement[bool]) -> sa.Executable:
+    waiting = sa.select(_job.id).where(wanted, _may).order_by(_job.id).limit(_most)
     ids = waiting.with_for_update(skip_locked=True, of=job_table).cte("waiting")
     statement = sa.update(job_table).where(_job.id.in_(sa.select(ids.c.id)), wanted)
-    # Their flow run has their token as its id, but where Prefect's public API has made it.
-    values = {"owner": _by, "reason": NO_MORE, "flow_run_id": sa.func.coalesce(_job.flow_run_id, _job.token)}
-    return statement.values(**values).returning(job_table)
+    return statement.values(**_OWN).returning(job_table)
 
 
 _UNCLAIMED = _job.owner.is_(None)
 _UNCLAIMED_WITH_RUN = sa.and_(_UNCLAIMED, _job.flow_run_id.is_not(None))
 _TO_BEGIN = sa.or_(ACTIVE, _job.cancel_requested)
-_CLAIM = _own(sa.and_(_TO_BEGIN, _UNCLAIMED))
-_CLAIM_WITH_RUN = _own(sa.and_(_TO_BEGIN, _UNCLAIMED_WITH_RUN))
-# Two statements of a transaction: the one that counts has to see what those before it have claimed.
-_TAKE_TURN_TO_COUNT = sa.select(
-    sa.func.pg_advisory_xact_lock(sa.func.hashtext("bartender jobs that run are counted"))
-)
-_BEGUN = sa.select(sa.func.count()).where(ACTIVE, _job.owner.is_not(None)).scalar_subquery()
-_FREE = sa.func.greatest(0, sa.bindparam("at_most", type_=sa.Integer) - _BEGUN)
-_WITHIN_LIMIT = sa.func.least(_most, _FREE)
-_CLAIM_WITHIN_LIMIT = _own(sa.and_(_TO_BEGIN, _UNCLAIMED), _WITHIN_LIMIT)
-_CLAIM_WITH_RUN_WITHIN_LIMIT = _own(sa.and_(_TO_BEGIN, _UNCLAIMED_WITH_RUN), _WITHIN_LIMIT)
+_BEGUN = sa.select(sa.func.count()).where(BEGUN).scalar_subquery()
+# Of NULL, which is without a limit, and a number, the number.
+_WITHIN_LIMIT = sa.func.greatest(0, sa.func.least(_most, sa.bindparam("at_most", type_=sa.Integer) - _BEGUN))
+
+
+def _claim(wanted: sa.ColumnElement[bool]) -> sa.Executable:
+    in_turn = turns(wanted, _most)
+    next_ones = (
+        sa.select(_job.id, in_turn.c.turn)
+        .join(in_turn, in_turn.c.id == _job.id)
+        .where(wanted, _may)
+        .order_by(in_turn.c.turn)
+        .limit(_WITHIN_LIMIT)
+        .with_for_update(skip_locked=True, of=job_table)
+        .cte("next_ones")
+    )
+    update = sa.update(job_table).where(_job.id == next_ones.c.id, wanted).values(**_OWN)
+    claimed = update.returning(job_table, next_ones.c.turn).cte("claimed")
+    columns = [claimed.c[column.name] for column in _job]
+    return sa.select(*columns).order_by(claimed.c.turn).add_cte(with_turns_noted(claimed))
+
+
+_CLAIM = _claim(sa.and_(_TO_BEGIN, _UNCLAIMED))
+_CLAIM_WITH_RUN = _claim(sa.and_(_TO_BEGIN, _UNCLAIMED_WITH_RUN))
 _TAKE_OVER = _own(
     sa.and_(
         _job.owner.is_not(None),
@@ -138,19 +152,17 @@ class OwnedJobs(JobRows):
     async def claim(
         self, *, limit: int = 100, at_most: int | None = None, made_before: bool = False
     ) -> list[Job]:
-        """Own jobs that nobody has begun to run, oldest first; return those it got.
+        """Own jobs that nobody has begun to run, in turn (``flows.jobs.shares``); return those it got.
 
         Those without a flow run get the id of one, their token; with ``made_before``, they are left to who
         makes it first. Among them are jobs that were cancelled before anybody ran them: their flow runs do
         not know yet. ``at_most`` is how many may run in all workers together.
         """
-        if at_most is None:
-            return await self._own(_CLAIM_WITH_RUN if made_before else _CLAIM, limit)
-        claim = _CLAIM_WITH_RUN_WITHIN_LIMIT if made_before else _CLAIM_WITHIN_LIMIT
+        claim = _CLAIM_WITH_RUN if made_before else _CLAIM
         async with self.pool.transaction() as transaction:
-            await transaction.fetch(_TAKE_TURN_TO_COUNT)
+            await transaction.fetch(TAKE_TURN_TO_CLAIM)
             claimed = await transaction.fetch(claim, by=self.owner, most=limit, at_most=at_most)
-        return sorted((self._keep(from_row(row)) for row in claimed), key=lambda job: job.id)
+        return [self._keep(from_row(row)) for row in claimed]
 
     async def explain_unclaimed(self, reason: str, *, made_before: bool = False) -> None:
         """Let visitors read why no worker begins their jobs now: one of ``flows.jobs.not_begun``."""

@@ -3,9 +3,8 @@
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from functools import partial
 from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +23,7 @@ from flows.errors import (
 )
 from flows.local.commands import LOST, End, LocalCommands
 from flows.local.kept import Kept
+from flows.local.line import Line
 from flows.waiting.patience import Delays, patiently
 from flows.waiting.threads import to_the_end
 
@@ -83,7 +83,7 @@ class _Command:
 
 
 class LocalScheduler:
-    """First come, first served, ``slots`` at a time.
+    """``slots`` commands at a time; where more wait, their submitters take turns.
 
     What is queued and what runs is on disk, so that another process continues where this one was killed.
     """
@@ -104,7 +104,7 @@ class LocalScheduler:
         self._time_limit = time_limit
         self._environment = BlockVariables(environment)  # read when a command starts, not before
         self._known: dict[str, _Command] = {}
-        self._queue: deque[str] = deque()
+        self._line = Line()
         self._busy = 0
         self._recovery = asyncio.Lock()
         self._recovered = False
@@ -142,8 +142,7 @@ class LocalScheduler:
 
     async def forget(self, scheduler_id: str) -> None:
         command = self._known.pop(scheduler_id, None)
-        if scheduler_id in self._queue:
-            self._queue.remove(scheduler_id)
+        self._line.remove(scheduler_id)
         if command is not None and command.runner is not None:
             command.runner.cancel()
             await asyncio.gather(command.runner, return_exceptions=True)
@@ -187,7 +186,8 @@ class LocalScheduler:
                 return
             with unavailable_for_now("The commands of before cannot be read"):
                 found = await asyncio.to_thread(self._commands.submitted)
-            for submission, one in found:
+            # Those first that have slots: whose turn it was is not in the order of jobs.
+            for submission, one in sorted(found, key=lambda pair: not pair[1].has_started):
                 self._admit(submission.token, one)
             self._recovered = True
 
@@ -195,28 +195,31 @@ class LocalScheduler:
         command = self._known.get(token)
         if command is None:
             command = self._known[token] = _Command()
+            submitter = "" if found.submission is None else found.submission.submitter
             if found.has_started:
-                self._run(token, command, has_started=True)
+                self._line.begin(submitter)
+                self._run(token, submitter, has_started=True)
             else:
-                self._queue.append(token)
+                self._line.add(token, submitter)
                 self._fill()
                 if command.runner is None:
                     command.tell(Status(state="queued", reason=_WAITS_FOR_A_SLOT))
         return command
 
     def _fill(self) -> None:
-        while self._queue and self._busy < self._slots:
-            token = self._queue.popleft()
-            self._run(token, self._known[token], has_started=False)
+        while self._line and self._busy < self._slots:
+            self._run(*self._line.next(), has_started=False)
 
-    def _run(self, token: str, command: _Command, *, has_started: bool) -> None:
+    def _run(self, token: str, submitter: str, *, has_started: bool) -> None:
         self._busy += 1
+        command = self._known[token]
         work = self._look_after(token, command, has_started)
         command.runner = asyncio.create_task(work, name=f"command {token}")
-        command.runner.add_done_callback(self._release)
+        command.runner.add_done_callback(partial(self._release, submitter))
 
-    def _release(self, _runner: "asyncio.Task[None]") -> None:
+    def _release(self, submitter: str, _runner: "asyncio.Task[None]") -> None:
         self._busy -= 1
+        self._line.end(submitter)
         if not self._closed:
             self._fill()
 
@@ -287,9 +290,8 @@ class LocalScheduler:
     async def _end(self, token: str, failure: JobFailure) -> None:
         await self._commands.end(token, failure)
         command = self._known.get(token)
-        if command is not None and (token in self._queue or command.is_held_back):
-            with suppress(ValueError):
-                self._queue.remove(token)
+        if command is not None and (token in self._line or command.is_held_back):
+            self._line.remove(token)
             command.tell(_ended(End(None, failure)))
 
 

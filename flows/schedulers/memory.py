@@ -1,4 +1,4 @@
-"""Scheduler ``memory``: a first-come-first-served queue with slots on this machine."""
+"""Scheduler ``memory``: a queue with slots on this machine, where submitters take turns."""
 
 from pydantic import Field
 

@@ -283,7 +283,7 @@ async def running(
 @pytest_asyncio.fixture
 async def site(running: Site) -> AsyncIterator[Site]:
     """The server, with nothing in its database and on its disk."""
-    await running.store.pool.fetch(sa.text("TRUNCATE job, worker, destination_report"))
+    await running.store.pool.fetch(sa.text("TRUNCATE job, worker, destination_report, submitter"))
     for name in ("jobs", "uploads"):
         shutil.rmtree(running.data_dir / name, ignore_errors=True)
         (running.data_dir / name).mkdir()

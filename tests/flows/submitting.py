@@ -9,12 +9,17 @@ from flows.disk.places import Place
 from tests.waiting import LONG_ENOUGH
 
 
-def submission(place: Place, command: str) -> Submission:
+def submission(place: Place, command: str, *, submitter: str = "me", job_id: int = 1) -> Submission:
     token = str(uuid.uuid4())
     directory = place.job_root / token
     directory.mkdir(parents=True)
     return Submission(
-        token=token, job_id=1, application="a", submitter="me", command=command, directory=directory
+        token=token,
+        job_id=job_id,
+        application="a",
+        submitter=submitter,
+        command=command,
+        directory=directory,
     )
 
 

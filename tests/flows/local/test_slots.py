@@ -15,7 +15,7 @@ from flows.destinations.types import SCHEDULERS
 from flows.disk.places import Place
 from flows.errors import JobCancelled, TimeLimitExceeded
 from flows.ssh.connections import Connections
-from tests.flows.submitting import run, statuses, submission
+from tests.flows.submitting import WAITS, run, statuses, submission
 from tests.waiting import until
 
 
@@ -69,6 +69,28 @@ async def test_memory_keeps_its_queue_and_slots_over_a_restart(
     assert (await watching)[-1].returncode == 0
     assert (await statuses(second, running_id))[-1].returncode == 0
     assert (waiting.directory / "ledger").read_text() == "ran\n"
+
+
+async def test_the_next_slot_of_memory_is_of_who_has_none(
+    make: Callable[..., Scheduler], place: Place
+) -> None:
+    first = make("memory", slots=1)
+    many = [submission(place, WAITS, submitter="many", job_id=number) for number in range(20)]
+    single = submission(place, WAITS, submitter="single", job_id=20)
+    for job in [*many, single]:
+        await first.submit(job)
+    await until((many[0].directory / "ready").exists)
+    (many[0].directory / "go").touch()
+    await until((single.directory / "ready").exists)
+    assert not (many[1].directory / "ready").exists()
+    await first.close()
+    # What has the slot keeps it, though others were there before it.
+    second = make("memory", slots=1)
+    waiting, going_on = [await anext(second.watch(job.token)) for job in (many[1], single)]
+    assert waiting.reason is not None
+    assert going_on.reason is None
+    (single.directory / "go").touch()
+    await until((many[1].directory / "ready").exists)
 
 
 async def test_eager_has_a_time_limit(make: Callable[..., Scheduler], place: Place) -> None:

@@ -1,0 +1,91 @@
+"""Whose job is begun next."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from flows.database.pool import Pool
+from flows.errors import CommandFailed
+from flows.jobs.job import Job, job_table
+from tests.all_jobs import AllJobs
+from tests.flows.jobs.owning import new, owner, worker
+
+
+@pytest.fixture
+def store(pool: Pool) -> AllJobs:
+    return AllJobs(pool)
+
+
+async def many(store: AllJobs, count: int, submitter: str) -> None:
+    """Make jobs that wait, in one statement."""
+    numbers = sa.func.generate_series(1, count).table_valued("number").render_derived()
+    values = {
+        "name": sa.cast(numbers.c.number, sa.Text),
+        "application": sa.literal("wc"),
+        "submitter": sa.literal(submitter),
+        "roles": sa.text("'{}'::text[]"),
+        "state": sa.literal("new"),
+        "command": sa.literal("true"),
+        "token": sa.func.gen_random_uuid(),
+    }
+    await store.pool.fetch(sa.insert(job_table).from_select(list(values), sa.select(*values.values())))
+
+
+async def end(store: AllJobs, *jobs: Job) -> None:
+    for job in jobs:
+        assert job.owner is not None
+        await owner(store, job.owner).fail(job.id, CommandFailed("over"))
+
+
+def submitters(jobs: list[Job]) -> list[str]:
+    return [job.submitter for job in jobs]
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_one_job_begins_before_a_thousand_of_another(store: AllJobs, slots: int) -> None:
+    one, two = await worker(store, "one"), await worker(store, "two")
+    await many(store, 1000, "many")
+    running = await one.claim(at_most=slots)
+    assert submitters(running) == ["many"] * slots
+    single = await new(store, "single")
+    assert await two.claim(at_most=slots) == []
+    await end(store, running[0])
+    assert [job.id for job in await two.claim(at_most=slots)] == [single.id]
+
+
+async def test_submitters_take_turns_at_a_single_slot(store: AllJobs) -> None:
+    mine = await worker(store, "w")
+    for submitter in ("a", "b", "c"):
+        await many(store, 5, submitter)
+    begun = []
+    for _ in range(7):
+        [job] = await mine.claim(at_most=1)
+        begun.append(job.submitter)
+        await end(store, job)
+    assert begun == ["a", "b", "c", "a", "b", "c", "a"]
+
+
+async def test_who_has_the_least_running_is_next(store: AllJobs) -> None:
+    mine = await worker(store, "w")
+    await many(store, 5, "a")
+    assert submitters(await mine.claim(limit=3)) == ["a", "a", "a"]
+    await many(store, 5, "b")
+    # Until both have four; then it is the turn of the older job.
+    assert submitters(await mine.claim(limit=5)) == ["b", "b", "b", "a", "b"]
+    left = await mine.claim()
+    assert submitters(left) == ["a", "b"]
+
+
+async def test_jobs_of_one_submitter_begin_in_their_order(store: AllJobs) -> None:
+    mine = await worker(store, "w")
+    jobs = [await new(store) for _ in range(4)]
+    assert [job.id for job in await mine.claim()] == [job.id for job in jobs]
+
+
+async def test_workers_that_claim_at_once_share_a_burst(store: AllJobs) -> None:
+    workers = [await worker(store, f"w{number}") for number in range(3)]
+    await many(store, 30, "a")
+    claims = await asyncio.gather(*(one.claim(limit=10) for one in workers))
+    assert [len(claimed) for claimed in claims] == [10, 10, 10]
+    assert len({job.id for claimed in claims for job in claimed}) == 30
