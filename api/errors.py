@@ -13,6 +13,7 @@ from starlette.routing import Match
 from api.access_log import hide
 from api.auth import ForeignPage, TokenMissing
 from api.http.bodies import UploadStalled, UploadTooLarge
+from api.http.rate_limits import rate_limits
 from api.http.storage import StorageFull
 from api.interactive.command import CommandGoesOn, CommandTooSlow
 from api.interactive.commands import NotForThisJob
@@ -33,6 +34,7 @@ from flows.errors import (
     UnknownApplication,
     with_cause,
 )
+from flows.jobs.quotas import BytesExceeded, QuotaExceeded
 from flows.transfers.arrivals import OffsetWrong
 from flows.transfers.credentials import CredentialInvalid
 from flows.transfers.offers import GivenToAnother, TransferOver
@@ -67,6 +69,7 @@ STATUS: dict[type[BartenderError], int] = {
     CommandTooSlow: 504,
     StorageFull: 507,
 }
+_QUOTAS: dict[type[QuotaExceeded], int] = {QuotaExceeded: 429, BytesExceeded: 507}
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _HEADERS = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -80,6 +83,8 @@ def install(app: FastAPI) -> None:
     """Let the application answer errors with ``{"detail": "one sentence"}``."""
     for error, status in STATUS.items():
         app.add_exception_handler(error, _answer(status))
+    for exceeded, status in _QUOTAS.items():
+        app.add_exception_handler(exceeded, _of_quota(status))
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(ClientDisconnect, _disconnected)
@@ -94,6 +99,17 @@ def _answer(status: int) -> Any:
         headers = dict(_HEADERS.get(status, {}))
         if isinstance(error, CommandGoesOn):
             headers["Location"] = error.location
+        return JSONResponse({"detail": str(error)}, status, headers)
+
+    return handler
+
+
+def _of_quota(status: int) -> Any:
+    async def handler(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, QuotaExceeded)  # noqa: S101 - what it is registered for
+        headers = rate_limits(error.quota, error.use)
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
         return JSONResponse({"detail": str(error)}, status, headers)
 
     return handler

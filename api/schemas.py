@@ -20,13 +20,24 @@ class Problem(BaseModel):
     detail: str
 
 
+class QuotaDTO(BaseModel):
+    """How many you may have, and have. What you submit beyond is refused; what would run beyond waits."""
+
+    limit: int
+    used: int
+
+
 class User(BaseModel):
     """Whom the token speaks for."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_extra=without_defaults)
 
     username: str
     roles: list[str]
+    quotas: dict[str, QuotaDTO] | None = Field(
+        default=None,
+        description="Of `running` and `queued` jobs, `bytes`, and `submissions` within an hour, if any.",
+    )
 
 
 class InteractiveAppResult(BaseModel):

@@ -1,5 +1,6 @@
 """Submission of jobs. In OpenAPI these routes are unrolled, one for each application: see ``openapi``."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
@@ -7,17 +8,27 @@ from fastapi.responses import Response
 
 from api.auth import CurrentUser
 from api.http.prefix import below
+from api.http.rate_limits import rate_limits
 from api.schemas import ApplicationDTO, Problem
 from api.services import ServicesDep
 from api.submission.submit import submit
+from flows.errors import Unavailable
 
 router = APIRouter(tags=["application"])
 
+_LEFT = {
+    "RateLimit": {
+        "schema": {"type": "string"},
+        "description": "What is left of your quotas, if you have any",
+    },
+    "RateLimit-Policy": {"schema": {"type": "string"}, "description": "Your quotas"},
+}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     303: {
         "description": "The job was accepted; it is at the Location",
         "headers": {
-            "Location": {"schema": {"type": "string"}, "description": "/api/job/{id} of the new job"}
+            "Location": {"schema": {"type": "string"}, "description": "/api/job/{id} of the new job"},
+            **_LEFT,
         },
     },
     408: {"model": Problem, "description": "The upload did not go on"},
@@ -27,7 +38,21 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "description": "Unknown application, the archive or a field is not as it has to be, "
         "or the Idempotency-Key is that of a job of another application",
     },
-    507: {"model": Problem, "description": "There is no room for the upload"},
+    429: {
+        "model": Problem,
+        "description": "You have as many jobs waiting, or have submitted as many within an hour, as you may",
+        "headers": {
+            "Retry-After": {
+                "schema": {"type": "integer"},
+                "description": "Seconds until it may be tried again",
+            },
+            **_LEFT,
+        },
+    },
+    507: {
+        "model": Problem,
+        "description": "There is no room for the upload, or you keep as many bytes as you may",
+    },
 }
 
 
@@ -78,4 +103,8 @@ async def submit_job(
 ) -> Response:
     """Submit a job: an archive with its files and, in a form, the application's fields."""
     job = await submit(application, request, user, services, idempotency_key)
-    return Response(status_code=303, headers={"Location": below(request, f"/api/job/{job.id}")})
+    headers = {"Location": below(request, f"/api/job/{job.id}")}
+    if quota := services.config.quotas.of(user):
+        with suppress(Unavailable):  # the job was accepted all the same
+            headers |= rate_limits(quota, await services.store.use(user.username))
+    return Response(status_code=303, headers=headers)

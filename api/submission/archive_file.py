@@ -24,6 +24,11 @@ class Archive:
         self._discarded = False
         self._lock = threading.Lock()
 
+    @property
+    def size(self) -> int:
+        """Bytes that were written so far."""
+        return self._size
+
     def write(self, data: bytes | memoryview) -> None:
         """Append to the file; raise UploadTooLarge or StorageFull."""
         with self._lock:

@@ -20,6 +20,7 @@ from flows.archives.limits import UploadLimits
 from flows.database.errors import may_be_done
 from flows.errors import NotAllowed, Unavailable, UnknownApplication, VisitorError
 from flows.jobs.job import Job
+from flows.jobs.quotas import QuotaExceeded
 from flows.jobs.users import User
 
 
@@ -32,7 +33,7 @@ async def submit(
 ) -> Job:
     """Return the new job, durable with its archive, or the one that has this idempotency key already.
 
-    Raises VisitorError, Unavailable or Starlette's ClientDisconnect; nothing is kept then.
+    Raises VisitorError, such as QuotaExceeded, Unavailable or Starlette's ClientDisconnect: nothing is kept.
     """
     form = services.forms.get(name)
     if form is None:
@@ -43,6 +44,9 @@ async def submit(
         earlier = await services.store.by_idempotency_key(user.username, idempotency_key)
         if earlier is not None:
             return await _again(earlier, name, request, services)
+    quota = services.config.quotas.of(user)
+    if quota:  # before the body is read; it counts when the job is written down
+        quota.check(await services.store.use(user.username), _least_size(request))
     token = uuid.uuid4()
     archive = Archive(services.place.upload(str(token)), limit=services.settings.max_upload_size)
     async with _discarded_on_error(archive, services):
@@ -60,9 +64,17 @@ async def submit(
         command=command,
         token=token,
         idempotency_key=idempotency_key,
+        size=archive.size,
+        quota=quota,
     )
     services.workers.wake()
     return _of_application(job, name)
+
+
+def _least_size(request: Request) -> int:
+    """Return how many bytes the archive has at least, as far as the headers tell."""
+    announced = request.headers.get("Content-Length", "")
+    return max(0, int(announced) - FormBody.most_besides) if announced.isdecimal() else 0
 
 
 async def _again(job: Job, name: str, request: Request, services: Services) -> Job:
@@ -96,6 +108,9 @@ async def _create(archive: Archive, services: Services, *, token: uuid.UUID, **v
     """Write down the job, which may need the archive from here on, unless what comes back says otherwise."""
     try:
         job = await services.store.create(token=token, **values)
+    except QuotaExceeded:
+        await services.on_disk(archive.discard)
+        raise
     except Unavailable as error:
         if not may_be_done(error):
             await services.on_disk(archive.discard)

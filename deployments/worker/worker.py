@@ -68,7 +68,7 @@ SWEEP_INTERVAL = 5.0
 """Seconds between looks for work that nobody told us of."""
 
 LIMITED_INTERVAL = 1.0
-"""Seconds between these while an operator has limited how many jobs run at once."""
+"""Seconds between these while it is limited how many jobs run at once."""
 
 FORGOTTEN_INTERVAL = 15.0
 """Seconds between looks for jobs that are ours but not run: of all that are ours, thousands perhaps."""
@@ -276,22 +276,24 @@ class Worker:
         limits, made_before = self._heeded.limits, self._makes_runs_first
         if limits is None:
             return
+        of_each = None if limits.is_paused else self._config.quotas.running
         while not limits.is_paused:
             jobs = await self._runtime.jobs.claim(
-                limit=CLAIMS, at_most=limits.at_most, made_before=made_before
+                limit=CLAIMS, at_most=limits.at_most, of_each=of_each, made_before=made_before
             )
             for job in jobs:
                 self._runs.start(job)
             if len(jobs) < CLAIMS:
                 break
-        if self._heeded.holds_back:
-            reason = PAUSED if limits.is_paused else LIMITED
-            await self._runtime.jobs.explain_unclaimed(reason, made_before=made_before)
+        reason = (PAUSED if limits.is_paused else LIMITED) if self._heeded.holds_back else None
+        if reason is not None or of_each is not None:
+            await self._runtime.jobs.explain_unclaimed(reason, of_each=of_each, made_before=made_before)
 
     def _look_interval(self) -> float:
         # Whoever ends a job does not tell those who wait for its place.
         limits = self._heeded.limits
-        return SWEEP_INTERVAL if limits is None or limits.at_most is None else LIMITED_INTERVAL
+        is_limited = self._config.quotas.running is not None or (limits and limits.at_most is not None)
+        return LIMITED_INTERVAL if is_limited else SWEEP_INTERVAL
 
     async def _tell_of_waiting_jobs(self) -> None:
         """Tell soon of those that operators hold back; of others, whoever begins them tells."""

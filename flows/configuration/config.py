@@ -17,6 +17,7 @@ from pydantic import (
 
 from flows.archives.limits import UploadLimits
 from flows.configuration import command_templates, json_schemas
+from flows.configuration.quotas import Quotas
 from flows.destinations.filesystem import Filesystem
 from flows.destinations.scheduler import Scheduler
 from flows.destinations.types import FILESYSTEMS, SCHEDULERS, Configured
@@ -166,6 +167,7 @@ class Config(_Model):
     uploads: UploadLimits = UploadLimits()
     retention_days: Days | None = None
     max_pins: int = Field(default=10, ge=0)
+    quotas: Quotas = Quotas()
 
     @property
     def retention(self) -> Retention:

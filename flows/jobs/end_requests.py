@@ -48,6 +48,7 @@ class EndRequests(JobRows):
                 ended_on=sa.case((_NOT_BEGUN, sa.func.now()), else_=_job.ended_on),
                 reason=sa.case((_NOT_BEGUN, reason), else_=_job.reason),
                 reason_kind=sa.case((_NOT_BEGUN, JobCancelled.kind), else_=_job.reason_kind),
+                bytes=sa.case((_NOT_BEGUN, 0), else_=_job.bytes),
                 updated_on=sa.case((ACTIVE, sa.func.now()), else_=_job.updated_on),
             ).returning(job_table)
         )

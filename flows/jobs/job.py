@@ -69,6 +69,7 @@ job_table = sa.Table(
     sa.Column("ended_on", sa.DateTime(timezone=True)),
     sa.Column("expires_on", sa.DateTime(timezone=True)),
     sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("bytes", sa.BigInteger),
     sa.Column("created_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("updated_on", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.CheckConstraint(sa.column("state").in_([s.value for s in State]), name="state_is_known"),
@@ -99,6 +100,13 @@ job_table = sa.Table(
         postgresql_where=sa.text("owner IS NOT NULL AND state NOT IN ('ok', 'error')"),
     ),
     sa.Index("ix_job_owner", "owner", postgresql_where=sa.text("owner IS NOT NULL")),
+    # What the jobs of a submitter keep is added up from this alone.
+    sa.Index(
+        "ix_job_bytes",
+        "submitter",
+        postgresql_include=["bytes"],
+        postgresql_where=sa.text("deleted_on IS NULL AND bytes IS NOT NULL"),
+    ),
     sa.Index("ix_job_pinned", "submitter", postgresql_where=sa.text("pinned")),
     sa.Index("ix_job_deleted", "deleted_on", postgresql_where=sa.text("deleted_on IS NOT NULL")),
 )
@@ -121,6 +129,7 @@ class Job:
     ``idempotency_key`` is what its submitter called the submission, to send it again without making another.
     ``cancel_requested`` until a worker has seen to it that nothing of the job goes on. From ``deleted_on`` on
     there is no such job for its submitter. ``expires_on`` is announced by the flow that removes jobs then.
+    ``bytes`` are those of the archive, and from the job's end on of its directory; None: nobody has counted.
     """
 
     id: int
@@ -144,6 +153,7 @@ class Job:
     ended_on: datetime | None
     expires_on: datetime | None
     pinned: bool
+    bytes: int | None
     created_on: datetime
     updated_on: datetime
 

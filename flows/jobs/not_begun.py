@@ -10,8 +10,9 @@ PREFECT_AWAY = "Waiting for Prefect, which does not answer; if that lasts, tell 
 NO_WORKER = "Waiting for a worker, of which none runs; if that lasts, tell the operator."
 PAUSED = "Waiting: the operator has paused the start of jobs."
 LIMITED = "Waiting for other jobs to end: the operator has limited how many run at once."
+AS_MANY_AS_YOU_MAY = "Waiting for other jobs of yours to end: as many run as you may have at once."
 
-_ALL = sa.literal([REFUSED, PREFECT_AWAY, NO_WORKER, PAUSED, LIMITED], pg.ARRAY(sa.Text))
+_ALL = sa.literal([REFUSED, PREFECT_AWAY, NO_WORKER, PAUSED, LIMITED, AS_MANY_AS_YOU_MAY], pg.ARRAY(sa.Text))
 
 _reason = job_table.c.reason
 

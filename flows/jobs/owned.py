@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -10,10 +11,17 @@ from flows.database.pool import Pool
 from flows.errors import JobFailure, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import IS_LIVE, lasts, worker_table
-from flows.jobs.not_begun import NO_MORE
+from flows.jobs.not_begun import AS_MANY_AS_YOU_MAY, NO_MORE
 from flows.jobs.rows import JobRows, change, from_row
 from flows.jobs.rules import ACTIVE, MAY_RUN_AGAIN, in_states
-from flows.jobs.shares import BEGUN, TAKE_TURN_TO_CLAIM, turns, with_turns_noted
+from flows.jobs.shares import (
+    BEGUN,
+    HELD_BACK,
+    TAKE_TURN_TO_CLAIM,
+    RunningLimits,
+    turns,
+    with_turns_noted,
+)
 
 _job = job_table.c
 _worker = worker_table.c
@@ -47,8 +55,11 @@ def _to(state: State, **values: object) -> sa.Executable:
 _SUBMITTED = _to(State.QUEUED, scheduler_id=_new_scheduler_id, reason=None)
 _RESUBMITTED = _change(ACTIVE, scheduler_id=_new_scheduler_id, reason=None)
 _ADVANCE = {state: _to(state, reason=_new_reason) for state in State}
-_COMPLETE = _to(State.OK, reason=None, reason_kind=None)
-_FAIL = _to(State.ERROR, reason=_new_reason, reason_kind=sa.bindparam("new_kind", type_=sa.Text))
+_bytes = sa.func.coalesce(sa.bindparam("size", type_=sa.BigInteger), _job.bytes)
+_COMPLETE = _to(State.OK, reason=None, reason_kind=None, bytes=_bytes)
+_FAIL = _to(
+    State.ERROR, reason=_new_reason, reason_kind=sa.bindparam("new_kind", type_=sa.Text), bytes=_bytes
+)
 _EXPLAIN = _change(ACTIVE, _job.reason.is_distinct_from(_new_reason), reason=_new_reason)
 _SET_DESTINATION = _change(ACTIVE, destination=sa.bindparam("new_destination", type_=sa.Text))
 _GIVE_FLOW_RUN = change(
@@ -78,8 +89,10 @@ _BEGUN = sa.select(sa.func.count()).where(BEGUN).scalar_subquery()
 _WITHIN_LIMIT = sa.func.greatest(0, sa.func.least(_most, sa.bindparam("at_most", type_=sa.Integer) - _BEGUN))
 
 
-def _claim(wanted: sa.ColumnElement[bool]) -> sa.Executable:
-    in_turn = turns(wanted, _most)
+@cache
+def _claim(*, made_before: bool, with_limits: bool) -> sa.Executable:
+    wanted = sa.and_(_TO_BEGIN, _UNCLAIMED_WITH_RUN if made_before else _UNCLAIMED)
+    in_turn = turns(wanted, _most, with_limits=with_limits)
     next_ones = (
         sa.select(_job.id, in_turn.c.turn)
         .join(in_turn, in_turn.c.id == _job.id)
@@ -95,8 +108,6 @@ def _claim(wanted: sa.ColumnElement[bool]) -> sa.Executable:
     return sa.select(*columns).order_by(claimed.c.turn).add_cte(with_turns_noted(claimed))
 
 
-_CLAIM = _claim(sa.and_(_TO_BEGIN, _UNCLAIMED))
-_CLAIM_WITH_RUN = _claim(sa.and_(_TO_BEGIN, _UNCLAIMED_WITH_RUN))
 _TAKE_OVER = _own(
     sa.and_(
         _job.owner.is_not(None),
@@ -150,23 +161,41 @@ class OwnedJobs(JobRows):
     # Who runs what
 
     async def claim(
-        self, *, limit: int = 100, at_most: int | None = None, made_before: bool = False
+        self,
+        *,
+        limit: int = 100,
+        at_most: int | None = None,
+        of_each: RunningLimits | None = None,
+        made_before: bool = False,
     ) -> list[Job]:
         """Own jobs that nobody has begun to run, in turn (``flows.jobs.shares``); return those it got.
 
         Those without a flow run get the id of one, their token; with ``made_before``, they are left to who
         makes it first. Among them are jobs that were cancelled before anybody ran them: their flow runs do
-        not know yet. ``at_most`` is how many may run in all workers together.
+        not know yet. ``at_most`` is how many may run in all workers together, ``of_each`` of
+        them of one submitter.
         """
-        claim = _CLAIM_WITH_RUN if made_before else _CLAIM
+        claim = _claim(made_before=made_before, with_limits=of_each is not None)
+        limits = {} if of_each is None else of_each.values()
         async with self.pool.transaction() as transaction:
             await transaction.fetch(TAKE_TURN_TO_CLAIM)
-            claimed = await transaction.fetch(claim, by=self.owner, most=limit, at_most=at_most)
+            claimed = await transaction.fetch(claim, by=self.owner, most=limit, at_most=at_most, **limits)
         return [self._keep(from_row(row)) for row in claimed]
 
-    async def explain_unclaimed(self, reason: str, *, made_before: bool = False) -> None:
-        """Let visitors read why no worker begins their jobs now: one of ``flows.jobs.not_begun``."""
-        await self._explain_waiting(reason, _UNCLAIMED_WITH_RUN if made_before else _UNCLAIMED)
+    async def explain_unclaimed(
+        self, reason: str | None, *, of_each: RunningLimits | None = None, made_before: bool = False
+    ) -> None:
+        """Let visitors read why no worker begins their jobs now: one of ``flows.jobs.not_begun``.
+
+        Those that ``of_each`` holds back say that; without a reason, others say nothing new.
+        """
+        waiting, limits = _UNCLAIMED_WITH_RUN if made_before else _UNCLAIMED, {}
+        if of_each is not None:
+            limits = of_each.values()
+            await self._explain_waiting(AS_MANY_AS_YOU_MAY, waiting, HELD_BACK, **limits)
+            waiting = sa.and_(waiting, sa.not_(HELD_BACK))
+        if reason is not None:
+            await self._explain_waiting(reason, waiting, **limits)
 
     async def take_over(
         self, name: str, host: str, local_destinations: Collection[str], *, limit: int = 100
@@ -273,13 +302,16 @@ class OwnedJobs(JobRows):
         if is_there or not await self._change(_ADVANCE[state], job_id, new_reason=reason):
             await self.explain(job_id, reason)
 
-    async def complete(self, job_id: int) -> bool:
-        """End the job well; return whether it was this call that ended it."""
-        return await self._change(_COMPLETE, job_id)
+    async def complete(self, job_id: int, *, size: int | None = None) -> bool:
+        """End the job well; return whether it was this call that ended it.
 
-    async def fail(self, job_id: int, failure: JobFailure) -> bool:
-        """End the job with the reason that the visitor reads; return whether this call ended it."""
-        return await self._change(_FAIL, job_id, new_reason=str(failure), new_kind=failure.kind)
+        ``size``: the bytes of its files, where they were counted.
+        """
+        return await self._change(_COMPLETE, job_id, size=size)
+
+    async def fail(self, job_id: int, failure: JobFailure, *, size: int | None = None) -> bool:
+        """End the job with the reason that the visitor reads; as ``complete`` besides."""
+        return await self._change(_FAIL, job_id, new_reason=str(failure), new_kind=failure.kind, size=size)
 
     async def explain(self, job_id: int, reason: str | None) -> None:
         """Say why a job that is under way does not get on, or that it does again (None)."""

@@ -53,12 +53,15 @@ class JobRows:
             raise JobNotFound(f"There is no job {job_id}.")
         return job
 
-    async def _explain_waiting(self, reason: str, *where: sa.ColumnElement[bool]) -> None:
-        """Let jobs say what they wait for, where they say nothing of another kind."""
+    async def _explain_waiting(self, reason: str, *where: sa.ColumnElement[bool], **values: Any) -> None:
+        """Let jobs say what they wait for, where they say nothing of another kind.
+
+        ``values`` are those of parameters in ``where``.
+        """
         waiting = sa.update(job_table).where(
             *where, ACTIVE, _job.reason.is_distinct_from(reason), SAYS_NOTHING_ELSE
         )
-        await self.pool.fetch(waiting.values(reason=reason, updated_on=sa.func.now()))
+        await self.pool.fetch(waiting.values(reason=reason, updated_on=sa.func.now()), **values)
 
 
 def change(*where: sa.ColumnElement[bool], **values: object) -> sa.Executable:

@@ -10,8 +10,10 @@ from sqlalchemy.dialects import postgresql as pg
 
 from flows.database.pool import Row
 from flows.errors import Unavailable
+from flows.jobs import quotas
 from flows.jobs.job import Job, JobFilter, Order, State, job_table
-from flows.jobs.rows import JobRows, change
+from flows.jobs.quotas import Quota, Use
+from flows.jobs.rows import JobRows, change, from_row
 
 _job = job_table.c
 _ALL = JobFilter()
@@ -34,6 +36,7 @@ _NEW = pg.insert(job_table).values(
             "command",
             "token",
             "idempotency_key",
+            "bytes",
         )
     }
 )
@@ -71,33 +74,52 @@ class JobStore(JobRows):
         name: str | None = None,
         idempotency_key: str | None = None,
         job_id: int | None = None,
+        size: int | None = None,
+        quota: Quota | None = None,
     ) -> Job:
         """Write down a new job; durable on return. Without a name it is called ``job<id>``.
 
         ``job_id`` is one of ``next_id``, which is asked for another where it is None.
 
         Where the submitter has a job with this idempotency key already, that one is returned as it is: its
-        token is another.
+        token is another. Raises QuotaExceeded where the quota has no room for a job with an archive of
+        ``size`` bytes, whoever else submits for them just now.
         """
         if job_id is None:
             job_id = await self.next_id()
-        job = await self._first(
-            _CREATE,
-            id=job_id,
-            name=name or f"job{job_id}",
-            application=application,
-            submitter=submitter,
-            roles=list(roles),
-            state=State.NEW,
-            command=command,
-            token=token,
-            idempotency_key=idempotency_key,
-        )
+        new: dict[str, Any] = {
+            "id": job_id,
+            "name": name or f"job{job_id}",
+            "application": application,
+            "submitter": submitter,
+            "roles": list(roles),
+            "state": State.NEW,
+            "command": command,
+            "token": token,
+            "idempotency_key": idempotency_key,
+            "bytes": size,
+        }
+        job = await (self._create_within(quota, new) if quota else self._first(_CREATE, **new))
         if job is None and idempotency_key is not None:
             job = await self.by_idempotency_key(submitter, idempotency_key)
         if job is None:
             raise Unavailable("The job of this submission was deleted at the same moment; submit again.")
         return job
+
+    async def _create_within(self, quota: Quota, new: dict[str, Any]) -> Job | None:
+        submitter, key = new["submitter"], new["idempotency_key"]
+        async with self.pool.transaction() as transaction:
+            await quotas.take_turn_to_submit(transaction, submitter)
+            if key is not None and await transaction.fetch(_BY_KEY, submitter=submitter, idempotency_key=key):
+                return None
+            quota.check(await quotas.use_of(transaction, submitter), new["bytes"] or 0)
+            rows = await transaction.fetch(_CREATE, **new)
+            await quotas.count_submission(transaction, submitter)
+        return from_row(rows[0]) if rows else None
+
+    async def use(self, submitter: str) -> Use:
+        """Return what quotas count of a submitter."""
+        return await quotas.use_of(self.pool, submitter)
 
     async def by_idempotency_key(self, submitter: str, idempotency_key: str) -> Job | None:
         """Return the job that the submitter gave this key, if any."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from flows.disk.places import Place
-from flows.disk.trees import remove_tree
+from flows.disk.trees import remove_tree, size_of
 from flows.errors import (
     ArchiveRefused,
     InternalError,
@@ -116,7 +116,8 @@ async def _abandon(runtime: Runtime, job_id: int, failure: JobFailure) -> Job:
         scheduler = runtime.destinations[str(job.destination)].scheduler
         await patiently(lambda: scheduler.cancel(_scheduler_id(job)))
         await patiently(runtime.disk.sync)
-    await patiently(lambda: runtime.jobs.fail(job_id, failure))
+    size = await asyncio.to_thread(size_of, runtime.place.job_dir(job_id))
+    await patiently(lambda: runtime.jobs.fail(job_id, failure, size=size))
     if is_there:
         await leave_destination(runtime, job)
     return job

@@ -14,6 +14,7 @@ from flows.destinations.scheduler import Submission
 from flows.disk import attempts
 from flows.disk.last_line import last_line
 from flows.disk.places import STDERR, STDOUT
+from flows.disk.trees import size_of
 from flows.errors import (
     ArchiveRefused,
     CommandFailed,
@@ -208,11 +209,16 @@ async def collect(job_id: int, destination: str, scheduler_id: str, outcome: Out
         # Whoever broke the command off may have had no outputs to bring: why that was is what counts.
         logger.warning("Job %s has no outputs: %s", job_id, error)
     await runtime.disk.sync()
-    if (failure := await asyncio.to_thread(_failure, outcome, runtime.place.job_dir(job_id))) is None:
-        await runtime.jobs.complete(job_id)
+    failure, size = await asyncio.to_thread(_result, outcome, runtime.place.job_dir(job_id))
+    if failure is None:
+        await runtime.jobs.complete(job_id, size=size)
     else:
-        await runtime.jobs.fail(job_id, failure)
+        await runtime.jobs.fail(job_id, failure, size=size)
     await leave_destination(runtime, job)
+
+
+def _result(outcome: Outcome, job_dir: Path) -> tuple[JobFailure | None, int]:
+    return _failure(outcome, job_dir), size_of(job_dir)
 
 
 def _failure(outcome: Outcome, job_dir: Path) -> JobFailure | None:

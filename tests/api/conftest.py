@@ -54,6 +54,14 @@ CONFIG: dict[str, Any] = {
         },
         "members": {"command_template": "true", "allowed_roles": ["member", "staff"]},
     },
+    "quotas": {
+        "submitters": {
+            "queuing": {"queued": 3},
+            "hourly": {"submissions_per_hour": 3},
+            "keeping": {"bytes": 1000},
+            "having all": {"running": 2, "queued": 10, "bytes": 100_000, "submissions_per_hour": 5},
+        }
+    },
     "interactive_applications": {
         # Runs whatever a test wants to see run.
         "sh": {

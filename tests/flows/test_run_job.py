@@ -121,10 +121,13 @@ async def says(runtime: Runtime, job: Job, reason: str) -> None:
 
 
 async def test_all_goes_well(runtime: Runtime, scheduler: Scheduler) -> None:
+    scheduler.writes = {"output": "12345"}
     job = await new_job(runtime)
     ended, state = await run(runtime, job)
     assert (ended.state, ended.reason, ended.destination) == ("ok", None, "local")
     assert state.is_completed()
+    files = runtime.place.job_dir(job.id).iterdir()
+    assert ended.bytes == sum(path.stat().st_size for path in files) >= 5
     assert scheduler.forgotten == [str(job.token)]
     assert not runtime.place.upload(str(job.token)).exists()
 
@@ -272,7 +275,7 @@ async def test_an_archive_that_cannot_be_unpacked_is_the_jobs_reason(runtime: Ru
         for number in range(4):
             archive.writestr(str(number), "")
     ended, _ = await run(runtime, job)
-    assert (ended.state, ended.reason_kind) == ("error", "staging")
+    assert (ended.state, ended.reason_kind, ended.bytes) == ("error", "staging", 0)
     assert ended.reason == "The archive has too many members: at most 3 are allowed."
     assert not list(runtime.place.job_root.iterdir())
 

@@ -12,7 +12,7 @@ from flows.disk import private_files
 from flows.jobs.job import Job
 from tests.api.conftest import Site
 from tests.api.interactive.running import has_ended, is_running, run, until_exists, written
-from tests.api.interactive.test_processes import client_of, second_process
+from tests.api.processes import client_of, second_process
 from tests.e2e.service import until
 
 SLOW = "echo $$ >> began; while ! test -e go; do sleep 0.05; done; echo done"

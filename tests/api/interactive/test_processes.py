@@ -3,11 +3,8 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -15,64 +12,16 @@ import pytest
 
 from api.interactive import turns
 from api.interactive.scratch import scratch
-from deployments.serving import asgi
-from tests.api.conftest import Site, settings
+from tests.api.conftest import Site
 from tests.api.interactive.running import has_ended, is_running, run, until_exists, written
-from tests.e2e.service import until
+from tests.api.processes import client_of, second_process
 
 FILE = {"script": "echo $$ > pid; sleep 1000", "file": "content\n"}
-
-
-class Process:
-    """A second API process beside the site, on its database and data directory."""
-
-    def __init__(self, site: Site, directory: Path) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        environment = settings(directory, site.store.pool.url, site.keys)
-        environment |= {
-            "BARTENDER_DATA_DIR": str(site.data_dir),
-            "PREFECT_API_URL": "http://127.0.0.1:9/api",  # nobody is there
-        }
-        self.popen = subprocess.Popen(
-            asgi.command("api.app:create_app", self._listener),
-            env={**os.environ, **environment},
-            pass_fds=[self._listener.fileno()],
-            stderr=subprocess.DEVNULL,
-        )
-
-    async def is_ready(self) -> bool:
-        try:
-            async with httpx.AsyncClient(base_url=self.address, timeout=1) as client:
-                return (await client.get("/api/health")).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    async def end(self, number: signal.Signals) -> None:
-        self.popen.send_signal(number)
-        await asyncio.to_thread(self.popen.wait)
-        self._listener.close()
-
-
-@asynccontextmanager
-async def second_process(site: Site, directory: Path) -> AsyncIterator[Process]:
-    process = Process(site, directory)
-    try:
-        await until(process.is_ready)
-        yield process
-    finally:
-        await process.end(signal.SIGKILL)
 
 
 def directories(site: Site) -> set[Path]:
     """Return the directories of processes for their temporary files."""
     return {path for path in (site.data_dir / "interactive" / "files").iterdir() if path.is_dir()}
-
-
-async def client_of(site: Site, process: Process) -> httpx.AsyncClient:
-    headers = {"Authorization": f"Bearer {site.keys.token()}"}
-    client = httpx.AsyncClient(base_url=process.address, headers=headers, timeout=60)
-    return await site.stack.enter_async_context(client)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -66,6 +66,9 @@ def test_when_an_interactive_application_is_ended(tmp_path: Path, keys: str, sec
         (MINIMAL + "extra: 1", "extra is not a known key"),
         (MINIMAL + "uploads: {max_entries: 0}", "uploads.max_entries"),
         (MINIMAL + "uploads: {max_size: 1}", "uploads.max_size is not a known key"),
+        (MINIMAL + "quotas: {each: {running: 0}}", "quotas.each.running"),
+        (MINIMAL + "quotas: {each: {jobs: 1}}", "quotas.each.jobs is not a known key"),
+        (MINIMAL + "quotas: {roles: {a: 3}}", "quotas.roles.a"),
         (
             "applications: {wc: {command_template: 'wc {{'}}",
             "applications.wc.command_template is not a template",

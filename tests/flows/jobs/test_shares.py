@@ -1,13 +1,19 @@
 """Whose job is begun next."""
 
 import asyncio
+import uuid
+from collections import Counter
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from flows.database.pool import Pool
 from flows.errors import CommandFailed
 from flows.jobs.job import Job, job_table
+from flows.jobs.not_begun import AS_MANY_AS_YOU_MAY, LIMITED
+from flows.jobs.shares import NO_LIMIT, RunningLimits
 from tests.all_jobs import AllJobs
 from tests.flows.jobs.owning import new, owner, worker
 
@@ -20,11 +26,11 @@ def store(pool: Pool) -> AllJobs:
 async def many(store: AllJobs, count: int, submitter: str) -> None:
     """Make jobs that wait, in one statement."""
     numbers = sa.func.generate_series(1, count).table_valued("number").render_derived()
-    values = {
+    values: dict[str, sa.ColumnElement[Any]] = {
         "name": sa.cast(numbers.c.number, sa.Text),
         "application": sa.literal("wc"),
         "submitter": sa.literal(submitter),
-        "roles": sa.text("'{}'::text[]"),
+        "roles": sa.literal([], pg.ARRAY(sa.Text)),
         "state": sa.literal("new"),
         "command": sa.literal("true"),
         "token": sa.func.gen_random_uuid(),
@@ -89,3 +95,35 @@ async def test_workers_that_claim_at_once_share_a_burst(store: AllJobs) -> None:
     claims = await asyncio.gather(*(one.claim(limit=10) for one in workers))
     assert [len(claimed) for claimed in claims] == [10, 10, 10]
     assert len({job.id for claimed in claims for job in claimed}) == 30
+
+
+async def test_who_has_as_many_as_they_may_has_no_turn(store: AllJobs) -> None:
+    limits = RunningLimits({"own": 1, "free": NO_LIMIT}, {"a": 2, "b": 3}, 1)
+    mine = await worker(store, "w")
+    roles: dict[str, list[str]] = {"own": ["b"], "both": ["a", "b"], "none": ["other"], "free": []}
+    for submitter, theirs in roles.items():
+        for _ in range(4):
+            await store.create(
+                application="wc", submitter=submitter, roles=theirs, command="", token=uuid.uuid4()
+            )
+    claimed = await mine.claim(of_each=limits)
+    assert Counter(submitters(claimed)) == {"own": 1, "both": 3, "none": 1, "free": 4}
+    assert await mine.claim(of_each=limits) == []
+    await mine.explain_unclaimed(LIMITED, of_each=limits)
+    reasons = {job.reason for name in roles for job in await store.of_submitter(name, limit=9, offset=0)}
+    assert reasons == {None, AS_MANY_AS_YOU_MAY}
+    await end(store, next(job for job in claimed if job.submitter == "own"))
+    await mine.explain_unclaimed(LIMITED, of_each=limits)
+    [waits, *_] = await store.of_submitter("own", limit=1, offset=0)
+    assert waits.reason == LIMITED
+    [next_one] = await mine.claim(of_each=limits)
+    assert (next_one.submitter, next_one.reason) == ("own", None)
+
+
+async def test_what_was_cancelled_before_its_begin_is_not_held_back(store: AllJobs) -> None:
+    mine = await worker(store, "w")
+    await new(store)
+    await mine.claim()
+    job = await new(store)
+    await store.request_cancel(job.id)
+    assert [job.id for job in await mine.claim(of_each=RunningLimits({}, {}, 1))] == [job.id]
