@@ -7,5 +7,6 @@ from blocks.environment import CommandEnvironment
 from blocks.s3 import S3Credentials
 from blocks.slurmrestd import SlurmRestCredentials
 from blocks.ssh import SshCredentials
+from blocks.tes import TesCredentials
 
-__all__ = ["CommandEnvironment", "S3Credentials", "SlurmRestCredentials", "SshCredentials"]
+__all__ = ["CommandEnvironment", "S3Credentials", "SlurmRestCredentials", "SshCredentials", "TesCredentials"]

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from flows.archives.compression import Blockwise
-from flows.destinations.blocks import SavedBlock
+from flows.destinations.saved_block import SavedBlock
 from flows.errors import Unavailable
 from flows.s3 import uploads
 from flows.waiting.threads import to_the_end

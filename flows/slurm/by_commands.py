@@ -12,6 +12,7 @@ from flows.slurm.options import SlurmOptions, arguments
 from flows.slurm.queries import Evidence, Row
 from flows.slurm.references import Reference, job_name, job_names
 from flows.slurm.script import Order
+from flows.wrapper.command import payload
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class CommandCluster:
                 directory=directory,
                 submitter=submission.submitter,
             ),
-            command=script.payload(self._options.setup, submission.command, variables),
+            command=payload(self._options.setup, submission.command, variables),
             shell=self._options.shell,
             cluster=self._options.cluster,
         )

@@ -20,6 +20,7 @@ from flows.slurm.references import Reference, job_names
 from flows.slurm.rest_connection import RestConnection
 from flows.slurm.rest_dialects import Api
 from flows.slurm.rest_queue import RestQueue
+from flows.wrapper.command import payload
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class RestCluster:
         """Keep the protocol that ``script`` tells: its ``_SUBMIT`` is this method in the shell's language."""
         guard = Path(reference.guard)
         this = uuid.uuid4().hex
-        content = script.payload(self._request.setup, submission.command, variables)
+        content = payload(self._request.setup, submission.command, variables)
         text = script.batch_script(
             guard=str(guard),
             directory=str(submission.directory),

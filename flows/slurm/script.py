@@ -19,10 +19,8 @@ Slurm ends the script too. That may be a moment later, so a script waits for it 
 ended.
 """
 
-import re
 import shlex
 import uuid
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flows.disk.places import RETURNCODE, STDERR, STDOUT
@@ -153,22 +151,6 @@ def batch_script(*, guard: str, directory: str, submission: str, shell: str | No
         shell=_BASH if shell is None else f"set -- {shlex.join(shlex.split(shell))}",
         own_signal_after=OWN_SIGNAL_AFTER,
     )
-
-
-def payload(setup: Iterable[str], command: str, variables: Mapping[str, str]) -> bytes:
-    """Return the file that is run: the variables, the lines of set-up, the command.
-
-    Raises DestinationRefused for what no shell can take.
-    """
-    lines = []
-    for name, value in variables.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
-            raise DestinationRefused(
-                "The destination's environment block has a name or value that no variable can have; "
-                "tell the operator."
-            )
-        lines.append(f"export {name}={shlex.quote(value)}\n")
-    return "".join([*lines, *(f"{line}\n" for line in setup), command, "\n"]).encode(errors="surrogateescape")
 
 
 def submitted(stdout: str) -> str | None:

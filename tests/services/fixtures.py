@@ -21,6 +21,7 @@ from tests.services.processes import identity, read_stat
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 from tests.services.state import State
+from tests.services.tes import TesServer
 
 PREFIX = "bartender-tests-"
 MISSING = pytest.StashKey[set[str]]()
@@ -99,6 +100,20 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def tes_server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[TesServer]:
+    """A TES server whose tasks are containers."""
+    server = TesServer(tmp_path_factory.mktemp("tes"))
+    with skipped_where_missing(request.config):
+        server.containers.prepare()
+    server.start()
+    yield server
+    server.stop()
+    server.containers.remove()
 
 
 Server = TypeVar("Server", SlurmCluster, SshServer)

@@ -1,10 +1,13 @@
 """Types that a site adds, and what the operator reads where one cannot be used."""
 
+import pkgutil
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from flows import filesystems, schedulers
 from flows.configuration.config import Config, load
 from flows.destinations.types import SCHEDULERS
 from flows.errors import ConfigurationError
@@ -75,6 +78,11 @@ def installed(directory: Path, monkeypatch: pytest.MonkeyPatch, package: str, en
     monkeypatch.syspath_prepend(str(directory))
 
 
+def ours(room: ModuleType, *others: str) -> str:
+    """Return the names of a room's types, and others."""
+    return ", ".join(sorted([*(module.name for module in pkgutil.iter_modules(room.__path__)), *others]))
+
+
 def refusal(directory: Path, scheduler: str, filesystem: str = "{type: local}") -> str:
     with pytest.raises(ConfigurationError) as caught:
         configured(directory, scheduler, filesystem)
@@ -109,7 +117,7 @@ def test_from_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     by_place = configured(tmp_path, "{type: site_a.pbs:Scheduler}").destinations["x"].scheduler
     by_name = configured(tmp_path, "{type: quick, queue: q}").destinations["x"].scheduler
     assert by_name.implementation is by_place.implementation
-    assert "use one of eager, memory, quick, slurm, slurmrestd, or" in refusal(tmp_path, "{type: nope}")
+    assert f"use one of {ours(schedulers, 'quick')}, or" in refusal(tmp_path, "{type: nope}")
 
 
 def test_a_name_that_two_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +135,10 @@ def test_a_name_that_two_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_unknown_types(tmp_path: Path) -> None:
     said = refusal(tmp_path, "{type: nope}")
-    assert "scheduler has the unknown type 'nope': use one of eager, memory, slurm, slurmrestd, or" in said
+    assert f"scheduler has the unknown type 'nope': use one of {ours(schedulers)}, or" in said
     assert "module:Class or file.py:Class" in said
     said = refusal(tmp_path, "{type: memory}", "{type: nope}")
-    assert "filesystem has the unknown type 'nope': use one of local, sftp, or" in said
+    assert f"filesystem has the unknown type 'nope': use one of {ours(filesystems)}, or" in said
     assert "must have a type" in refusal(tmp_path, "{slots: 1}")
 
 

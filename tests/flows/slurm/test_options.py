@@ -11,6 +11,7 @@ from flows.errors import DestinationRefused
 from flows.slurm import queries, script
 from flows.slurm.options import SlurmOptions, arguments
 from flows.slurm.references import Reference
+from flows.wrapper.command import payload
 
 
 def words(submitter: str = "me", **options: Any) -> list[str]:
@@ -131,7 +132,7 @@ def test_submitters_that_are_no_account(submitter: str) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "A=1;id", "1A", "-x"])
 def test_variables_that_no_shell_takes(name: str) -> None:
     with pytest.raises(DestinationRefused):
-        script.payload((), "true", {name: "x"})
+        payload((), "true", {name: "x"})
 
 
 def test_another_cluster_is_a_key() -> None:
