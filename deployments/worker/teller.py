@@ -100,7 +100,7 @@ class Teller:
         self._woken.set()
 
     async def answer(self, notes: RunNotes) -> Verdict | None:
-        """Tell of the run at once and return what Prefect says; None where it does not answer soon.
+        """Tell of the run at once, again where that fails, and return what Prefect says; None after PATIENCE.
 
         Where it says that the run is cancelled, whoever heeds that ends this, too.
         """
@@ -128,9 +128,7 @@ class Teller:
                 delay, trace = next(delays), None if isinstance(error, Unavailable) else error
                 text = "Prefect is told later of runs of jobs, in %.1f s: %s"
                 logger.warning(text, delay, with_cause(error), exc_info=trace)
-                for due in self._due.values():
-                    due.resolve(None)
-                await asyncio.sleep(delay)
+                await asyncio.sleep(delay)  # those that wait for an answer are asked about again
 
     async def tell(self) -> None:
         """Tell what is due. Raises Unavailable while Prefect or the database is away."""

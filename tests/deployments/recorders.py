@@ -13,15 +13,17 @@ def written(report: RunReport) -> Answer:
 
 
 class Recorder:
-    """Remembers what it was told. While it ``is_away`` it has heard nothing."""
+    """Remembers what it was told. While it ``is_away``, or for ``away_for`` calls, it has heard nothing."""
 
     def __init__(self) -> None:
         self.batches: list[list[RunReport]] = []
         self.rule: Rule = written
         self.is_away = False
+        self.away_for = 0
 
     async def record(self, reports: Sequence[RunReport]) -> Sequence[Answer]:
-        if self.is_away:
+        if self.is_away or self.away_for:
+            self.away_for = max(0, self.away_for - 1)
             raise Unavailable("The Prefect server does not answer.")
         self.batches.append(list(reports))
         return [self.rule(report) for report in reports]

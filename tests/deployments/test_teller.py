@@ -153,8 +153,11 @@ async def test_states_that_come_while_it_is_told_are_told_next(
     assert site.settled == [job.id]
 
 
-async def test_what_prefect_could_not_hear_is_told_when_it_is_back(told: Site) -> None:
-    """Jobs do not wait for that, whether they begin or end."""
+async def test_what_prefect_could_not_hear_is_told_when_it_is_back(
+    told: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs do not wait for that for long, whether they begin or end."""
+    monkeypatch.setattr(teller, "PATIENCE", 0.1)
     told.recorder.is_away = True
     known = await told.claimed()
     await told.jobs.set_recorded([known.id])
@@ -172,6 +175,17 @@ async def test_what_prefect_could_not_hear_is_told_when_it_is_back(told: Site) -
 
     await until(all_are_settled)
     assert sorted(told.recorder.names()) == [["Running", "Failed"], ["Scheduled", "Failed"]]
+
+
+async def test_a_job_waits_for_the_answer_through_errors_that_pass(told: Site) -> None:
+    """It may be that an operator has cancelled it: then it must not begin."""
+    job = await told.claimed()
+    notes = told.notes(job)
+    notes.running()
+    told.recorder.away_for = 3
+    told.recorder.rule = always(Verdict.DELETED)
+    assert await told.teller.answer(notes) is Verdict.DELETED
+    assert told.recorder.away_for == 0
 
 
 async def test_one_that_was_taken_over_says_nothing(site: Site) -> None:
