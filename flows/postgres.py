@@ -40,7 +40,7 @@ async def connect(*args: Any, **kwargs: Any) -> asyncpg.Connection:
     except _REFUSED as error:
         _complain(str(error))
         connection = await asyncpg.connect(*args, **kwargs, server_settings=own or None)
-    vanishing.notice(_socket_of(connection))
+    vanishing.notice(socket_of(connection))
     return connection
 
 
@@ -54,6 +54,7 @@ def _complain(error: str) -> None:  # once for each
     )
 
 
-def _socket_of(connection: Any) -> socket.socket:
+def socket_of(connection: Any) -> socket.socket:
+    """Return the socket of one of asyncpg's connections."""
     # asyncpg has no public name for it.
     return connection._transport.get_extra_info("socket")  # type: ignore[no-any-return]

@@ -3,6 +3,11 @@
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
+
+from flows import postgres
+from flows.waiting import vanishing
+
 LOOK_INTERVAL = timedelta(seconds=2)
 
 
@@ -12,6 +17,7 @@ def prepare() -> None:
 
     refresh_global_settings_context()  # those from before, where Prefect was imported for others too
     _calm_docket()
+    _keep_listening()
 
 
 def _calm_docket() -> None:
@@ -35,3 +41,24 @@ def _calm_docket() -> None:
                 await session.stopping.wait()
 
     background_workers.__dict__["Worker"] = CalmWorker
+
+
+def _keep_listening() -> None:
+    from prefect.server.events import triggers
+
+    triggers.__dict__["get_pg_notify_connection"] = lasting_connection
+
+
+async def lasting_connection() -> asyncpg.Connection | None:
+    """Connect as Prefect does to hear of new automations; None where that cannot be.
+
+    Its session may be idle for as long as it likes. Else our database ends it each minute, and until the
+    server finds that out, a new automation misses what happens. One to a machine that vanished ends.
+    """
+    from prefect.server.utilities.postgres_listener import get_pg_notify_connection
+
+    connection: asyncpg.Connection | None = await get_pg_notify_connection()
+    if connection is not None:
+        vanishing.notice(postgres.socket_of(connection))
+        await connection.execute("SET idle_session_timeout = 0")
+    return connection

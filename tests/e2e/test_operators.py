@@ -52,7 +52,11 @@ async def operated(
     (directory / "picker.py").write_text(PICKER)
     service = Service(directory, MORE_DESTINATIONS)
     way = {"BARTENDER_PREFECT_ROUTE": request.param}
-    await service.start("--no-worker", PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED="true", **way)
+    automations = {
+        "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "true",
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
+    }
+    await service.start("--no-worker", **automations, **way)
     workers = [service.worker(name, **way) for name in ("one", "two")]
     yield service
     for worker in workers:
