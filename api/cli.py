@@ -161,6 +161,24 @@ def pilot_script(
 
 
 @app.command()
+def prefect_server(
+    host: Annotated[
+        str, typer.Option(envvar="PREFECT_SERVER_API_HOST", help="Where it listens.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="PREFECT_SERVER_API_PORT", min=1, max=65535, help="And on which port.")
+    ] = 4200,
+) -> None:
+    """Run a Prefect server on a database of yours, also one of several, for workers on other machines."""
+    from deployments.serving import prefect_replica
+    from deployments.settings import Settings
+
+    settings = Settings.load()
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url is not None else None
+    prefect_replica.run(host, port, redis_url, settings.log_level)
+
+
+@app.command()
 def generate_token(
     private_key: Annotated[Path, typer.Option(help="PEM file to sign with.")] = PRIVATE_KEY,
     username: Annotated[str, typer.Option(help="Whom the token is for.")] = "someone",

@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".bartender")
     prefect_port: int | None = Field(default=None, ge=0, le=65535)
     prefect_route: bool = True
+    redis_url: SecretStr | None = None
     worker_name: str | None = Field(default=None, pattern=r"^[\w-][\w.-]*$")
     operator_role: str = Field(default="operator", min_length=1)
     max_upload_size: int = Field(default=1_000_000_000, gt=0)

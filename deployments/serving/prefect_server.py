@@ -7,11 +7,10 @@ import socket
 from importlib import metadata
 from pathlib import Path
 
-from deployments.serving import asgi
+from deployments.serving import asgi, tuning
 from deployments.serving.listening import answers, base_url
 from deployments.serving.postgres import EmbeddedPostgres
 from deployments.serving.processes import Child
-from deployments.serving.tuning import IDLE_CONNECTIONS, TUNING
 from flows.disk import private_files
 
 DATABASE = "prefect"
@@ -20,9 +19,6 @@ WITH_ROUTE = "deployments.recording.route.server:create_app"
 PREPARE = "deployments.serving.prefect_process:prepare"
 START_SECONDS = 120.0
 STOP_SECONDS = 1.5
-
-# What says where another server is, or who we are to it, must not reach this one.
-_NOT_INHERITED = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE")
 
 
 class EmbeddedPrefect:
@@ -75,7 +71,7 @@ class EmbeddedPrefect:
 
         Returns whether the server will make or change tables: whoever stops it then may leave them half made.
         """
-        is_new = await self._postgres.create_database(DATABASE, IDLE_CONNECTIONS)
+        is_new = await self._postgres.create_database(DATABASE, tuning.IDLE_CONNECTIONS)
         return is_new or not self._version.exists() or self._version.read_text() != _installed()
 
     async def start(self) -> None:
@@ -110,22 +106,15 @@ class EmbeddedPrefect:
         }
 
     def _server_environment(self) -> dict[str, str]:
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in _NOT_INHERITED and not name.startswith("BARTENDER_")
-        }
         host, port = self._listener.getsockname()[:2]
         database = self._postgres.url(DATABASE).render_as_string(hide_password=False)
         return {
-            **TUNING,
-            **inherited,
+            **tuning.environment(),
             "PREFECT_HOME": str(self._directory),
             "PREFECT_API_DATABASE_CONNECTION_URL": database,
             "PREFECT_SERVER_API_HOST": host,
             "PREFECT_SERVER_API_PORT": str(port),
             "PREFECT_SERVER_API_AUTH_STRING": self._login(),
-            "PREFECT__SERVER_FINAL": "1",  # as `prefect server start` does: frees what only a next app needs
         }
 
     def _login(self) -> str:

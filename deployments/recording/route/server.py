@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
 from deployments.recording import wire
 from deployments.recording.reports import RunReport, StateReport
 from deployments.recording.route import tables
-from deployments.recording.route.delivery import Delivery
+from deployments.recording.route.delivery import Delivery, Undelivered
 from deployments.recording.route.writing import NoDeployment, Writer, connection
 from deployments.recording.wire import MOST_BYTES, PATH, Batch
 
@@ -82,6 +82,8 @@ class Route:
             return wire.encode_answers(await self._writer.write(batch))
         except NoDeployment as error:
             raise _Answered(409, f"There is no deployment {error}.") from error
+        except Undelivered as error:
+            raise _Answered(503, "The broker of messages does not take them now.") from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             logger.warning("Runs were not recorded: %r", error)
             raise _Answered(503, "The database does not take it now.") from error

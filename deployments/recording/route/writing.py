@@ -34,15 +34,19 @@ class NoDeployment(Exception):
 
 
 class Writer:
-    """One batch at a time: two could be about the same runs."""
+    """One batch at a time: two could be about the same runs. Those of other servers wait for its locks."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._turn = asyncio.Lock()
 
     async def write(self, batch: Batch) -> Sequence[Answer]:
-        """Return what became of each run. Raises NoDeployment, and PostgreSQL's errors but for bad values."""
+        """Return what became of each run.
+
+        Raises NoDeployment, Undelivered, and PostgreSQL's errors but for bad values.
+        """
         async with self._turn, connection() as database:
+            await self._delivery.catch_up()
             try:
                 return await self._or_halves(database, batch, batch.runs)
             except asyncpg.PostgresError as error:
