@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from flows.batch import guards
 from flows.destinations.filesystem import guard
 from flows.destinations.surroundings import Surroundings
 from flows.disk.writable import check_writable
-from flows.slurm import guards
 
 
 class Filesystem:

@@ -2,14 +2,15 @@
 
 from typing import ClassVar
 
+from flows.batch.by_commands import CommandCluster
+from flows.batch.scheduling import BatchScheduler, SchedulingKeys
 from flows.destinations.surroundings import Surroundings
-from flows.slurm.by_commands import CommandCluster
+from flows.slurm.commands import SlurmCommands
 from flows.slurm.options import SlurmOptions
-from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
 from flows.ssh.config import SshConfig
 
 
-class Scheduler(SlurmScheduler):
+class Scheduler(BatchScheduler):
     """Hands jobs to sbatch."""
 
     commands_are_here: ClassVar[bool] = False
@@ -21,4 +22,4 @@ class Scheduler(SlurmScheduler):
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         host = surroundings.connections.host(config.ssh_config)
-        super().__init__(config, CommandCluster(config, host))
+        super().__init__(config, CommandCluster(SlurmCommands(config), host))

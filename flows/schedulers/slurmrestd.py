@@ -4,12 +4,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from flows.batch.scheduling import BatchScheduler, SchedulingKeys
 from flows.destinations.surroundings import Surroundings
 from flows.slurm import rest_dialects, rest_messages
 from flows.slurm.by_rest import RestCluster
 from flows.slurm.options import SlurmRequest
 from flows.slurm.rest_connection import RestConnection
-from flows.slurm.scheduling import SchedulingKeys, SlurmScheduler
 
 
 def _check_properties(properties: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -28,7 +28,7 @@ def _check_version(version: str) -> str:
     return version
 
 
-class Scheduler(SlurmScheduler):
+class Scheduler(BatchScheduler):
     """Hands jobs to slurmrestd."""
 
     commands_are_here: ClassVar[bool] = False

@@ -10,13 +10,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flows.batch import guards, script
+from flows.batch.conclusions import TO_BE_SUBMITTED_AGAIN
+from flows.batch.references import Reference, job_names
+from flows.batch.rows import Evidence
 from flows.destinations.scheduler import Submission
 from flows.errors import Unavailable
 from flows.local.environment import clean_environment
-from flows.slurm import complaints, guards, rest_messages, script, states
+from flows.slurm import complaints, rest_messages, states
+from flows.slurm.commands import RUNNING
 from flows.slurm.options import SlurmRequest, account
-from flows.slurm.queries import Evidence, Row
-from flows.slurm.references import Reference, job_names
+from flows.slurm.queries import Row
 from flows.slurm.rest_connection import RestConnection
 from flows.slurm.rest_dialects import Api
 from flows.slurm.rest_queue import RestQueue
@@ -35,6 +39,8 @@ _REMEMBERED = timedelta(days=7)
 class RestCluster:
     """slurmrestd's controller and accounting, and the notes of jobs' scripts on the disk."""
 
+    vanished = TO_BE_SUBMITTED_AGAIN
+
     def __init__(
         self, request: SlurmRequest, properties: Mapping[str, Any], connection: RestConnection
     ) -> None:
@@ -51,6 +57,7 @@ class RestCluster:
         this = uuid.uuid4().hex
         content = payload(self._request.setup, submission.command, variables)
         text = script.batch_script(
+            RUNNING,
             guard=str(guard),
             directory=str(submission.directory),
             submission=this,
@@ -95,11 +102,11 @@ class RestCluster:
 
     async def _submitted_before(self, submission: Submission, guard: Path) -> str | None:
         """Return the job of a submission whose answer was lost; of several, all scripts but one give way."""
-        ids = [row.slurm_id for row in await self.queue(None) if row.token == submission.token]
+        ids = [row.batch_id for row in await self.queue(None) if row.token == submission.token]
         if not ids:
             rows = await self._accounted([("job_name", job_names(submission))]) or []
             ids = [
-                row.slurm_id
+                row.batch_id
                 for row in rows
                 if row.token == submission.token and row.state not in states.ACTIVE
             ]
@@ -118,7 +125,7 @@ class RestCluster:
     async def evidence(self, ended: Collection[Reference], unknown: Collection[Reference]) -> Evidence:
         notes = await _on_disk(lambda: {job: guards.notes(Path(job.guard)) for job in ended})
         api = await self._connection.api()
-        ids = sorted({reference.slurm_id for reference in unknown if reference.slurm_id})
+        ids = sorted({reference.batch_id for reference in unknown if reference.batch_id})
         found: list[Row] = []
         for start in range(0, len(ids), _JOBS_IN_A_QUESTION):
             rows = await self._accounted(api.dialect.steps(ids[start : start + _JOBS_IN_A_QUESTION]))

@@ -1,7 +1,7 @@
 """Which errors of Slurm's commands pass by themselves, and which are the last word."""
 
-import re
-
+from flows.batch import complaints
+from flows.batch.complaints import sentence
 from flows.destinations.host import Completed
 from flows.errors import DestinationRefused, JobFailure, Unavailable
 
@@ -38,13 +38,6 @@ _PASSING = (
 """Parts of what they say when something is away or full, in small letters. These go first."""
 
 
-def sentence(completed: Completed) -> str:
-    """Return what a command of Slurm complained of, on one line."""
-    lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
-    said = [re.sub(r"^(\w+: )?(error|fatal): ", "", line) for line in lines if not line.startswith("Try ")]
-    return "; ".join(dict.fromkeys(said))[:400] or f"exit status {completed.status}"
-
-
 def of_sbatch(completed: Completed) -> JobFailure | Unavailable:
     """Return the error of a submission that failed."""
     said = sentence(completed)
@@ -60,7 +53,7 @@ def of_submission(said: str, *, refused: bool) -> JobFailure | Unavailable:
 
 def no_answer(said: str) -> Unavailable:
     """Return the error of a question of which this was said in place of an answer."""
-    return Unavailable(f"Slurm does not answer ({said}).")
+    return complaints.no_answer("Slurm", said)
 
 
 def accounting_is_off(stderr: str) -> bool:

@@ -1,24 +1,22 @@
-"""squeue, sacct and the notes that scripts leave; scancel: the commands, and what their outputs say."""
+"""squeue, sacct and scancel: the commands, and what their outputs say."""
 
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from flows.slurm.references import Reference, installation_of, token_of
-from flows.slurm.script import Order, at
-from flows.slurm.states import Notes
+from flows.batch.notes import Notes
+from flows.batch.references import installation_of, token_of
+from flows.batch.rows import Phase
+from flows.destinations.scheduler import Status
+from flows.slurm import states
 
-_SECTION = "--"
+# What accounting says for ever of a job that the controller has lost: such a one is to be submitted again.
+_ACTIVE = r"\(PENDING\|RUNNING\|REQUEUED\|RESIZING\|SUSPENDED\)"
 
-# Builtins of the shell only for a job that has ended as it should: there may be thousands.
-_READ = """while IFS= read -r guard; do
-    code= cancelled= begun=yes
-    [ ! -f "$guard/returncode" ] || read -r code <"$guard/returncode"
-    case $code in *[!0-9]*) code= ;; esac
-    [ ! -e "$guard/cancelled" ] || cancelled=yes
-    [ ! -d "$guard" ] || [ -L "$guard/job" ] || begun=
-    printf '%s|%s|%s\\n' "$code" "$cancelled" "$begun"
-done"""
+
+def at(cluster: str | None) -> str:
+    """Return the option that turns a command of Slurm to another cluster than the host's own."""
+    return "" if cluster is None else f" -M {cluster}"
 
 
 def squeue(cluster: str | None = None) -> str:
@@ -36,19 +34,25 @@ def sinfo(cluster: str | None) -> str:
 class Row:
     """What Slurm has of one job. ``reason`` is why it waits, or how it ended."""
 
-    slurm_id: str
+    batch_id: str
     token: str
     state: str
     reason: str
     installation: str = ""
 
+    @property
+    def phase(self) -> Phase:
+        return states.phase(self.state)
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """``rows`` is None when accounting did not answer."""
+    @property
+    def by_itself(self) -> bool:
+        return self.state in states.BY_ITSELF
 
-    notes: dict[Reference, Notes]
-    rows: list[Row] | None
+    def waiting(self) -> Status:
+        return states.waiting(self.state, self.reason)
+
+    def end(self, notes: Notes) -> Status | None:
+        return states.end(self.state, self.reason, notes)
 
 
 def queue(stdout: str) -> list[Row]:
@@ -57,42 +61,24 @@ def queue(stdout: str) -> list[Row]:
 
 
 def _row(line: str) -> Row | None:
-    slurm_id, _, rest = line.partition("|")
+    batch_id, _, rest = line.partition("|")
     state, _, rest = rest.partition("|")
     reason, separator, name = rest.partition("|")
-    if not separator or not slurm_id.isdigit():
+    if not separator or not batch_id.isdigit():
         return None
     # sacct says "CANCELLED by 1001".
-    return Row(slurm_id, token_of(name), state.split(" ")[0].rstrip("+"), reason, installation_of(name))
+    return Row(batch_id, token_of(name), state.split(" ")[0].rstrip("+"), reason, installation_of(name))
 
 
-def evidence(ended: Collection[Reference], unknown: Iterable[Reference], cluster: str | None) -> Order:
-    """Ask for the notes of jobs, and of accounting for those that squeue does not know."""
-    command = _READ
-    if ids := sorted({reference.slurm_id for reference in unknown if reference.slurm_id is not None}):
-        sacct = f"sacct{at(cluster)} -XnP -S now-7days -j {','.join(ids)} -o JobIDRaw,State,ExitCode,JobName"
-        command += f"\necho {_SECTION}\n{sacct} && echo {_SECTION}"
-    guards = "".join(f"{reference.guard}\n" for reference in ended)
-    return Order(command + "\ntrue", guards.encode(errors="surrogateescape"))
+def sacct(batch_ids: Iterable[str], cluster: str | None) -> str:
+    """Ask accounting for jobs that squeue does not know."""
+    ids = ",".join(batch_ids)
+    return f"sacct{at(cluster)} -XnP -S now-7days -j {ids} -o JobIDRaw,State,ExitCode,JobName"
 
 
-def read_evidence(ended: Collection[Reference], stdout: str) -> Evidence:
-    """Read what the command of ``evidence`` printed. Raises ValueError when it is not whole."""
-    lines = stdout.removesuffix("\n").split("\n")
-    notes = dict(zip(ended, map(_notes, lines[: len(ended)]), strict=True))
-    rest = lines[len(ended) :]
-    if not rest:
-        return Evidence(notes, [])
-    if rest[0] != _SECTION:
-        raise ValueError(f"{rest[0]!r} is not what was asked for")
-    if rest[-1] != _SECTION or len(rest) == 1:
-        return Evidence(notes, None)
-    return Evidence(notes, [_of_accounting(row) for row in queue("\n".join(rest[1:-1]))])
-
-
-def _notes(line: str) -> Notes:
-    code, cancelled, begun = line.split("|")
-    return Notes(int(code) if code.isdigit() else None, cancelled == "yes", begun == "yes")
+def accounted(stdout: str) -> list[Row]:
+    """Read what sacct printed."""
+    return [_of_accounting(row) for row in queue(stdout)]
 
 
 def _of_accounting(row: Row) -> Row:
@@ -102,12 +88,14 @@ def _of_accounting(row: Row) -> Row:
     return replace(row, reason=reason)
 
 
-def mark_cancelled(reference: Reference) -> str:
-    """Return the command after which no script of the job begins."""
-    guard = shlex.quote(reference.guard)
-    return f"umask 077; {{ [ -d {guard} ] || mkdir {guard}; }} && : >{guard}/cancelled"
+def find(names: str, cluster: str | None) -> str:
+    """Set ``jobs`` to the ids of a job's submissions; ``names`` are those that they may have, with commas."""
+    quoted = shlex.quote(names)
+    return f"""    jobs=$(squeue{at(cluster)} -h --me -t all --name={quoted} -o %A) || exit 1
+    [ "$jobs" ] || jobs=$(sacct{at(cluster)} -XnP -S now-7days --name={quoted} -o JobIDRaw,State 2>/dev/null |
+        sed '/|{_ACTIVE}/d; s/|.*//')"""
 
 
-def cancel(slurm_ids: Iterable[str], cluster: str | None) -> str:
+def cancel(batch_ids: Iterable[str], cluster: str | None) -> str:
     """Return the command that cancels jobs; it says nothing of those that have ended."""
-    return f"scancel{at(cluster)} {' '.join(slurm_ids)}"
+    return f"scancel{at(cluster)} {' '.join(batch_ids)}"

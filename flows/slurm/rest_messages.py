@@ -9,11 +9,11 @@ from typing import Any
 
 import jwt
 
+from flows.batch.references import job_name
 from flows.destinations.scheduler import Submission
 from flows.errors import DestinationRefused, JobFailure, Unavailable, one_line
 from flows.slurm import complaints
 from flows.slurm.queries import Row
-from flows.slurm.references import job_name
 
 OURS = frozenset(
     {

@@ -10,10 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from flows.batch.references import Reference
 from flows.errors import Unavailable
 from flows.slurm import complaints, rest_messages
 from flows.slurm.queries import Row
-from flows.slurm.references import Reference
 from flows.slurm.rest_connection import RestConnection
 from flows.slurm.rest_dialects import Api
 from flows.slurm.rest_messages import Answer
@@ -45,9 +45,9 @@ class RestQueue:
     async def rows(self, of: Collection[Reference] | None) -> list[Row]:
         """Return the user's jobs among these, and perhaps others; all of the user's when None."""
         api = await self._connection.api()
-        if of is None or not api.dialect.knows_states or any(reference.slurm_id is None for reference in of):
+        if of is None or not api.dialect.knows_states or any(reference.batch_id is None for reference in of):
             return await self._all(api)
-        states = await self._states(api, sorted({reference.slurm_id or "" for reference in of}))
+        states = await self._states(api, sorted({reference.batch_id or "" for reference in of}))
         now = time.monotonic()
         self._read = {
             slurm_id: read
@@ -56,7 +56,7 @@ class RestQueue:
         }
         new = [slurm_id for slurm_id in states if slurm_id not in self._read]
         if len(new) > _BY_THEMSELVES:
-            rows = {row.slurm_id: row for row in await self._all(api)}
+            rows = {row.batch_id: row for row in await self._all(api)}
             found = [rows.get(slurm_id) for slurm_id in new]
         else:
             found = await asyncio.gather(*(self._one(api, slurm_id) for slurm_id in new))

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from flows.batch.references import installation_of, token_of
 from flows.slurm.options import SlurmRequest
 from flows.slurm.queries import Row
-from flows.slurm.references import installation_of, token_of
 from flows.slurm.rest_messages import Answer, Complaint
 
 

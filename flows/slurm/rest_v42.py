@@ -6,10 +6,10 @@ States are lists, numbers are ``{set, infinite, number}``: without ``set`` they 
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from flows.batch.references import installation_of, token_of
 from flows.slurm import states
 from flows.slurm.options import SlurmRequest
 from flows.slurm.queries import Row
-from flows.slurm.references import installation_of, token_of
 from flows.slurm.rest_messages import Answer, Complaint
 
 

@@ -3,12 +3,13 @@
 Every word of Slurm is in one of the tables; a word that is in none says nothing.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
+from flows.batch.conclusions import CANCELLED, KILLED, failed
+from flows.batch.notes import Notes
+from flows.batch.rows import Phase
 from flows.destinations.scheduler import Status
 from flows.errors import (
-    CommandFailed,
     DestinationFailed,
     DestinationRefused,
     JobCancelled,
@@ -88,16 +89,13 @@ _ORDINARY = frozenset({"", "None", "Priority", "Resources", "BeginTime", "Prolog
 _BEFORE_THE_START = frozenset({"BadConstraints", "InvalidAccount", "InvalidQOS", "DependencyNeverSatisfied"})
 
 
-@dataclass(frozen=True, slots=True)
-class Notes:
-    """What a job's script left beside the job's directory.
-
-    Not ``begun`` only where it is certain that no script has begun: the place for its notes can be seen.
-    """
-
-    returncode: int | None = None
-    cancelled: bool = False
-    begun: bool = True
+def phase(state: str) -> Phase:
+    """Return where a job stands that is in this state."""
+    if state == "COMPLETING":
+        return "ending"
+    if state in ENDED:
+        return "ended"
+    return ACTIVE.get(state, "unknown")
 
 
 def waiting(state: str, reason: str) -> Status:
@@ -135,32 +133,17 @@ def end(state: str, reason: str, notes: Notes) -> Status | None:
     than a lack of memory, which may have hit a part of the command only.
     """
     if state == "OUT_OF_MEMORY":
-        return _failed(*_ENDS[state])
+        return failed(*_ENDS[state])
     if notes.returncode is not None and (state in _ENDS or state in BY_ITSELF):
         return Status(state="ended", returncode=notes.returncode)
     if state in _ENDS:
-        return _failed(*_ENDS[state])
+        return failed(*_ENDS[state])
     if state not in BY_ITSELF:
         return None
     if notes.cancelled:
-        return _failed(*_ENDS["CANCELLED"])
+        return CANCELLED
     if reason in _BEFORE_THE_START:
-        return _failed(DestinationRefused, f"The cluster does not take the job, because {_NEVER[reason]}.")
+        return failed(DestinationRefused, f"The cluster does not take the job, because {_NEVER[reason]}.")
     if reason.startswith("RaisedSignal") or reason == "JobLaunchFailure":
         return KILLED
     return None
-
-
-def _failed(failure: type[JobFailure], text: str) -> Status:
-    return Status(state="ended", failure=failure(text))
-
-
-KILLED = _failed(CommandFailed, "The job was killed at the cluster before its command came to an end.")
-
-NO_RETURN_CODE = _failed(
-    DestinationFailed,
-    "The job ended at the cluster without a return code: it could not start in its directory, or was killed; "
-    "submit it again, and tell the operator if that does not help.",
-)
-
-LOST = _failed(DestinationFailed, "The cluster does not know the job any more; submit it again.")

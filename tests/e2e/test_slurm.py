@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from flows.slurm.references import installation_of, token_of
+from flows.batch.references import installation_of, token_of
 from flows.upkeep import leftover_directories
 from flows.upkeep.leftover_jobs import WHAT
 from tests.e2e.conftest import database, prefect_client

@@ -44,20 +44,20 @@ SIDES = {"shell": "flows.staging.by_shell:ByShell", "plain": "flows.staging.by_s
 # In the order in which a job meets them.
 RUN = [
     "flows.filesystems.sftp:Filesystem.stage_in",
-    "flows.slurm.by_commands:CommandCluster.submit",
+    "flows.batch.by_commands:CommandCluster.submit",
     "flows.jobs.owned:OwnedJobs.submitted",
     "flows.jobs.owned:OwnedJobs.advance",
     "flows.lifecycle.steps:_watch",
     "flows.filesystems.sftp:Filesystem.stage_out",
     "flows.jobs.owned:OwnedJobs.complete",
     "flows.filesystems.sftp:Filesystem.remove",
-    "flows.slurm.scheduling:SlurmScheduler.forget",
+    "flows.batch.scheduling:BatchScheduler.forget",
     "flows.lifecycle.ending:ended",
 ]
 CANCEL = [
-    "flows.slurm.by_commands:CommandCluster.mark_cancelled",
-    "flows.slurm.by_commands:CommandCluster.cancel",
-    "flows.slurm.scheduling:SlurmScheduler.cancel",
+    "flows.batch.by_commands:CommandCluster.mark_cancelled",
+    "flows.batch.by_commands:CommandCluster.cancel",
+    "flows.batch.scheduling:BatchScheduler.cancel",
     "flows.jobs.owned:OwnedJobs.fail",
     "flows.filesystems.sftp:Filesystem.remove",
     "flows.lifecycle.ending:leave_destination",
@@ -65,7 +65,7 @@ CANCEL = [
 # Killed here, and cancelled while there is no worker.
 CANCELLED_MEANWHILE = [
     "flows.filesystems.sftp:Filesystem.stage_in",
-    "flows.slurm.by_commands:CommandCluster.submit",
+    "flows.batch.by_commands:CommandCluster.submit",
     "flows.jobs.owned:OwnedJobs.submitted",
     "flows.jobs.owned:OwnedJobs.advance",
 ]

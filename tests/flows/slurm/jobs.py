@@ -3,8 +3,8 @@
 import uuid
 from collections.abc import Callable
 
+from flows.batch.references import Reference
 from flows.destinations.scheduler import Scheduler, Status, Submission
-from flows.slurm.references import Reference
 from tests.services.slurm import SlurmCluster
 from tests.waiting import until
 
@@ -15,7 +15,7 @@ WAIT = "echo ran >>ledger; while [ ! -e go ]; do sleep 0.05; done"
 
 
 def slurm_id(scheduler_id: str) -> str:
-    return Reference.parse(scheduler_id).slurm_id or ""
+    return Reference.parse(scheduler_id).batch_id or ""
 
 
 async def started(scheduler: Scheduler, job: Submission) -> str:

@@ -125,7 +125,7 @@ async def test_too_much_memory(make: Make, cluster: SlurmCluster, place: Place) 
 async def test_without_a_return_code(
     scheduler: Scheduler, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.slurm.conclusions.VISIBLE_AFTER", 0.5)
+    monkeypatch.setattr("flows.batch.conclusions.VISIBLE_AFTER", 0.5)
     job = submission(place, "true")
     job.directory.rmdir()
     end = (await statuses(scheduler, await scheduler.submit(job)))[-1]
@@ -198,9 +198,9 @@ async def test_a_submission_that_comes_late(
     rows = [row for row in queries.queue((await host.run(queries.squeue())).stdout) if row.token == job.token]
     assert len(rows) == 2
     # The one that gave way has ended; the other one counts.
-    await until(lambda: state(cluster, *(row.slurm_id for row in rows)) == "COMPLETED RUNNING")
+    await until(lambda: state(cluster, *(row.batch_id for row in rows)) == "COMPLETED RUNNING")
     for row in rows:
-        found = scheduler_id.replace(slurm_id(scheduler_id), row.slurm_id, 1)
+        found = scheduler_id.replace(slurm_id(scheduler_id), row.batch_id, 1)
         assert await anext(scheduler.watch(found)) == Status(state="running")
     (job.directory / "go").touch()
     assert (await statuses(scheduler, scheduler_id))[-1] == Status(state="ended", returncode=0)

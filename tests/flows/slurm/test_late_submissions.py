@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from flows.batch import by_commands, guards
+from flows.batch.references import Reference
+from flows.batch.script import INCOMPLETE
 from flows.destinations.filesystem import guard
-from flows.slurm import guards
-from flows.slurm.script import INCOMPLETE, submission
+from flows.destinations.scheduler import Submission
+from flows.slurm.commands import SlurmCommands
+from flows.slurm.options import SlurmOptions
 
 SBATCH = 'cat >"$LEDGER.script"; echo submitted >>"$LEDGER"; /bin/sh "$LEDGER.script"; echo 7\n'
 
@@ -34,13 +38,16 @@ class Cluster:
 
     def receive(self) -> subprocess.CompletedProcess[str]:
         """Take one line of a submission; each has a number of its own."""
-        order = submission(
-            names="job",
-            guard=str(self.guard),
-            directory=str(self.job_dir),
-            arguments="",
-            command=b"echo ran >>ran\n",
+        job = Submission(
+            token=self.token,
+            job_id=1,
+            application="a",
+            submitter="me",
+            command="echo ran >>ran",
+            directory=self.job_dir,
         )
+        reference = Reference(self.token, directory=str(self.job_dir))
+        order = by_commands.order(SlurmCommands(SlurmOptions()), job, reference, {})
         return subprocess.run(
             ["/bin/sh", "-c", order.command],
             input=order.input.decode(),

@@ -2,15 +2,18 @@
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from flows.batch import by_commands
+from flows.batch.references import Reference
+from flows.destinations.scheduler import Submission
 from flows.errors import DestinationRefused
-from flows.slurm import queries, script
+from flows.slurm.commands import SlurmCommands
 from flows.slurm.options import SlurmOptions, arguments
-from flows.slurm.references import Reference
 from flows.wrapper.command import payload
 
 
@@ -143,15 +146,13 @@ def test_another_cluster_is_a_key() -> None:
 
 def test_all_commands_are_turned_to_the_cluster() -> None:
     jobs = [Reference("t", "1", "/jobs/1")]
-    submits = script.submission(
-        names="n", guard="/g", directory="/d", arguments="--clusters=htc", command=b"", cluster="htc"
-    )
+    slurm = SlurmCommands(SlurmOptions(cluster="htc"))
     commands = [
-        submits.command,
-        queries.squeue("htc"),
-        queries.sinfo("htc"),
-        queries.cancel(["1"], "htc"),
-        queries.evidence(jobs, jobs, "htc").command,
+        by_commands.order(slurm, a_job("/d"), jobs[0], {}).command,
+        slurm.queue(),
+        slurm.check(),
+        slurm.cancel(["1"]),
+        by_commands.evidence(slurm, jobs, jobs).command,
     ]
     for name in ("squeue", "sacct", "scancel", "sinfo"):
         calls = [call for command in commands for call in re.findall(rf"\b{name} .*", command)]
@@ -161,4 +162,10 @@ def test_all_commands_are_turned_to_the_cluster() -> None:
 
 def test_a_directory_that_slurm_cannot_take() -> None:
     with pytest.raises(DestinationRefused):
-        script.submission(names="n", guard="/a\nb/.t", directory="/a\nb/1", arguments="", command=b"true\n")
+        by_commands.order(SlurmCommands(SlurmOptions()), a_job("/a\nb/1"), Reference("t"), {})
+
+
+def a_job(directory: str) -> Submission:
+    return Submission(
+        token="t", job_id=1, application="a", submitter="me", command="true", directory=Path(directory)
+    )

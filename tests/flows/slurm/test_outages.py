@@ -100,7 +100,7 @@ async def test_without_controllers_memory_and_accounting_the_note_counts(
         await until(lambda: len(host.commands) > asked + 8 or watching.done())
         assert not watching.done()
         with monkeypatch.context() as patch:
-            patch.setattr("flows.slurm.conclusions.VISIBLE_AFTER", 0.1)
+            patch.setattr("flows.batch.conclusions.VISIBLE_AFTER", 0.1)
             with pytest.raises(Unavailable, match="nothing certain"):  # and the visitor reads so
                 await watching
         watching = asyncio.create_task(statuses(again, running))

@@ -73,7 +73,7 @@ async def test_a_command_that_has_ended_does_not_run_again(
 async def test_a_command_that_slurm_killed_before_its_script_runs_again(
     scheduler: Scheduler, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.slurm.script.OWN_SIGNAL_AFTER", 600)
+    monkeypatch.setattr("flows.batch.script.OWN_SIGNAL_AFTER", 600)
     job = submission(place, "echo ran >>ledger; [ -e go ] || kill -9 $$")
     scheduler_id = await started(scheduler, job)
     number = slurm_id(scheduler_id)
@@ -88,7 +88,7 @@ async def test_a_command_that_slurm_killed_before_its_script_runs_again(
 async def test_a_job_whose_end_slurm_has_forgotten(
     make: Make, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    monkeypatch.setattr("flows.slurm.scheduling.LOOK_FOR_NOTES", 1.0)
+    monkeypatch.setattr("flows.batch.scheduling.LOOK_FOR_NOTES", 1.0)
     scheduler, job = make(), submission(place, WAIT)
     scheduler_id = await started(scheduler, job)
     number = slurm_id(scheduler_id)
@@ -113,7 +113,7 @@ async def test_a_job_whose_end_slurm_has_forgotten(
 async def test_a_job_whose_end_slurm_has_forgotten_keeps_no_place(
     make: Make, cluster: SlurmCluster, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.slurm.scheduling.LOOK_FOR_NOTES", 1.0)
+    monkeypatch.setattr("flows.batch.scheduling.LOOK_FOR_NOTES", 1.0)
     scheduler, job = make(), submission(place, WAIT)
     scheduler_id = await started(scheduler, job)
     (guard(job.directory, job.token) / "returncode").write_text("0\n")

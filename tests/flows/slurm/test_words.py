@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.batch import by_commands, script
+from flows.batch.notes import Notes
+from flows.batch.references import Reference, installation_of, job_name, job_names, token_of
 from flows.destinations.host import Completed
 from flows.destinations.scheduler import Status, Submission
 from flows.errors import (
@@ -16,10 +19,10 @@ from flows.errors import (
     TimeLimitExceeded,
     Unavailable,
 )
-from flows.slurm import complaints, queries, script, states
+from flows.slurm import complaints, queries, states
+from flows.slurm.commands import SlurmCommands
+from flows.slurm.options import SlurmOptions
 from flows.slurm.queries import Row
-from flows.slurm.references import Reference, installation_of, job_name, job_names, token_of
-from flows.slurm.states import Notes
 
 SQUEUE = """\
 18|CANCELLED|None|wc-1.can
@@ -54,6 +57,9 @@ TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
 INSTALLATION = "5b1d9a52-76c1-4f0e-8a39-0c2f6f6f2a11"
 
 
+SLURM = SlurmCommands(SlurmOptions())
+
+
 def test_squeue_is_read() -> None:
     assert queries.queue(SQUEUE) == [
         Row("18", "can", "CANCELLED", "None"),
@@ -75,7 +81,7 @@ def test_what_is_no_job_is_passed_over(text: str) -> None:
 def test_notes_and_accounting_are_read() -> None:
     jobs = [Reference("a", "19", "/jobs/1"), Reference("b", "20", "/jobs/2"), Reference("c", "21", "/jobs/3")]
     notes = "0||yes\n|yes|\n||yes\n"
-    evidence = queries.read_evidence(jobs, f"{notes}--\n{SACCT}--\n")
+    evidence = by_commands.read_evidence(SLURM, jobs, f"{notes}--\n{SACCT}--\n")
     assert list(evidence.notes.values()) == [Notes(0), Notes(None, True, False), Notes()]
     assert evidence.rows is not None
     assert evidence.rows[2:5] == [
@@ -83,20 +89,20 @@ def test_notes_and_accounting_are_read() -> None:
         Row("19", "sig", "FAILED", "RaisedSignal:9"),
         Row("20", "code", "FAILED", ""),
     ]
-    assert queries.read_evidence(jobs, notes).rows == []
-    assert queries.read_evidence(jobs, f"{notes}--\n--\n").rows == []
+    assert by_commands.read_evidence(SLURM, jobs, notes).rows == []
+    assert by_commands.read_evidence(SLURM, jobs, f"{notes}--\n--\n").rows == []
 
 
 def test_accounting_that_did_not_answer_is_told_from_one_that_knows_nothing() -> None:
     job = [Reference("a", "19", "/jobs/1")]
-    assert queries.read_evidence(job, "||\n--\n").rows is None
-    assert queries.read_evidence(job, "||\n--\n19|COMPL").rows is None
+    assert by_commands.read_evidence(SLURM, job, "||\n--\n").rows is None
+    assert by_commands.read_evidence(SLURM, job, "||\n--\n19|COMPL").rows is None
 
 
 @pytest.mark.parametrize("notes", ["", "0||\n", "0||\n0||\n0||\n", "0||\n0||\nsomething\n--\n", "0||\n0\n"])
 def test_half_an_answer_is_none(notes: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        queries.read_evidence([Reference("a", "1", "/a"), Reference("b", "2", "/b")], notes)
+        by_commands.read_evidence(SLURM, [Reference("a", "1", "/a"), Reference("b", "2", "/b")], notes)
 
 
 @pytest.mark.parametrize(

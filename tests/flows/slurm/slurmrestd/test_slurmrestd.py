@@ -101,7 +101,7 @@ async def test_what_is_under_way_and_of_which_installation(
     # What an earlier version submitted is found, though accounting is asked for names.
     name = f"a-1.{former.token}"
     await until(lambda: "CANCELLED" in slurm_cluster.run("sacct", "-Xn", f"--name={name}", "-o", "State%20"))
-    monkeypatch.setattr("flows.slurm.guards.begun_as", lambda guard: None)
+    monkeypatch.setattr("flows.batch.guards.begun_as", lambda guard: None)
     with instead({paths.all: answer(NO_JOBS)}):
         again = await make().submit(replace(former, installation=installation))
     assert again == ids[1]

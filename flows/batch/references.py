@@ -1,4 +1,4 @@
-"""How a job is named: to Slurm, and in the job's row."""
+"""How a job is named: to the batch system, and in the job's row."""
 
 import re
 from dataclasses import dataclass
@@ -15,30 +15,30 @@ _NOWHERE = "/dev/null/nowhere"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A job at Slurm.
+    """A job at a batch system.
 
-    Slurm gives ids away again when it loses jobs, so the token in the job's name is what counts. The
+    Ids are given away again, by Slurm when it loses jobs, so the token in the job's name is what counts. The
     directory is beside the notes of its script. Only the token is known of a job whose submission was
     interrupted; while it is submitted, there is no id yet.
     """
 
     token: str
-    slurm_id: str | None = None
+    batch_id: str | None = None
     directory: str | None = None
 
     @classmethod
     def parse(cls, scheduler_id: str) -> Self:
         """Read what ``str`` made, or a token."""
-        slurm_id, separator, rest = scheduler_id.partition(":")
+        batch_id, separator, rest = scheduler_id.partition(":")
         if not separator:
             return cls(scheduler_id)
         token, _, directory = rest.partition(":")
-        return cls(token, slurm_id or None, directory)
+        return cls(token, batch_id or None, directory)
 
     def __str__(self) -> str:
-        if self.slurm_id is None or self.directory is None:
+        if self.batch_id is None or self.directory is None:
             return self.token
-        return f"{self.slurm_id}:{self.token}:{self.directory}"
+        return f"{self.batch_id}:{self.token}:{self.directory}"
 
     @property
     def guard(self) -> str:
@@ -53,7 +53,7 @@ def job_name(submission: Submission) -> str:
 
 
 def job_names(submission: Submission) -> str:
-    """Return the names that a job can have at Slurm, with commas: once they had no installation."""
+    """Return the names that a job can have there, with commas: once they had no installation."""
     return ",".join(dict.fromkeys([job_name(submission), f"{_job(submission)}.{submission.token}"]))
 
 

@@ -1,4 +1,4 @@
-"""What all schedulers of Slurm have in common, however they reach the cluster."""
+"""What the schedulers of all batch systems have in common, however they reach them."""
 
 import asyncio
 import itertools
@@ -10,30 +10,30 @@ from enum import Enum
 
 from pydantic import BaseModel, Field
 
+from flows.batch import conclusions
+from flows.batch.cluster import Cluster
+from flows.batch.conclusions import Conclusion, Doubt
+from flows.batch.notes import Notes
+from flows.batch.references import Reference
+from flows.batch.rows import ACTIVE, Row
 from flows.destinations.polling import Batcher, Pace
 from flows.destinations.scheduler import Listed, Status, Submission
 from flows.destinations.variables import BlockVariables
 from flows.errors import JobCancelled, Unavailable
-from flows.slurm import conclusions, states
-from flows.slurm.cluster import Cluster
-from flows.slurm.conclusions import Conclusion, Doubt
-from flows.slurm.queries import Row
-from flows.slurm.references import Reference
-from flows.slurm.states import Notes
 from flows.waiting.patience import Delays
 
 LOOK_FOR_NOTES = 60.0
-"""Seconds for which Slurm is believed that a job runs: it may have forgotten the end when it was killed."""
+"""Seconds for which it is believed that a job runs: a batch system that was killed may forget the end."""
 
 LATE_SUBMISSION = 2.0
-"""Seconds in which the controller works off a submission whose sender was just interrupted."""
+"""Seconds in which a batch system works off a submission whose sender was just interrupted."""
 
 _WHILE_IT_ENDS = Delays(0.25, longest=2.0, factor=1.5)
 _SUBMISSIONS_AT_ONCE = 8
 _JOBS_IN_A_QUESTION = 10_000
 """Their ids are in one word of a command line, which has 128 KiB at most."""
 
-_UNSURE = "Slurm says nothing certain of the job at the moment; it is asked again."
+_UNSURE = "The cluster says nothing certain of the job at the moment; it is asked again."
 
 
 class SchedulingKeys(BaseModel):
@@ -74,8 +74,8 @@ class _Known:
 
     def is_to_be_looked_after(self, rows: Sequence[Row], now: float) -> bool:
         """Whether its notes are wanted: it is not active, or has been said to run for long."""
-        active = {states.ACTIVE[row.state] for row in rows if row.state in states.ACTIVE}
-        if "running" not in active:
+        active = {row.phase for row in rows if row.phase in ACTIVE}
+        if active <= {"queued"}:
             self.said_to_run_since = None
             return not active
         if self.said_to_run_since is None:
@@ -94,8 +94,8 @@ class _Known:
         self.runs_on = self.runs_on or conclusion.runs_on
 
 
-class SlurmScheduler:
-    """Jobs are known by the token in their name. Ends are Slurm's word and the script's note together."""
+class BatchScheduler:
+    """Jobs are known by the token in their name. Ends are its word and the script's note together."""
 
     def __init__(self, keys: SchedulingKeys, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -112,10 +112,10 @@ class SlurmScheduler:
         variables = await self._block()
         self._known[submission.token].directory = reference.directory
         async with self._submissions:
-            slurm_id = await self._cluster.submit(submission, reference, variables)
-        if slurm_id is None:
+            batch_id = await self._cluster.submit(submission, reference, variables)
+        if batch_id is None:
             raise JobCancelled("The job was cancelled.")
-        return str(replace(reference, slurm_id=slurm_id))
+        return str(replace(reference, batch_id=batch_id))
 
     async def _block(self) -> Mapping[str, str]:
         try:
@@ -155,27 +155,27 @@ class SlurmScheduler:
         await self._end(reference)
 
     async def _end(self, reference: Reference) -> None:
-        """Cancel until Slurm says that the job is gone."""
-        may_come = reference.slurm_id is None
+        """Cancel until the batch system says that the job is gone."""
+        may_come = reference.batch_id is None
         soon, delays = 0.0, iter(_WHILE_IT_ENDS)
         for round_ in itertools.count():
             rows = (await self._batcher.answer(reference, within=soon)).rows
-            ids = [row.slurm_id for row in rows if row.state not in states.ENDED]
+            ids = [row.batch_id for row in rows if row.phase != "ended"]
             if not ids and not (may_come and not rows):
                 return
             may_come = False
             if not ids:
                 await asyncio.sleep(LATE_SUBMISSION)  # at least: others' questions come earlier
                 continue
-            if round_ % 8 == 0 or any(row.state != "COMPLETING" for row in rows):
+            if round_ % 8 == 0 or any(row.phase != "ending" for row in rows):
                 await self._cluster.cancel(ids)
             soon = next(delays)
 
     async def forget(self, scheduler_id: str) -> None:
         """The notes of the job's script go with its files: the filesystem removes them."""
         reference = Reference.parse(scheduler_id)
-        if reference.slurm_id is not None and self._known[reference.token].runs_on:
-            await self._cluster.cancel([reference.slurm_id])  # it keeps a place of the cluster
+        if reference.batch_id is not None and self._known[reference.token].runs_on:
+            await self._cluster.cancel([reference.batch_id])  # it keeps a place of the cluster
         self._known.pop(reference.token, None)
 
     async def check(self) -> None:
@@ -183,9 +183,9 @@ class SlurmScheduler:
 
     async def under_way(self) -> list[Listed]:
         return [
-            Listed(scheduler_id=row.slurm_id, token=row.token, installation=row.installation)
+            Listed(scheduler_id=row.batch_id, token=row.token, installation=row.installation)
             for row in (await self._batcher.answer(_All.JOBS, within=0)).rows
-            if row.state in states.ACTIVE and row.state != "COMPLETING"
+            if row.phase in ACTIVE and row.phase != "ending"
         ]
 
     async def end(self, scheduler_ids: Collection[str]) -> None:
@@ -200,7 +200,7 @@ class SlurmScheduler:
     async def _ask(self, questions: Collection[Reference | _All]) -> Mapping[Reference | _All, Found]:
         references = [question for question in questions if isinstance(question, Reference)]
         queue = await self._cluster.queue(None if _All.JOBS in questions else references)
-        rows = defaultdict(list)
+        rows: defaultdict[str, list[Row]] = defaultdict(list)
         for row in queue:
             rows[row.token].append(row)
         found: dict[Reference | _All, Found] = {_All.JOBS: Found(queue, None)}
@@ -229,6 +229,7 @@ class SlurmScheduler:
                 notes.get(reference),
                 known.doubted(now),
                 lost_after=self._lost_after,
+                vanished=self._cluster.vanished,
             )
             known.learn(conclusion, now)
             answers[reference] = conclusion.status
@@ -240,7 +241,7 @@ def _of_each(
 ) -> dict[Reference, list[Row] | None]:
     if rows is None:
         return dict.fromkeys(references)
-    of_token = defaultdict(list)
+    of_token: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         of_token[row.token].append(row)
     return {reference: of_token[reference.token] for reference in references}

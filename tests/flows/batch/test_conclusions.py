@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from flows.batch import conclusions
+from flows.batch.conclusions import Conclusion, Doubt, conclude
+from flows.batch.notes import Notes
 from flows.destinations.scheduler import Status
 from flows.errors import CommandFailed, DestinationFailed, JobCancelled, OutOfMemory
-from flows.slurm.conclusions import Conclusion, Doubt, conclude
 from flows.slurm.queries import Row
-from flows.slurm.states import Notes
 
 BEGUN, NEVER_BEGUN = Notes(), Notes(begun=False)
 QUEUED, RUNNING, LOST = Status(state="queued"), Status(state="running"), Status(state="lost")
@@ -47,6 +48,7 @@ CERTAIN: dict[str, tuple[Conclusion, Conclusion]] = {
     "ended in accounting": (of([], rows("FAILED"), Notes(3)), Conclusion(ended(3))),
     "ended, only the note says so": (of([], [], Notes(3)), Conclusion(ended(3))),
     "ended, accounting is away": (of([], None, Notes(3)), Conclusion(ended(3))),
+    "cancelled before it began": (of([], [], Notes(None, True, False)), Conclusion(conclusions.CANCELLED)),
     "ended for the script alone": (of([], rows("RUNNING"), Notes(3)), Conclusion(ended(3))),
 }
 
@@ -94,6 +96,12 @@ def test_what_never_began_is_lost_and_begins_without_a_doubt(lost_after: float) 
     for age, status in ((min(30.0, lost_after), None), (min(30.0, lost_after) + 0.1, LOST)):
         conclusion = conclude([], [], NEVER_BEGUN, (UNPROVED, age), lost_after=lost_after)
         assert conclusion == Conclusion(status, UNPROVED if status is None else None)
+
+
+def test_where_nothing_is_lost_what_never_began_was_taken_away() -> None:
+    doubted: tuple[Doubt, float] = (UNPROVED, 31.0)
+    gone = conclude([], [], NEVER_BEGUN, doubted, lost_after=LOST_AFTER, vanished=conclusions.CANCELLED)
+    assert gone.status == conclusions.CANCELLED
 
 
 @pytest.mark.parametrize("command_ended", [True, False])

@@ -5,7 +5,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from flows.slurm.states import Notes
+from flows.batch.notes import Notes
 
 
 def make(guard: Path) -> bool:
@@ -50,7 +50,7 @@ def write_command(guard: Path, submission: str, content: bytes) -> None:
 
 
 def begun_as(guard: Path) -> str | None:
-    """Return Slurm's id of the job whose script got there first, if one did."""
+    """Return the id of the job whose script got there first, if one did."""
     with suppress(OSError):
         return (guard / "job").readlink().name.rpartition(".")[2] or None
     return None
