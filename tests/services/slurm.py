@@ -272,7 +272,10 @@ class SlurmCluster:
         return state.startswith(("idle", "mixed", "allocated", "completing")) and not state.endswith("*")
 
     def _write_configuration(self) -> None:
-        self.conf.write_text(slurm_config.slurm(self._layout, self._options))
+        # As a whole: a daemon may read it at any moment, and falls over an empty one.
+        new = self.conf.with_suffix(".new")
+        new.write_text(slurm_config.slurm(self._layout, self._options))
+        new.replace(self.conf)
         (self.directory / "cgroup.conf").write_text(slurm_config.cgroup())
         (self.directory / "gres.conf").write_text(slurm_config.gres(self._layout))
         dbd = self.directory / "slurmdbd.conf"
