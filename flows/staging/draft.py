@@ -30,14 +30,14 @@ class Draft:
 
     def receive(self, name: str, entry: Entry, content: Iterable[bytes]) -> bool:
         """Write a file; return whether it is as long as it was said to be."""
-        path = self.path / name
-        with self.unless_taken():
-            self._make_parents(path)
-        path.unlink(missing_ok=True)
+        path = f"{self.path}/{name}"
+        if "/" in name:
+            with self.unless_taken():
+                self._make_parents(self.path / name)
         size = 0
         with self.unless_taken(), _new_file(path, executable=entry.executable) as file:
             for block in content:
-                file.write(block)
+                _write(file, block)
                 size += len(block)
         if size != entry.size:
             return False
@@ -98,9 +98,21 @@ class Draft:
             raise Unavailable("Another attempt moves the job's files.")
 
 
-def _new_file(path: Path, *, executable: bool) -> BinaryIO:
+def _new_file(path: str, *, executable: bool) -> BinaryIO:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o700 if executable else 0o600), "wb")
+    mode = 0o700 if executable else 0o600
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileExistsError:
+        Path(path).unlink()
+        descriptor = os.open(path, flags, mode)
+    return os.fdopen(descriptor, "wb", buffering=0)
+
+
+def _write(file: BinaryIO, block: bytes) -> None:
+    rest = memoryview(block)
+    while rest:  # the last bytes that the disk has room for are written without an error
+        rest = rest[file.write(rest) :]
 
 
 def _make_directory(place: Path) -> None:

@@ -8,6 +8,7 @@
     sent_tar      what a tar may hold that somebody has sent
     arrivals      outputs on their way in, until all have come
     client        the far side: what a pilot calls
+    service       the far side: how we are asked
     packed        a job as one tar each way, through a place that holds objects
     outputs       what of a directory there is to be sent back
 """

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench import files, jobs, pilots, requests, slurm, staging, starting
+from tests.bench import files, jobs, pilots, requests, slurm, staging, starting, transfers
 from tests.bench.checkouts import Checkout
 from tests.bench.figures import Measure, alone, in_turn
 from tests.bench.measuring import README, row, running
@@ -89,6 +89,7 @@ def of_this_checkout(waiting: int) -> Mapping[str, Sequence[Callable[[], Awaitab
         "l": [lambda: staging.staging(3)],
         "m": [lambda: slurm.cluster_jobs(300, 20)],
         "n": [lambda: pilots.pilots(30)],
+        "o": [lambda: transfers.transfers(3)],
     }
 
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,12 @@ class FarJob:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.credential().secret}"}
 
+    async def appears(self, name: str) -> None:
+        """Wait until there is something of this name of an attempt to send outputs."""
+        async with asyncio.timeout(LONG_ENOUGH):
+            while not list((self.offer.of_turn(0) / "drafts").glob(f"*/{name}")):
+                await asyncio.sleep(0.01)
+
     async def collect(self) -> None:
         await self.filesystem.stage_out(self.offer.job_dir, self.token)
 
@@ -108,6 +114,12 @@ class FarSite:
         if (process := self._process) is not None:
             process.send_signal(number)
             await asyncio.to_thread(process.wait, LONG_ENOUGH)
+
+    async def restart(self, number: signal.Signals, ended: Callable[[], None]) -> None:
+        """End the process and start another; ``ended`` is called between."""
+        await self.kill(number)
+        ended()
+        await self.start()
 
     async def stop(self) -> None:
         await self.kill(signal.SIGTERM)

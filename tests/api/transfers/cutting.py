@@ -9,12 +9,18 @@ class CuttingProxy:
     """Passes bytes on to a port; each connection has the next of ``cuts``: (up, down), in bytes, then breaks.
 
     A direction with None, and connections after the last of them, do not break. ``made`` counts them.
+
+    After ``hold`` bytes in one direction, all connections stand still until ``let_go``, which breaks them;
+    ``held`` is set meanwhile.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.cuts: list[tuple[int | None, int | None]] = []
         self.made = 0
+        self.hold: int | None = None
+        self.held = asyncio.Event()
+        self._let_go = asyncio.Event()
         self.url = ""
 
     @asynccontextmanager
@@ -26,13 +32,20 @@ class CuttingProxy:
         finally:
             server.close()
 
+    def let_go(self) -> None:
+        self.hold = None
+        self.held.clear()
+        self._let_go.set()
+        self._let_go = asyncio.Event()
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.made += 1
         up, down = self.cuts.pop(0) if self.cuts else (None, None)
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
         ways = [
-            asyncio.create_task(_pass_on(reader, back, up)),
-            asyncio.create_task(_pass_on(there, writer, down)),
+            asyncio.create_task(self._pass_on(reader, back, up)),
+            asyncio.create_task(self._pass_on(there, writer, down)),
+            asyncio.create_task(self._let_go.wait()),
         ]
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
@@ -40,13 +53,17 @@ class CuttingProxy:
         for end in (back, writer):
             end.transport.abort()
 
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None) -> None:
-    with suppress(ConnectionError):
-        while block := await reader.read(1 << 16 if most is None else min(most, 1 << 16)):
-            writer.write(block)
-            await writer.drain()
-            if most is not None:
-                most -= len(block)
-                if not most:
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None
+    ) -> None:
+        passed = 0
+        with suppress(ConnectionError):
+            while block := await reader.read(1 << 16 if most is None else min(most - passed, 1 << 16)):
+                writer.write(block)
+                await writer.drain()
+                passed += len(block)
+                if passed == most:
                     return
+                if self.hold is not None and passed >= self.hold:
+                    self.held.set()
+                    await asyncio.Event().wait()
