@@ -48,6 +48,7 @@ from flows.jobs.not_begun import LIMITED, PAUSED
 from flows.jobs.outbox import CHANNEL, SUBMISSION_CHANNEL, Outbox
 from flows.jobs.owned import OwnedJobs
 from flows.jobs.told import ToldJobs
+from flows.lifecycle.left_behind import leave_former_destinations
 from flows.lifecycle.runtime import Runtime, open_runtime
 from flows.lifecycle.stranded import see_to_stranded_jobs
 from flows.upkeep.leftover_commands import end_leftover_commands, forget_what_must_not_start
@@ -175,6 +176,7 @@ class Worker:
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
                 repeat(self._tell_of_waiting_jobs, WAITING_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),
+                repeat(self._leave_former_destinations, PURGE_INTERVAL),
                 repeat(self._end_leftovers, LEFTOVERS_INTERVAL),
                 repeat(reporter.report, REPORT_INTERVAL),
             ]
@@ -312,6 +314,9 @@ class Worker:
         """Remove what is left of deleted jobs where whoever should have done it was interrupted."""
         for job in await self._runtime.end_requests.to_purge():
             await purge(job, self._runtime.place, self._runtime.end_requests)
+
+    async def _leave_former_destinations(self) -> None:
+        await leave_former_destinations(self._runtime)
 
     async def _end_leftovers(self) -> None:
         """Each worker for itself: it is the one that sees its commands."""

@@ -116,10 +116,14 @@ class InteractiveApplication(_Model):
 
 
 class Destination(_Model):
-    """Where jobs run. Files of a site's own types are relative to the context's ``directory``."""
+    """Where jobs run. Files of a site's own types are relative to the context's ``directory``.
+
+    ``failover``: whether jobs that wait for it while it does not answer may be given to another one.
+    """
 
     scheduler: Configured[Scheduler]
     filesystem: Configured[Filesystem]
+    failover: bool = False
 
     @model_validator(mode="after")
     def _reach_the_same_files(self) -> Self:

@@ -19,6 +19,9 @@ _TELL = sa.select(sa.func.pg_notify(CANCEL_CHANNEL, ""))
 # Nothing of the job is anywhere but in its row and its upload.
 _NOT_BEGUN = sa.and_(_job.state == State.NEW, _job.owner.is_(None), _job.destination.is_(None))
 
+# The row is what tells that there are files of it at other destinations.
+_NOWHERE_ELSE = sa.func.cardinality(_job.left_behind) == 0
+
 
 class EndRequests(JobRows):
     """A request is a mark in the job's row, which the job's worker heeds; one that nobody began ends at once.
@@ -58,10 +61,14 @@ class EndRequests(JobRows):
 
     async def to_purge(self) -> list[Job]:
         """Return deleted jobs that nobody has anything to do for any more."""
-        return await self._all(sa.select(job_table).where(_job.deleted_on.is_not(None), SETTLED))
+        return await self._all(
+            sa.select(job_table).where(_job.deleted_on.is_not(None), SETTLED, _NOWHERE_ELSE)
+        )
 
     async def purge(self, job_id: int) -> None:
         """Remove the row of a deleted job that nobody has anything to do for any more."""
         await self.pool.fetch(
-            sa.delete(job_table).where(_job.id == job_id, _job.deleted_on.is_not(None), SETTLED)
+            sa.delete(job_table).where(
+                _job.id == job_id, _job.deleted_on.is_not(None), SETTLED, _NOWHERE_ELSE
+            )
         )

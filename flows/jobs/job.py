@@ -62,6 +62,8 @@ job_table = sa.Table(
     sa.Column("recorded", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("owner", sa.BigInteger),
     sa.Column("destination", sa.Text),
+    sa.Column("may_move", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("left_behind", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.Column("scheduler_id", sa.Text),
     sa.Column("idempotency_key", sa.Text),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
@@ -107,6 +109,7 @@ job_table = sa.Table(
         postgresql_include=["bytes"],
         postgresql_where=sa.text("deleted_on IS NULL AND bytes IS NOT NULL"),
     ),
+    sa.Index("ix_job_left_behind", "id", postgresql_where=sa.text("left_behind <> '{}'")),
     sa.Index("ix_job_pinned", "submitter", postgresql_where=sa.text("pinned")),
     sa.Index("ix_job_deleted", "deleted_on", postgresql_where=sa.text("deleted_on IS NOT NULL")),
 )
@@ -129,6 +132,8 @@ class Job:
     ``idempotency_key`` is what its submitter called the submission, to send it again without making another.
     ``cancel_requested`` until a worker has seen to it that nothing of the job goes on. From ``deleted_on`` on
     there is no such job for its submitter. ``expires_on`` is announced by the flow that removes jobs then.
+    ``may_move``: the job may be given another destination, as its command certainly was not handed over yet.
+    ``left_behind`` are destinations from before, which may have its files.
     ``bytes`` are those of the archive, and from the job's end on of its directory; None: nobody has counted.
     """
 
@@ -146,6 +151,8 @@ class Job:
     recorded: bool
     owner: int | None
     destination: str | None
+    may_move: bool
+    left_behind: Sequence[str]
     scheduler_id: str | None
     idempotency_key: str | None
     cancel_requested: bool

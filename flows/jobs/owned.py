@@ -61,7 +61,17 @@ _FAIL = _to(
     State.ERROR, reason=_new_reason, reason_kind=sa.bindparam("new_kind", type_=sa.Text), bytes=_bytes
 )
 _EXPLAIN = _change(ACTIVE, _job.reason.is_distinct_from(_new_reason), reason=_new_reason)
-_SET_DESTINATION = _change(ACTIVE, destination=sa.bindparam("new_destination", type_=sa.Text))
+_new_destination = {
+    "destination": sa.bindparam("new_destination", type_=sa.Text),
+    "may_move": sa.bindparam("failover", type_=sa.Boolean),
+}
+_SET_DESTINATION = _change(ACTIVE, **_new_destination)
+# What comes late of these changes nothing: each is about the destination that the job has until then.
+_former = sa.bindparam("former", type_=sa.Text)
+_may_leave = sa.and_(ACTIVE, _job.may_move, _job.destination == _former)
+_left = sa.func.array_append(_job.left_behind, _former)
+_MOVE = _change(_may_leave, **_new_destination, left_behind=_left, reason=None)
+_STAY = _change(_may_leave, may_move=False)
 _GIVE_FLOW_RUN = change(
     _this, ACTIVE, _job.flow_run_id.is_(None), _job.owner.is_(None), flow_run_id=_flow_run, recorded=True
 )
@@ -280,9 +290,27 @@ class OwnedJobs(JobRows):
 
     # A job's life: what the flow's tasks need
 
-    async def set_destination(self, job_id: int, destination: str) -> bool:
-        """Write down where the job will run, unless it has ended; return whether it was."""
-        return await self._change(_SET_DESTINATION, job_id, new_destination=destination)
+    async def set_destination(self, job_id: int, destination: str, *, failover: bool = False) -> bool:
+        """Write down where the job will run, unless it has ended; return whether it was.
+
+        ``failover``: it may be moved from there.
+        """
+        return await self._change(_SET_DESTINATION, job_id, new_destination=destination, failover=failover)
+
+    async def move(self, job_id: int, former: str, destination: str, *, failover: bool) -> bool:
+        """Give the job another destination, where its command certainly was not handed over at the former.
+
+        Returns whether it has it.
+        """
+        values = {"former": former, "new_destination": destination, "failover": failover}
+        return await self._change(_MOVE, job_id, **values)
+
+    async def stay(self, job_id: int, destination: str) -> bool:
+        """Write down that the command is about to be handed over there; False when it may not be.
+
+        From here on the job is not moved, whatever becomes of that.
+        """
+        return await self._change(_STAY, job_id, former=destination)
 
     async def submitted(self, job_id: int, scheduler_id: str) -> None:
         """Write down the id that the scheduler gave the job, which is then queued there."""

@@ -16,6 +16,7 @@ from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.jobs.end_requests import EndRequests
 from flows.jobs.owned import OwnedJobs
+from flows.lifecycle.conditions import Conditions
 from flows.ssh.connections import Connections
 
 
@@ -72,7 +73,7 @@ class Runtime:
     ``beginning`` are the ids of jobs that this process owns and still prepares.
 
     ``superseded`` is set when another worker runs jobs of this one, which then must let go of all. ``disk``
-    is that of the jobs' directories.
+    is that of the jobs' directories, ``conditions`` are those of the destinations.
     """
 
     jobs: OwnedJobs
@@ -81,6 +82,7 @@ class Runtime:
     picker: pickers.Picker
     destinations: Destinations
     disk: DurableDisk
+    conditions: Conditions
     cancelled: set[int] = field(default_factory=set)
     beginning: set[int] = field(default_factory=set)
     superseded: asyncio.Event = field(default_factory=asyncio.Event)
@@ -115,7 +117,9 @@ async def open_runtime(
     global _current
     try:
         async with Destinations(config, place) as destinations:
-            _current = Runtime(jobs, config, place, picker, destinations, DurableDisk(place.job_root))
+            conditions = Conditions(jobs.pool, config.destinations, place.worker)
+            disk = DurableDisk(place.job_root)
+            _current = Runtime(jobs, config, place, picker, destinations, disk, conditions)
             yield _current
     finally:
         _current = None

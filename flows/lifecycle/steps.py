@@ -23,12 +23,12 @@ from flows.errors import (
     InvalidUpload,
     JobFailure,
     StagingFailed,
+    Unavailable,
 )
 from flows.jobs.job import Job, State
-from flows.jobs.users import User
 from flows.lifecycle.ending import leave_destination
+from flows.lifecycle.picking import has_failover, moved_where_needed, picked_for
 from flows.lifecycle.runtime import Runtime, current
-from flows.pickers import PickerContext
 from flows.waiting.patience import Delays
 from flows.waiting.threads import to_the_end
 from flows.wrapper import verdicts
@@ -108,22 +108,22 @@ async def pick_destination(job_id: int) -> str:
     job = await runtime.jobs.known(job_id)
     if job.destination is not None:
         return job.destination
-    context = PickerContext(runtime.config.applications, runtime.config.destinations, runtime.place.job_root)
     try:
-        name = await asyncio.to_thread(
-            runtime.picker,
-            runtime.place.job_dir(job_id),
-            job.application,
-            User(job.submitter, tuple(job.roles)),
-            context,
-        )
+        name = await picked_for(job, runtime, runtime.config.destinations)
+    except Unavailable:
+        raise
     except Exception as error:  # whatever an operator's picker raises
         raise DestinationRefused(f"No destination could be picked ({error}); tell the operator.") from error
     if name not in runtime.config.destinations:
         raise DestinationRefused(f"The unknown destination {name!r} was picked; tell the operator.")
-    if not await runtime.jobs.set_destination(job_id, name):
+    if not await runtime.jobs.set_destination(job_id, name, failover=has_failover(runtime, name)):
         raise InternalError("The job ended before it had a destination.")
     return name
+
+
+def _now_at(job: Job, picked: str) -> str:
+    """Return where the job is: what was picked at first is kept as the result of that step."""
+    return job.destination or picked
 
 
 async def submit(job_id: int, destination: str) -> str:
@@ -132,7 +132,9 @@ async def submit(job_id: int, destination: str) -> str:
     job = await runtime.jobs.known(job_id)
     if job.scheduler_id is not None:
         return job.scheduler_id
-    scheduler_id = await _hand_over(runtime, job, destination)
+    if job.may_move:
+        job = await moved_where_needed(job, runtime)
+    scheduler_id = await _hand_over(runtime, job, _now_at(job, destination))
     await runtime.jobs.submitted(job_id, scheduler_id)
     return scheduler_id
 
@@ -146,6 +148,8 @@ async def _hand_over(runtime: Runtime, job: Job, destination: str) -> str:
     addresses = None
     if isinstance(place.filesystem, Addressed):
         addresses = await place.filesystem.addresses(str(job.token))
+    if job.may_move and not await runtime.jobs.stay(job.id, destination):
+        raise Unavailable("The job was given another destination.")
     return await place.scheduler.submit(_submission(job, directory, str(installation), addresses))
 
 
@@ -166,6 +170,7 @@ async def poll(job_id: int, destination: str, scheduler_id: str) -> Outcome:
     """Follow the command until there is proof of its end."""
     runtime = current()
     job = await runtime.jobs.known(job_id)
+    destination = _now_at(job, destination)
     pauses = iter(RESUBMISSION_DELAYS)
     while (outcome := await _watch(runtime, job_id, destination, job.scheduler_id or scheduler_id)) is None:
         delay = next(pauses)
@@ -199,7 +204,7 @@ async def collect(job_id: int, destination: str, scheduler_id: str, outcome: Out
     """Stage out, end the job, and clean the destination."""
     runtime = current()
     job = await runtime.jobs.known(job_id)
-    place = runtime.destinations[destination]
+    place = runtime.destinations[_now_at(job, destination)]
     await runtime.jobs.advance(job_id, State.STAGING_OUT)
     try:
         await place.filesystem.stage_out(runtime.place.job_dir(job_id), str(job.token))

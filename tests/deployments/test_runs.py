@@ -16,7 +16,7 @@ async def test_nothing_begins_once_all_were_let_go(pool: Pool) -> None:
     job = await store.create(application="a", submitter="me", roles=[], command="true", token=uuid.uuid4())
     await store.set_flow_run({job.id: uuid.uuid4()})
     nothing = cast(Any, None)
-    runs = JobRuns(Runtime(store, nothing, nothing, nothing, nothing, nothing), Recorder())
+    runs = JobRuns(Runtime(store, nothing, nothing, nothing, nothing, nothing, nothing), Recorder())
     await runs.stop()
     runs.resume(await store.get(job.id))
     assert not len(runs)

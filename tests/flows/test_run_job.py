@@ -6,7 +6,7 @@ import threading
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -14,81 +14,21 @@ from flows import archives
 from flows.archives import unpack
 from flows.configuration.config import Config
 from flows.database.pool import Pool
-from flows.destinations.scheduler import Status, Submission
 from flows.disk.durability import DurableDisk
 from flows.disk.places import Place
 from flows.errors import DestinationRefused, StagingFailed, Superseded, Unavailable
 from flows.filesystems.local import Filesystem as LocalFilesystem
-from flows.jobs.job import Job
 from flows.jobs.leases import Leases
-from flows.jobs.users import User
 from flows.lifecycle import steps
 from flows.lifecycle.ending import end_of_job
 from flows.lifecycle.runtime import Destination, Runtime, open_runtime
-from flows.pickers import PickerContext, pick_first
+from flows.pickers import pick_first
 from tests.all_jobs import AllJobs
+from tests.flows.misbehaving import Picker, Scheduler, says
 from tests.flows.running import new_job, run
 from tests.waiting import LONG_ENOUGH
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-
-
-class Scheduler:
-    """Does what a test asks for."""
-
-    commands_are_here: ClassVar[bool] = True
-
-    def __init__(self) -> None:
-        self.submit_errors: list[Exception] = []
-        self.watch_errors: list[Exception] = []
-        self.loses = 0
-        self.returncode = 0
-        self.writes: dict[str, str] = {}
-        self.submitted: list[str] = []
-        self.cancelled: list[str] = []
-        self.forgotten: list[str] = []
-
-    async def submit(self, submission: Submission) -> str:
-        if self.submit_errors:
-            raise self.submit_errors.pop(0)
-        self.submitted.append(submission.token)
-        for name, content in self.writes.items():
-            (submission.directory / name).write_text(content)
-        return submission.token if len(self.submitted) == 1 else f"{submission.token}-{len(self.submitted)}"
-
-    async def watch(self, scheduler_id: str) -> AsyncIterator[Status]:
-        if self.loses:
-            self.loses -= 1
-            yield Status(state="queued")
-            yield Status(state="lost")
-            return
-        yield Status(state="running")
-        if self.watch_errors:
-            raise self.watch_errors.pop(0)
-        yield Status(state="ended", returncode=self.returncode)
-
-    async def cancel(self, scheduler_id: str) -> None:
-        self.cancelled.append(scheduler_id)
-
-    async def forget(self, scheduler_id: str) -> None:
-        self.forgotten.append(scheduler_id)
-
-    async def check(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
-
-
-class Picker:
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self.answer: str | None = None
-
-    def __call__(self, job_dir: Path, application_name: str, submitter: User, context: PickerContext) -> str:
-        if self.error is not None:
-            raise self.error
-        return self.answer or pick_first(job_dir, application_name, submitter, context)
 
 
 @pytest.fixture
@@ -111,13 +51,6 @@ async def runtime(pool: Pool, tmp_path: Path, scheduler: Scheduler, picker: Pick
         local = runtime.destinations["local"]
         runtime.destinations._destinations["local"] = Destination(scheduler, local.filesystem)
         yield runtime
-
-
-async def says(runtime: Runtime, job: Job, reason: str) -> None:
-    """Wait until the job gives this reason."""
-    async with asyncio.timeout(LONG_ENOUGH):
-        while (await runtime.jobs.get(job.id)).reason != reason:
-            await asyncio.sleep(0.02)
 
 
 async def test_all_goes_well(runtime: Runtime, scheduler: Scheduler) -> None:
