@@ -12,11 +12,13 @@ from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
+from websockets.exceptions import WebSocketException
 
 from deployments.registration.names import WORK_POOL
 from deployments.worker.engine import PatientClient
 from deployments.worker.job_runs import JobRuns
 from deployments.worker.upkeep_runs import UpkeepRuns
+from flows.errors import Unavailable
 from flows.jobs.job import Job
 from flows.jobs.rules import is_settled
 from flows.lifecycle.flow_run import FLOW, describe
@@ -113,6 +115,12 @@ class Operators:
 
     async def hear(self) -> None:
         """Heed what Prefect tells at once; returns when the connection is lost."""
+        try:
+            await self._listen()
+        except WebSocketException as error:  # of a proxy, say, behind which there is no server now
+            raise Unavailable("The Prefect server does not tell what operators do.") from error
+
+    async def _listen(self) -> None:
         names = EventFilter(event=EventNameFilter(name=[_CANCELLING, _RETRIED]))
         async with get_events_subscriber(filter=names) as subscriber:
             async for event in subscriber:
