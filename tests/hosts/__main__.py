@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.hosts.network import why_not
 from tests.hosts.scene import BOUNDED, FULL, Plan, running
+from tests.services.packages import Missing
 
 
 async def run(plan: Plan, directory: Path) -> list[str]:
@@ -27,7 +28,11 @@ def main() -> int:
         print(f"Hosts of their own cannot be made here: {reason}", file=sys.stderr)
         return 2
     directory = Path(tempfile.mkdtemp(prefix="bartender-hosts-"))
-    problems = asyncio.run(run(BOUNDED if "--bounded" in sys.argv else FULL, directory))
+    try:
+        problems = asyncio.run(run(BOUNDED if "--bounded" in sys.argv else FULL, directory))
+    except Missing as missing:
+        print(missing, file=sys.stderr)
+        return 2
     if problems:
         print("\n".join(problems), f"What was written is in {directory}.", sep="\n")
         return 1

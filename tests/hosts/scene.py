@@ -1,24 +1,38 @@
-"""Two hosts that answer visitors behind one address, two that run jobs, and what becomes of them.
+"""Two hosts that answer visitors, two workers, two pilots, two Prefect servers, and what becomes of them.
 
-The hosts share this machine's disk and processes; each has a network of its own. So a command
-goes on when its host is cut off, and a worker on another host sees how it ends.
+Those that answer visitors are behind one address, and so are the Prefect servers. The hosts share this
+machine's disk and processes; each has a network of its own. So a command goes on when its host is cut off,
+and a worker on another host sees how it ends.
 """
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import httpx
 
 from tests.e2e.service import A_START, until
 from tests.hosts.network import Network
-from tests.hosts.service import PORT, Api, Disk, OneAddress, Part, Worker, shared_servers
+from tests.hosts.service import (
+    LOGIN,
+    PORT,
+    PREFECT_PORT,
+    Api,
+    Disk,
+    OneAddress,
+    Part,
+    Pilot,
+    Prefect,
+    SharedServers,
+    Worker,
+)
 from tests.hosts.visitor import Visitor
 
-HOSTS = 4
+HOSTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +54,17 @@ FULL = Plan(jobs=500, cut_off=60, frozen=120, patience=1200)
 BOUNDED = Plan(jobs=60, cut_off=25, frozen=25, patience=600)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Everything runs. ``apis`` and ``workers`` have a host each."""
+    """Everything runs; each part has a host of its own."""
 
     plan: Plan
     disk: Disk
+    shared: SharedServers
     apis: list[Api]
     workers: list[Worker]
+    pilots: list[Pilot]
+    prefects: list[Prefect]
     visitor: Visitor
 
     async def play(self) -> list[str]:
@@ -57,7 +74,8 @@ class Scene:
             group.create_task(self._happen())
         async with asyncio.timeout(self.plan.patience):
             await self.visitor.until_all_have_ended()
-        return await self.visitor.problems(self.disk.jobs)
+        problems = await self.visitor.problems(self.disk.jobs)
+        return problems or await until_told(self.shared.url("prefect"), self.visitor, self.plan.patience)
 
     async def _submit(self) -> None:
         for number in range(self.plan.jobs):
@@ -65,20 +83,26 @@ class Scene:
             await asyncio.sleep(self.plan.pause)
 
     async def _happen(self) -> None:
-        [first, second], [gone, killed] = self.workers, self.apis
+        first, second = zip(self.workers, self.pilots, strict=True)
         await asyncio.sleep(3)
-        first.host.cut_off()
+        for part in first:
+            part.host.cut_off()
         await asyncio.sleep(self.plan.cut_off / 2)
-        gone.host.cut_off()  # for good
+        for gone in (self.apis[0], self.prefects[0]):
+            gone.host.cut_off()  # for good
         await asyncio.sleep(self.plan.cut_off / 2)
-        first.host.come_back()
+        for part in first:
+            part.host.come_back()
         await asyncio.sleep(5)
-        second.host.send(signal.SIGSTOP)
+        for part in second:
+            part.host.send(signal.SIGSTOP)
         await asyncio.sleep(self.plan.frozen / 2)
-        await asyncio.to_thread(killed.end)
-        killed.start()
+        for killed in (self.apis[1], self.prefects[1]):
+            await asyncio.to_thread(killed.end)
+            killed.start()
         await asyncio.sleep(self.plan.frozen / 2)
-        second.host.send(signal.SIGCONT)
+        for part in second:
+            part.host.send(signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -87,23 +111,77 @@ async def running(directory: Path, plan: Plan) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         network = stack.enter_context(Network(HOSTS))
         disk = Disk(directory)
-        environment = await stack.enter_async_context(shared_servers(network, directory))
-        one, two, three, four = network.hosts
+        shared = await stack.enter_async_context(SharedServers(network, directory).running())
+        one, two, three, four, five, six, seven, eight = network.hosts
+
+        environment = shared.for_prefect()
+        prefects = [Prefect(f"prefect{n}", host, disk, environment) for n, host in ((1, five), (2, six))]
+        await _started(stack, prefects, f":{PREFECT_PORT}/api/health")
+        prefect = OneAddress(network, [five, six], PREFECT_PORT)
+        await stack.enter_async_context(prefect.listening())
+
+        environment = shared.for_jobs(prefect.url)
         apis = [Api("api1", one, disk, environment), Api("api2", two, disk, environment)]
         workers = [Worker("worker1", three, disk, environment), Worker("worker2", four, disk, environment)]
-        for part in (*apis, *workers):
+        await _started(stack, apis, f":{PORT}/api/health")
+        pilots = [Pilot("pilot1", seven, disk, environment), Pilot("pilot2", eight, disk, environment)]
+        for part in (*workers, *pilots):
             stack.callback(part.end)
             part.start()
-        for api in apis:
-            await until(lambda api=api: _answers(api), A_START)  # type: ignore[misc]
-        address = await stack.enter_async_context(OneAddress(network, [one, two]).listening())
-        yield Scene(plan, disk, apis, workers, Visitor(address.url, directory / "private_key.pem"))
+        address = OneAddress(network, [one, two], PORT)
+        await stack.enter_async_context(address.listening())
+        yield Scene(
+            plan=plan,
+            disk=disk,
+            shared=shared,
+            apis=apis,
+            workers=workers,
+            pilots=pilots,
+            prefects=prefects,
+            visitor=Visitor(address.url, directory / "private_key.pem"),
+        )
 
 
-async def _answers(api: Part) -> bool:
+async def _started(stack: AsyncExitStack, parts: Sequence[Part], health: str) -> None:
+    for part in parts:
+        stack.callback(part.end)
+        part.start()
+    for part in parts:
+        await until(lambda url=f"http://{part.host.address}{health}": _answers(url), A_START)  # type: ignore[misc]
+
+
+async def _answers(url: str) -> bool:
     try:
         async with httpx.AsyncClient(timeout=5) as client:
-            answer = await client.get(f"http://{api.host.address}:{PORT}/api/health")
+            answer = await client.get(url, auth=LOGIN)
     except httpx.TransportError:
         return False
     return answer.status_code == 200
+
+
+_RUNS = """
+SELECT flow_run.name, state_type::text AS type FROM flow_run JOIN flow ON flow.id = flow_id
+WHERE flow.name = 'run-job' AND flow_run.name LIKE 'script-%'
+"""
+
+
+async def until_told(database: str, visitor: Visitor, seconds: float) -> list[str]:
+    """Wait until Prefect has each job's run, and that it completed; return what it says else."""
+    wanted = {f"script-{job_id}": "COMPLETED" for job_id in visitor.jobs.values()}
+    connection = await asyncpg.connect(database.replace("+asyncpg", ""))
+    found: dict[str, str] = {}
+
+    async def look() -> bool:
+        rows = await connection.fetch(
+            "SELECT name, state_type::text FROM flow_run WHERE name LIKE 'script-%'"
+        )
+        found.update({row["name"]: row["state_type"] for row in rows})
+        return found == wanted and len(rows) == len(wanted)
+
+    try:
+        await until(look, seconds)
+    except TimeoutError:
+        return [f"flow run {name}: {found.get(name)}" for name in wanted if found.get(name) != "COMPLETED"]
+    finally:
+        await connection.close()
+    return []

@@ -5,18 +5,21 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from api.tokens.signing import generate_key_pair
 from deployments import migrations
-from deployments.serving.listening import listen
-from deployments.serving.prefect_server import EmbeddedPrefect
 from tests.hosts.network import Host, Network
 from tests.hosts.postgres import ReachablePostgres
+from tests.services.redis import RedisServer
 
 PORT = 8000
+PREFECT_PORT = 4200
+_REDIS_PORT = 6379
+LOGIN = ("operator", "of-these-tests")
 _CONFIG = """
 applications:
   script: {{command_template: sh script.sh, upload_needs: [script.sh]}}
@@ -24,6 +27,10 @@ destinations:
   local:
     scheduler: {{type: memory, slots: 20}}
     filesystem: {{type: local}}
+  pilots:
+    scheduler: {{type: pilot, work_pool: pilots}}
+    filesystem: {{type: local}}
+destination_picker: flows.pickers:pick_round
 job_root_dir: {jobs}
 """
 
@@ -47,26 +54,45 @@ class Disk:
         return data_dir
 
 
-@asynccontextmanager
-async def shared_servers(network: Network, directory: Path) -> AsyncIterator[dict[str, str]]:
-    """Run the database and the Prefect server on this machine; yield what hosts need to reach them."""
-    postgres = ReachablePostgres(directory / "postgres", network.address)
-    with listen(network.address, 0, "the tests") as listener:
-        postgres.server.prepare()
-        prefect = EmbeddedPrefect(
-            directory / "prefect", postgres.server, listener, log=directory / "prefect.log"
-        )
+class SharedServers:
+    """The database and Redis, on this machine, which is not cut off. ``url`` is that of a database there."""
+
+    def __init__(self, network: Network, directory: Path) -> None:
+        self._postgres = ReachablePostgres(directory / "postgres", network.address)
+        self._redis = RedisServer(directory / "redis", network.address, _REDIS_PORT)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Run them; the tables of jobs are made by then."""
         try:
-            await postgres.start()
-            await prefect.start()
-            await postgres.create_database("jobs")
-            await migrations.upgrade(postgres.url("jobs"))
-            await prefect.wait_until_ready()
-            dsn = postgres.url("jobs").render_as_string(hide_password=False)
-            yield {**prefect.client_environment(), "BARTENDER_DB_DSN": dsn}
+            await self._postgres.start()
+            await self._postgres.create_database("prefect")
+            await self._postgres.create_database("jobs")
+            await migrations.upgrade(self._postgres.url("jobs"))
+            await asyncio.to_thread(self._redis.start)
+            yield self
         finally:
-            await prefect.stop()
-            await postgres.stop()
+            await asyncio.to_thread(self._redis.stop)
+            await self._postgres.stop()
+
+    def url(self, database: str) -> str:
+        return self._postgres.url(database).render_as_string(hide_password=False)
+
+    def for_prefect(self) -> dict[str, str]:
+        """Return what Prefect servers need to know."""
+        return {
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.url("prefect"),
+            "PREFECT_SERVER_API_AUTH_STRING": ":".join(LOGIN),
+            "BARTENDER_REDIS_URL": self._redis.url,
+        }
+
+    def for_jobs(self, prefect: str) -> dict[str, str]:
+        """Return what hosts that answer visitors or run jobs need to know. ``prefect``: its address."""
+        return {
+            "BARTENDER_DB_DSN": self.url("jobs"),
+            "PREFECT_API_URL": f"{prefect}/api",
+            "PREFECT_API_AUTH_STRING": ":".join(LOGIN),
+        }
 
 
 class Part(abc.ABC):
@@ -127,14 +153,34 @@ class Api(Part):
         )
 
 
+class Prefect(Part):
+    """A Prefect server with the route, one of several."""
+
+    def start(self) -> None:
+        home = self._disk.directory / self.name
+        self._start(
+            "prefect-server", "--host", self.host.address, "--port", str(PREFECT_PORT), PREFECT_HOME=str(home)
+        )
+
+
+class Pilot(Part):
+    """Runs the commands of every other job."""
+
+    def start(self) -> None:
+        data_dir = str(self._disk.directory / self.name)
+        options = ["--work-pool", "pilots", "--max-jobs", "20", "--name", self.name]
+        self._start("perform", *options, "--directory", data_dir)
+
+
 class OneAddress:
     """Passes each connection on to the first host that takes it, beginning with another one each time."""
 
     CONNECT_SECONDS = 1.0
 
-    def __init__(self, network: Network, hosts: list[Host]) -> None:
+    def __init__(self, network: Network, hosts: Sequence[Host], port: int) -> None:
         self._address = network.address
         self._hosts = list(hosts)
+        self._port = port
         self._tasks: set[asyncio.Task[None]] = set()
         self.url = ""
 
@@ -173,7 +219,7 @@ class OneAddress:
             self._hosts.append(self._hosts.pop(0))
             with suppress(OSError):
                 async with asyncio.timeout(self.CONNECT_SECONDS):
-                    return await asyncio.open_connection(self._hosts[0].address, PORT)
+                    return await asyncio.open_connection(self._hosts[0].address, self._port)
         raise ConnectionError("no host answers")
 
 

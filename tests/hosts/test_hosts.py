@@ -18,5 +18,5 @@ async def test_every_job_ends_and_each_command_runs_once(tmp_path: Path, pytestc
     with skipped_where_missing(pytestconfig):
         if (reason := why_not()) is not None:
             raise Missing(f"Hosts of their own cannot be made here: {reason}")
-    async with running(tmp_path, BOUNDED) as scene:
-        assert await scene.play() == []
+        async with running(tmp_path, BOUNDED) as scene:
+            assert await scene.play() == []
