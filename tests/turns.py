@@ -20,6 +20,9 @@ SHARED: Mapping[tuple[str, str], str] = {
     ("tests/contract/", "service"): "contract",
     ("tests/flows/slurm/", "slurm_cluster"): "slurm",
     ("tests/services/", "slurm_cluster"): "slurm",
+    ("tests/flows/s3/", "server"): "objects",
+    ("tests/flows/s3/", "seaweedfs"): "objects",
+    ("tests/flows/tes/", "tes_server"): "objects",
 }
 """Fixtures that start much, where they are used, and the group of their tests."""
 

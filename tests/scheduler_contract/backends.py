@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 import yaml
+from _pytest.mark import ParameterSet
 from pydantic import SecretStr
 
-from blocks import SlurmRestCredentials
+from blocks import SlurmRestCredentials, TesCredentials
+from flows.destinations.scheduler import Scheduler
+from flows.destinations.surroundings import Surroundings
+from flows.disk.places import Place
+from flows.filesystems.s3 import Filesystem
 from flows.slurm import queries
+from flows.ssh.connections import Connections
+from tests.flows.s3.playing import use_block
+from tests.flows.tes.jobs import KEYS as TES_KEYS
 from tests.pilots import new_pool
+from tests.scheduler_contract.addressed import InDirectories
+from tests.services.object_stores import BUCKET
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
+from tests.services.tes import TesServer
 
 Keys = Mapping[str, Any]
 
@@ -30,6 +41,7 @@ class Backend:
     ``begin`` starts it for a test and returns more keys. ``away`` takes it away for a while. While it is
     ``full``, jobs with the keys that this gives wait, all but perhaps the first one; None if none ever waits.
     ``limited`` are keys of a short time limit; ``question`` is a part of the command that asks for all jobs.
+    ``play`` gives jobs directories that have none. Where it ``is_long``, so are its tests.
     """
 
     keys: Keys
@@ -38,6 +50,8 @@ class Backend:
     full: Callable[[pytest.FixtureRequest], AbstractContextManager[Keys]] | None = None
     limited: Keys = field(default_factory=dict)
     question: str = ""
+    play: Callable[[Scheduler, Place], Scheduler] = lambda scheduler, place: scheduler
+    is_long: bool = False
 
 
 # Of this machine
@@ -131,6 +145,37 @@ def _use_pilots(request: pytest.FixtureRequest) -> Keys:
     return {"work_pool": request.getfixturevalue("pilot_pool")}
 
 
+# Of TES
+
+
+def _tes(request: pytest.FixtureRequest) -> TesServer:
+    server: TesServer = request.getfixturevalue("tes_server")
+    return server
+
+
+def _use_tes(request: pytest.FixtureRequest) -> Keys:
+    credentials, monkeypatch = _tes(request).credentials(), request.getfixturevalue("monkeypatch")
+
+    async def load(name: str) -> TesCredentials:
+        return credentials
+
+    monkeypatch.setattr(TesCredentials, "aload", staticmethod(load))
+    use_block(monkeypatch, request.getfixturevalue("seaweedfs"))
+    return {}
+
+
+@contextmanager
+def _tes_holds(request: pytest.FixtureRequest) -> Iterator[Keys]:
+    with _tes(request).with_file("hold"):
+        yield {}
+
+
+def _by_object_store(scheduler: Scheduler, place: Place) -> Scheduler:
+    config = Filesystem.Config(block="store", bucket=BUCKET, prefix="contract")
+    filesystem = Filesystem(config, Surroundings(place, "here", Connections()))
+    return InDirectories(scheduler, filesystem, place)
+
+
 _OF_SLURM: Keys = {"poll_interval": 0.1, "lost_after": 0.5}
 
 BY_SSH = "slurm by ssh"
@@ -163,6 +208,15 @@ BACKENDS: dict[str, Backend] = {
         full=lambda request: nullcontext({"work_pool": new_pool()}),  # without a pilot
         limited={"job_timeout": 0.5},
     ),
+    "tes": Backend(
+        keys=TES_KEYS,
+        begin=_use_tes,
+        away=lambda request: _tes(request).away(),
+        full=_tes_holds,
+        limited={"time_limit": 1},
+        play=_by_object_store,
+        is_long=True,
+    ),
     "nice.py:Scheduler": Backend(keys={"interval": 0.05}),
 }
 if own := os.environ.get("BARTENDER_TESTS_SCHEDULER"):
@@ -172,6 +226,10 @@ REACHED = {**BACKENDS, BY_SSH: Backend(keys=_OF_SLURM, begin=_use_ssh, away=_ssh
 """With those that differ only in how they are reached."""
 
 
-def names(has: Callable[[Backend], object]) -> list[str]:
+def names(has: Callable[[Backend], object], among: Mapping[str, Backend] = REACHED) -> list[ParameterSet]:
     """Return the backends of which this can be shown."""
-    return [name for name, backend in REACHED.items() if has(backend)]
+    return [
+        pytest.param(name, marks=[pytest.mark.long] if backend.is_long else [])
+        for name, backend in among.items()
+        if has(backend)
+    ]

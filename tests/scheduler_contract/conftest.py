@@ -20,12 +20,12 @@ from tests import howto
 from tests.flows.recorder import Recorder
 from tests.flows.submitting import has_ended
 from tests.pilots import Pilot, make_pool, new_pool
-from tests.scheduler_contract.backends import BACKENDS, REACHED, Backend, Keys
+from tests.scheduler_contract.backends import BACKENDS, REACHED, Backend, Keys, names
 
 Make = Callable[..., Scheduler]
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=names(lambda backend: True, BACKENDS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -81,7 +81,8 @@ async def make(kind: str, backend: Backend, begun: Keys, place: Place, host: Rec
     def make(**options: Any) -> Scheduler:
         keys = {"type": kind, **backend.keys, **begun, **options}
         configured = SCHEDULERS.configured(keys, place.data_dir)
-        made.append(configured.make(Surroundings(place, "here", connections)))
+        scheduler = configured.make(Surroundings(place, "here", connections))
+        made.append(backend.play(scheduler, place))
         return made[-1]
 
     yield make

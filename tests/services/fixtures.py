@@ -107,7 +107,7 @@ def tes_server(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[TesServer]:
     """A TES server whose tasks are containers."""
-    server = TesServer(tmp_path_factory.mktemp("tes"))
+    server = TesServer(tmp_path_factory.mktemp("tes"), tmp_path_factory.getbasetemp())
     with skipped_where_missing(request.config):
         server.containers.prepare()
     server.start()

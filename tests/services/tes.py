@@ -16,19 +16,19 @@ TOKEN = "a-token"
 
 
 class TesServer(Daemon):
-    """On 127.0.0.1. ``shared`` is a directory that its containers see as well."""
+    """On 127.0.0.1. Its containers see all that is in ``shared``, and all processes."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, shared: Path) -> None:
         self.port = int(free_port([]))
         self._files = directory / "tes"
-        self.shared = directory / "shared"
+        self.shared = shared / "of-containers"
         self.containers = Containers(directory)
         for place in (self._files / "tasks", self.shared):
             place.mkdir(parents=True)
         environment = {
             **self.containers.environment,
             "TES_DIR": str(self._files),
-            "TES_SHARED": str(self.shared),
+            "TES_SHARED": str(shared),
             "TES_PODMAN": " ".join(self.containers.command),
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }

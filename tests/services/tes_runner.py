@@ -54,7 +54,7 @@ def run(directory: Path, executor: dict[str, Any], log: dict[str, Any]) -> int:
     mounts = [f"--volume={path}:/{path.name}" for path in files.iterdir()]
     if shared := os.environ.get("TES_SHARED"):
         mounts.append(f"--volume={shared}:{shared}")
-    command = [*podman, "run", "--rm", f"--name={name}", "--network=host", *mounts]
+    command = [*podman, "run", "--rm", f"--name={name}", "--network=host", "--pid=host", *mounts]
     with (directory / "stdout").open("wb") as out, (directory / "stderr").open("wb") as errors:
         process = subprocess.Popen(
             [*command, executor["image"], *executor["command"]], stdout=out, stderr=errors
