@@ -27,17 +27,19 @@ class Ledger:
         self._directory = directory
 
     def keep(self, entry: Entry) -> None:
-        """Write an entry down, durably."""
+        """Write an entry down. A power cut may take it: then Prefect tells what this pilot has taken."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = {"run": entry.run, "claim": entry.claim.data, "order": entry.order.parameters()}
-        private_files.write(self._path(entry), json.dumps(content))
+        draft = self._path(entry).with_suffix(".new")
+        draft.write_text(json.dumps(content), encoding="utf-8")
+        draft.replace(self._path(entry))
 
     def drop(self, entry: Entry) -> None:
         """Forget an entry; harmless when it is not there."""
         self._path(entry).unlink(missing_ok=True)
 
     def entries(self) -> list[Entry]:
-        """Return all that are kept; what cannot be read, after a power cut, was not asked for yet."""
+        """Return all that are kept; a power cut may have damaged some."""
         found = []
         for path in sorted(self._directory.glob("*.json")) if self._directory.is_dir() else []:
             with suppress(ValueError, KeyError):

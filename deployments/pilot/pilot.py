@@ -41,6 +41,9 @@ DEAF_INTERVAL = 2.0
 OWN_INTERVAL = 10.0
 """Seconds between looks at the runs that are under way."""
 
+FIND_INTERVAL = 300.0
+"""Seconds between looks for runs that are this pilot's, and that it does not know of."""
+
 GOODBYE_SECONDS = 20.0
 """In which the end of commands has to be told, at the end of the pilot's time."""
 
@@ -159,6 +162,7 @@ class Pilot:
         loops = [repeat(hear, DEAF_INTERVAL), when_woken(self._changed, look_after, OWN_INTERVAL)]
         for one in taken:
             loops.append(repeat(one.beat, HEARTBEAT_INTERVAL))
+            loops.append(repeat(one.find, FIND_INTERVAL))
             loops.append(when_woken(one.woken, one.take, partial(interval, one)))
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(cancel, tasks)

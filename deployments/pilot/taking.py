@@ -16,6 +16,7 @@ from deployments.pilot.files import JobFiles
 from deployments.pilot.ledger import Entry, Ledger
 from deployments.pilot.runs import PilotRun, Stage
 from flows.errors import JobCancelled, JobFailure, Unavailable, unavailable_for_now
+from flows.pilots import pool as pools
 from flows.pilots import words
 from flows.pilots.orders import Order
 from flows.pilots.rest import NotFound, PrefectRest
@@ -34,9 +35,9 @@ _MORE = 8
 _TRIES = 5
 """Looks without anything that could be taken, before others have their turn."""
 
-_SOON = 0.1
+_SOON = 0.05
 _EXPECTED_SECONDS = 2.0
-"""Prefect tells of a run a moment before it can be seen: for so long it is looked for each 0.1 s."""
+"""Prefect tells of a run a moment before it can be seen: for so long it is looked for each 0.05 s."""
 
 _SHUNNED_SECONDS = 60.0
 _CANCELLED = JobCancelled("The job was cancelled.")
@@ -118,6 +119,22 @@ class TakenRuns:
         except NotFound as error:
             text = f"The work pool {self.pool} is gone: nothing more is taken, what runs goes on."
             raise Unavailable(text) from error
+
+    async def find(self) -> None:
+        """Go on with runs that Prefect says are this pilot's, though it does not know of them.
+
+        Their entries were lost in a power cut, or a claim arrived when it was given up. Raises Unavailable.
+        """
+        deployment = await pools.deployment_id(self._rest, self.pool)
+        if deployment is None:
+            return
+        known = set(self._tasks)
+        taken = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
+        for run in await self._rest.runs(taken, deployment=deployment):
+            claim = words.claim_of(run.get("state"))
+            if claim is not None and claim.pilot == self.worker and run["id"] not in known | set(self._tasks):
+                logger.warning("Run %s is this pilot's; it goes on with it", run["name"])
+                self._start(Entry(run["id"], claim, Order.read(run["parameters"])))
 
     async def take(self) -> None:
         """Take what there is room and time for. Raises Unavailable."""

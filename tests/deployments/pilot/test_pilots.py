@@ -135,6 +135,23 @@ async def test_a_pilot_that_was_killed_adopts_its_commands(start: Start, make: M
     assert ledger(goes_on) == ledger(ends_alone) == "ran\n"
 
 
+async def test_what_a_pilot_has_forgotten_goes_on(
+    start: Start, make: Make, place: Place, tmp_path: Path
+) -> None:
+    scheduler, pilot = make(), start("one")
+    job = submission(place, WAITS)
+    scheduler_id = await scheduler.submit(job)
+    await has_begun(job)
+    pilot.kill()
+    [entry] = tmp_path.glob("one/pilots/one/ledger/*/*.json")
+    entry.unlink()  # as a power cut may
+    pilot.start()
+    await until(lambda: "is this pilot's" in pilot.said)
+    go(job)
+    assert (await last(scheduler, scheduler_id)).returncode == 4
+    assert ledger(job) == "ran\n"
+
+
 async def test_a_frozen_pilot_runs_nothing_that_was_given_to_another(
     start: Start, make: Make, place: Place, rest: PrefectRest, hasty: None
 ) -> None:
