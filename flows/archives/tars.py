@@ -180,9 +180,12 @@ def _number(field: bytes) -> int:
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b" \0")
-    if not re.fullmatch(rb"[0-7]*", digits):
+    if digits and not digits.isdigit():
         raise InvalidUpload(_DAMAGED.format("a number is wrong"))
-    return int(digits or b"0", 8)
+    try:
+        return int(digits or b"0", 8)
+    except ValueError as error:
+        raise InvalidUpload(_DAMAGED.format("a number is wrong")) from error
 
 
 def _extended_header(source: _Around, size: int) -> bytes:

@@ -84,6 +84,11 @@ class Offer:
             head, _, rest = self._file.read_bytes().partition(b"\n")
         return Terms(**json.loads(head)), listing.parse(rest)
 
+    def terms(self) -> Terms:
+        """Return the terms alone, however much is offered."""
+        with _unless_over(), self._file.open("rb") as file:
+            return Terms(**json.loads(file.readline()))
+
     @property
     def turn(self) -> int:
         """How often the job was given anew."""
@@ -135,7 +140,7 @@ class Offer:
 
     def credential(self, key: TransferKey) -> tuple[str, int]:
         """Return a credential for who has the job now, and until when it is good, in s since 1970."""
-        terms, _ = self.read()
+        terms = self.terms()
         expires = int(time.time()) + terms.lifetime
         grant = Grant(
             job_id=int(self.job_dir.name),
@@ -151,7 +156,7 @@ class Offer:
 
         Raises StagingFailed where the filesystem does not say under which address it finds us.
         """
-        terms, _ = self.read()
+        terms = self.terms()
         if terms.api_url is None:
             raise StagingFailed(f"The filesystem of {terms.destination} has no api_url; tell the operator.")
         credential, _ = self.credential(key)

@@ -256,17 +256,47 @@ async def test_parts_of_the_input(far_site: FarSite, http: httpx.AsyncClient) ->
         assert answer.status_code == status
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-async def test_by_curl(far_site: FarSite, tmp_path: Path) -> None:
+CURL = """
+answer=$(curl -fsS -H "Authorization: Bearer $BARTENDER_PILOT_KEY" -H 'Content-Type: application/json' \
+    -d '{"token": "'$TOKEN'", "claimant": "my-machine-1"}' $BARTENDER_API_URL/api/transfer/claim)
+CREDENTIAL=$(echo "$answer" | sed 's/.*"credential":"\\([^"]*\\)".*/\\1/')
+URL=$BARTENDER_API_URL/api/transfer/$(echo "$answer" | sed 's/.*"job_id":\\([0-9]*\\).*/\\1/')
+curl -fsS -H "Authorization: Bearer $CREDENTIAL" $URL/input | tar -xf -
+"""
+WGET = CURL.replace(
+    'curl -fsS -H "Authorization: Bearer $CREDENTIAL"',
+    'wget -qO - --header="Authorization: Bearer $CREDENTIAL"',
+)
+RUN = """
+sh -c "$COMMAND" >stdout.txt 2>stderr.txt; echo $? >returncode
+"""
+BACK_BY_CURL = """
+tar -cf - . | curl -fsS -H "Authorization: Bearer $CREDENTIAL" -T - $URL/output
+"""
+BACK_BY_WGET = """
+tar -cf ../out.tar .
+wget -qO - --header="Authorization: Bearer $CREDENTIAL" --method=PUT --body-file=../out.tar $URL/output
+"""
+
+
+@pytest.mark.parametrize(
+    ("there_by", "back_by"), [(CURL, BACK_BY_CURL), (WGET, BACK_BY_WGET)], ids=["curl", "wget"]
+)
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("wget")), reason="there is no curl or wget")
+async def test_in_a_shell(far_site: FarSite, tmp_path: Path, there_by: str, back_by: str) -> None:
+    """As docs/http-filesystem.md has it."""
     job, there = await far_site.job(INPUTS), tmp_path / "there"
     there.mkdir()
-    script = """set -e
-        curl -fsS -H "Authorization: Bearer $CREDENTIAL" "$URL/input" | tar -xf -
-        wc README.md >stdout.txt; echo 0 >returncode
-        tar -cf - . | curl -fsS -H "Authorization: Bearer $CREDENTIAL" -T - "$URL/output"
-    """
-    environment = {**os.environ, "CREDENTIAL": job.credential().secret, "URL": job.path}
-    process = await asyncio.create_subprocess_exec("sh", "-c", script, cwd=there, env=environment)
+    variables = {
+        "BARTENDER_PILOT_KEY": far_site.key.pilot_key("far"),
+        "BARTENDER_API_URL": job.url,
+        "TOKEN": job.token,
+        "COMMAND": "wc README.md; exit 3",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", there_by + RUN + back_by), cwd=there, env={**os.environ, **variables}
+    )
     assert await process.wait() == 0
     await job.collect()
     assert tree(job.offer.job_dir) == tree(there)
+    assert (job.offer.job_dir / "returncode").read_text() == "3\n"
