@@ -11,13 +11,14 @@ from deployments.migrations import explained
 from deployments.settings import Settings
 from flows.database.engines import open_engine
 from flows.errors import ConfigurationError
-from flows.jobs import destination_reports, job, leases, shares
+from flows.jobs import destination_reports, job, leases, question_turns, shares
 
 TABLES = (
     job.job_table,
     leases.worker_table,
     destination_reports.report_table,
     shares.submitter_table,
+    question_turns.question_table,
 )
 """Their modules are what makes them known."""
 

@@ -16,7 +16,7 @@ from flows.batch.conclusions import Conclusion, Doubt
 from flows.batch.notes import Notes
 from flows.batch.references import Reference
 from flows.batch.rows import ACTIVE, Row
-from flows.destinations.polling import Batcher, Pace
+from flows.destinations.polling import Batcher, Pace, Turns
 from flows.destinations.scheduler import Listed, Status, Submission
 from flows.destinations.variables import BlockVariables
 from flows.errors import JobCancelled, Unavailable
@@ -97,13 +97,13 @@ class _Known:
 class BatchScheduler:
     """Jobs are known by the token in their name. Ends are its word and the script's note together."""
 
-    def __init__(self, keys: SchedulingKeys, cluster: Cluster) -> None:
+    def __init__(self, keys: SchedulingKeys, cluster: Cluster, turns: Turns | None = None) -> None:
         self._cluster = cluster
         self._environment = keys.environment
         self._lost_after = keys.lost_after
         self._variables = BlockVariables(keys.environment)
         self._pace = Pace(keys.poll_interval, keys.max_poll_interval)
-        self._batcher: Batcher[Reference | _All, Found] = Batcher(self._ask, keys.poll_interval)
+        self._batcher: Batcher[Reference | _All, Found] = Batcher(self._ask, keys.poll_interval, turns)
         self._known: defaultdict[str, _Known] = defaultdict(_Known)
         self._submissions = asyncio.Semaphore(_SUBMISSIONS_AT_ONCE)
 

@@ -5,9 +5,9 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from flows.errors import Unavailable
+from flows.errors import Unavailable, with_cause
 from flows.waiting.cancelling import cancel
 from flows.waiting.events import happens
 from flows.waiting.patience import Delays
@@ -36,17 +36,35 @@ class Pace:
         return max(self.shortest, min(self.longest, GROWTH * age))
 
 
+class Turns(Protocol):
+    """Whose turn it is to ask, where others ask the same destination."""
+
+    async def take(self, spacing: float) -> float:
+        """Return 0 for a turn, after which there is none for ``spacing`` s, or in how many s to try again.
+
+        Raises Unavailable when that cannot be told.
+        """
+        ...
+
+
 class Batcher(Generic[K, A]):
     """Collects what its callers want to know and asks for all of it at once, one question at a time.
 
     ``ask`` gets the keys and returns an answer for each; a key that it leaves away is asked for again.
     Between the end of a question and the next one are at least ``spacing`` seconds, whoever asks.
     When ``ask`` raises, all who wait get Unavailable, and the next question comes later.
+    ``turns`` are those of all who ask the same: of their questions, the beginnings are as far apart.
     """
 
-    def __init__(self, ask: Callable[[Collection[K]], Awaitable[Mapping[K, A]]], spacing: float) -> None:
+    def __init__(
+        self,
+        ask: Callable[[Collection[K]], Awaitable[Mapping[K, A]]],
+        spacing: float,
+        turns: Turns | None = None,
+    ) -> None:
         self._ask = ask
         self._spacing = spacing
+        self._turns = turns
         self._after_errors = Delays(2 * spacing, longest=max(spacing, LONGEST_PAUSE))
         self._pauses = iter(self._after_errors)
         self._waiting: dict[K, list[asyncio.Future[A]]] = {}
@@ -89,6 +107,7 @@ class Batcher(Generic[K, A]):
     async def _work(self) -> None:
         while self._waiting:
             await self._until_due()
+            await self._until_our_turn()
             batch, self._waiting, self._due = self._waiting, {}, math.inf
             if batch:
                 await self._settle(batch)
@@ -99,6 +118,15 @@ class Batcher(Generic[K, A]):
             self._earlier.clear()
             if not await happens(self._earlier, within=delay):
                 return
+
+    async def _until_our_turn(self) -> None:
+        if self._turns is None:
+            return
+        try:
+            while (wait := await self._turns.take(self._spacing)) > 0:  # noqa: ASYNC110 - of other processes
+                await asyncio.sleep(wait)
+        except Unavailable as error:
+            logger.warning("Whose turn it is to ask a destination is not known now: %s", with_cause(error))
 
     async def _settle(self, batch: dict[K, list[asyncio.Future[A]]]) -> None:
         pause = self._spacing

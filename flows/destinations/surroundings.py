@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flows.destinations.host import Host
+from flows.destinations.polling import Turns
 from flows.disk.places import Place
 
 
@@ -23,10 +24,12 @@ class Connections(Protocol):
 class Surroundings:
     """``destination`` is the name of the one that the part is made for.
 
-    ``filesystem`` is the type of the filesystem there.
+    ``filesystem`` is the type of the filesystem there. ``turns`` are those of all workers to ask the
+    scheduler something; None where there is one.
     """
 
     place: Place
     destination: str
     connections: Connections
     filesystem: str = "local"
+    turns: Turns | None = None

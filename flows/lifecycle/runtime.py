@@ -8,6 +8,7 @@ from typing import Self
 
 from flows import pickers
 from flows.configuration.config import Config
+from flows.database.pool import Pool
 from flows.destinations.filesystem import Filesystem
 from flows.destinations.scheduler import Scheduler
 from flows.destinations.surroundings import Surroundings
@@ -16,6 +17,7 @@ from flows.disk.places import Place
 from flows.errors import Unavailable
 from flows.jobs.end_requests import EndRequests
 from flows.jobs.owned import OwnedJobs
+from flows.jobs.question_turns import QuestionTurns
 from flows.lifecycle.conditions import Conditions
 from flows.ssh.connections import Connections
 
@@ -31,7 +33,7 @@ class Destination:
 class Destinations:
     """All configured destinations, closed together."""
 
-    def __init__(self, config: Config, place: Place) -> None:
+    def __init__(self, config: Config, place: Place, pool: Pool) -> None:
         self._connections = Connections()
         self._destinations = {
             name: Destination(
@@ -40,7 +42,13 @@ class Destinations:
             )
             for name, destination in config.destinations.items()
             for surroundings in [
-                Surroundings(place, name, self._connections, destination.filesystem.type_name)
+                Surroundings(
+                    place,
+                    name,
+                    self._connections,
+                    destination.filesystem.type_name,
+                    QuestionTurns(pool, name),
+                )
             ]
         }
 
@@ -116,7 +124,7 @@ async def open_runtime(
     """Open the process's one runtime and close what it holds."""
     global _current
     try:
-        async with Destinations(config, place) as destinations:
+        async with Destinations(config, place, jobs.pool) as destinations:
             conditions = Conditions(jobs.pool, config.destinations, place.worker)
             disk = DurableDisk(place.job_root)
             _current = Runtime(jobs, config, place, picker, destinations, disk, conditions)

@@ -76,7 +76,7 @@ class PilotScheduler:
         self._place = surroundings.place
         self._pool = keys.pool(surroundings.destination)
         self._pace = Pace(keys.poll_interval, keys.max_poll_interval)
-        self._batcher: Batcher[str, Status] = Batcher(self._ask, keys.poll_interval)
+        self._batcher: Batcher[str, Status] = Batcher(self._ask, keys.poll_interval, surroundings.turns)
         self._holders: dict[str, words.Claim] = {}
         self._waiting: set[str] = set()
         self._to_be_run_again: set[str] = set()

@@ -22,4 +22,4 @@ class Scheduler(BatchScheduler):
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         host = surroundings.connections.host(config.ssh_config)
-        super().__init__(config, CommandCluster(SlurmCommands(config), host))
+        super().__init__(config, CommandCluster(SlurmCommands(config), host), surroundings.turns)

@@ -44,4 +44,4 @@ class Scheduler(BatchScheduler):
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         connection = RestConnection(config.block, config.api_version)
-        super().__init__(config, RestCluster(config, config.extra_properties, connection))
+        super().__init__(config, RestCluster(config, config.extra_properties, connection), surroundings.turns)

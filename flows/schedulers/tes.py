@@ -64,7 +64,7 @@ class Scheduler(TesScheduler):
             return {name: value for name, value in asked.items() if value is not None}
 
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
-        super().__init__(config, Server(HttpApi(_kind, config.block, "The TES server")))
+        super().__init__(config, Server(HttpApi(_kind, config.block, "The TES server")), surroundings.turns)
         self._config = config
 
     def task(self, submission: Submission, variables: Mapping[str, str]) -> dict[str, Any]:

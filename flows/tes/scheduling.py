@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from flows.destinations.polling import Batcher, Pace
+from flows.destinations.polling import Batcher, Pace, Turns
 from flows.destinations.scheduler import Listed, Status, Submission
 from flows.destinations.variables import BlockVariables
 from flows.errors import DestinationFailed
@@ -36,12 +36,12 @@ class PollingKeys(BaseModel):
 class TesScheduler:
     """A derived class says which image and resources an application gets."""
 
-    def __init__(self, keys: PollingKeys, server: Server) -> None:
+    def __init__(self, keys: PollingKeys, server: Server, turns: Turns | None = None) -> None:
         self._server = server
         self._lost_after = keys.lost_after
         self._variables = BlockVariables(keys.environment)
         self._pace = Pace(keys.poll_interval, keys.max_poll_interval)
-        self._batcher: Batcher[Reference, Status | None] = Batcher(self._ask, keys.poll_interval)
+        self._batcher: Batcher[Reference, Status | None] = Batcher(self._ask, keys.poll_interval, turns)
         self._submissions = asyncio.Semaphore(_SUBMISSIONS_AT_ONCE)
         self._doubtful: dict[str, float] = {}
 

@@ -163,3 +163,35 @@ async def test_closing_leaves_nobody_waiting_and_no_task() -> None:
         with pytest.raises(Unavailable):
             await task
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "questions to a destination"]
+
+
+class Turns:
+    """Says how long to wait, again and again, or does not know."""
+
+    def __init__(self, waits: list[float], error: Exception | None = None) -> None:
+        self.waits = waits
+        self.error = error
+
+    async def take(self, spacing: float) -> float:
+        if self.error is not None:
+            raise self.error
+        return self.waits.pop(0)
+
+
+async def test_who_comes_while_others_have_their_turn_is_in_the_same_question() -> None:
+    oracle, turns = Oracle(), Turns([0.05, 0.05, 0.0])
+    batcher = Batcher(oracle, 0.001, turns)
+    first = asyncio.create_task(batcher.answer(1, within=0))
+    await until(lambda: len(turns.waits) < 3)
+    second = asyncio.create_task(batcher.answer(2, within=0))
+    await asyncio.gather(first, second)
+    assert oracle.asked == [{1, 2}]
+    await batcher.close()
+
+
+async def test_where_turns_are_not_known_it_asks_all_the_same() -> None:
+    oracle = Oracle()
+    batcher = Batcher(oracle, 0.001, Turns([], Unavailable("The database does not answer.")))
+    await batcher.answer(1, within=0)
+    assert oracle.asked == [{1}]
+    await batcher.close()
