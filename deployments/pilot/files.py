@@ -20,8 +20,8 @@ class NotHere(Exception):
     """This pilot does not get to the job's files, which another one may; the text says why."""
 
 
-class GivenAway(Exception):
-    """The job has ended meanwhile."""
+class JobOver(Exception):
+    """The job had ended before the command began."""
 
 
 class JobFiles(Protocol):
@@ -33,7 +33,7 @@ class JobFiles(Protocol):
     async def fetch(self, order: Order, directory: Path) -> Path:
         """Take the job's command for this pilot alone, and return the directory that it has to run in.
 
-        ``directory`` is the job's at this pilot, which may be used for that. Raises AlreadyBegun, GivenAway
+        ``directory`` is the job's at this pilot, which may be used for that. Raises AlreadyBegun, JobOver
         and NotHere.
         """
         ...
@@ -41,7 +41,8 @@ class JobFiles(Protocol):
     async def send(self, order: Order, directory: Path) -> None:
         """Bring the outputs to where the service finds them. ``directory`` is that of ``fetch``.
 
-        Raises GivenAway.
+        Raises NotHere for each refusal but that of the outputs: the command has run, and whose it is now is
+        Prefect's to say.
         """
         ...
 

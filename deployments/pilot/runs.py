@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from deployments.pilot.commands import PilotCommands
-from deployments.pilot.files import AlreadyBegun, GivenAway, JobFiles, NotHere
+from deployments.pilot.files import AlreadyBegun, JobFiles, JobOver, NotHere
 from deployments.pilot.ledger import Entry, Ledger
 from flows.destinations.scheduler import Status
 from flows.disk.trees import remove_tree
@@ -40,6 +40,7 @@ BEGUN_AFTER = 1.0
 _DISOWNED = JobCancelled("The command is another pilot's, or its job has ended.")
 _CANCELLED = JobCancelled("The job was cancelled.")
 _BEGUN_BEFORE = DestinationFailed("The command was begun before, by another pilot.")
+_JOB_OVER = JobCancelled("The job had ended before the command began.")
 
 
 class NotOurs(Exception):
@@ -106,7 +107,7 @@ class PilotRun:
             except NotHere as error:
                 logger.warning("Run %s is given back: %s", self._name, error)
                 await self._give_back(str(error))
-        except (NotOurs, GivenAway, AlreadyBegun):
+        except NotOurs:
             if self.stage is not Stage.ASKING:
                 logger.warning("Run %s is not this pilot's any more; it is let go of", self._name)
             await self._insist(lambda: self._commands.end(self._id, _DISOWNED))
@@ -139,6 +140,8 @@ class PilotRun:
                 await unless(self._is_to_end, self._begin())
             except AlreadyBegun:
                 return Status(state="ended", failure=_BEGUN_BEFORE)
+            except JobOver:
+                return Status(state="ended", failure=_JOB_OVER)
             except JobFailure as refused:
                 return Status(state="ended", failure=refused)
             if (failure := self._ending) is not None:
@@ -240,6 +243,7 @@ class PilotRun:
         try:
             await self._files(self._order.filesystem).send(self._order, self._directory)
         except NotHere as error:  # it has run: nobody else may
+            await self._look()
             raise Unavailable(f"The outputs cannot be brought back: {error}") from error
 
     async def _tell_the_end(self, status: Status) -> None:

@@ -12,11 +12,27 @@ from typing import Any
 from flows.errors import InvalidUpload, StagingFailed, Unavailable
 from flows.staging.listing import Listing
 from flows.transfers import outputs
-from flows.transfers.service import Service, TransferRefused, asked
+from flows.transfers.service import (
+    GivenElsewhere,
+    OutputsNotTaken,
+    Service,
+    TransferEnded,
+    TransferRefused,
+    asked,
+)
 from flows.transfers.tar_stream import TarStream
 from flows.waiting.patience import Delays, patiently
 
-__all__ = ["Credential", "TransferRefused", "claim", "fetch_input", "send_output"]
+__all__ = [
+    "Credential",
+    "GivenElsewhere",
+    "OutputsNotTaken",
+    "TransferEnded",
+    "TransferRefused",
+    "claim",
+    "fetch_input",
+    "send_output",
+]
 
 _PATIENT = Delays(0.5, longest=30.0)
 

@@ -22,23 +22,48 @@ _TIMEOUT = httpx.Timeout(60.0, connect=15.0)
 _OUTPUT = httpx.Timeout(60.0, connect=15.0, read=600.0)
 """Seconds; it may take long to make large outputs safe."""
 
-_PASSING = frozenset({408, 425, 429})
+_PASSING = frozenset({408, 416, 425, 429})
+"""416: an attempt that was thought to have ended went on until now, and the outputs go on elsewhere."""
+
 _RECONNECTING = Delays(0.2, longest=20.0)
 _IN_VAIN = 10
 """Tries to go on, one after the other, after which it begins anew."""
 
 
 class TransferRefused(BartenderError):
-    """The service has answered, and does not take or give: trying again is of no use.
+    """The service has answered, and does not take or give: trying again is of no use, as far as it can tell.
 
-    ``status`` is 401 for a credential that is over, when the job can be claimed again; 403 for one that is
-    for something else; 409 for a job that was given to another; 410 for one that has ended; 413 and 422 for
-    outputs that are not taken.
+    ::
+
+        TransferRefused       of any other ``status``, such as 401 and 403
+        ├── GivenElsewhere    409: another has the job, or had it anew
+        ├── TransferEnded     410: the job has ended
+        └── OutputsNotTaken   413, 422: they are more, or other, than what may be sent
     """
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+class GivenElsewhere(TransferRefused):
+    """The job is not the one's who asks."""
+
+
+class TransferEnded(TransferRefused):
+    """Nothing is fetched or taken any more."""
+
+
+class OutputsNotTaken(TransferRefused):
+    """What was sent is not taken, whoever sends it."""
+
+
+_REFUSALS: Mapping[int, type[TransferRefused]] = {
+    409: GivenElsewhere,
+    410: TransferEnded,
+    413: OutputsNotTaken,
+    422: OutputsNotTaken,
+}
 
 
 async def asked(api_url: str, secret: str, work: Callable[["Service"], T]) -> T:
@@ -169,4 +194,4 @@ def _check(response: httpx.Response) -> None:
         sentence = f"{response.request.url.host} answers {status}."
     if status >= 500 or status in _PASSING:
         raise Unavailable(sentence)
-    raise TransferRefused(status, sentence)
+    raise _REFUSALS.get(status, TransferRefused)(status, sentence)

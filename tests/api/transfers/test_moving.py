@@ -233,7 +233,7 @@ async def test_a_place_to_go_on_that_there_is_not(far_site: FarSite, http: httpx
     for said in ("bytes 512-1023/10240", "bytes 5", "lines 1-2/3"):
         headers = {**job.headers(), "Content-Range": said}
         answer = await http.put(f"{job.path}/output", headers=headers, content=bytes(512))
-        assert answer.status_code == 409, answer.text
+        assert answer.status_code == 416, answer.text
 
 
 async def test_parts_of_the_input(far_site: FarSite, http: httpx.AsyncClient) -> None:
