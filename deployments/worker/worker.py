@@ -278,6 +278,9 @@ class Worker:
         limits, made_before = self._heeded.limits, self._makes_runs_first
         if limits is None:
             return
+        while cancelled := await self._runtime.jobs.claim_cancelled(limit=CLAIMS, made_before=made_before):
+            for job in cancelled:
+                self._runs.start(job)
         of_each = None if limits.is_paused else self._config.quotas.running
         while not limits.is_paused:
             jobs = await self._runtime.jobs.claim(

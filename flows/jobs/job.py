@@ -96,6 +96,12 @@ job_table = sa.Table(
         "id",
         postgresql_where=sa.text("owner IS NULL AND (state NOT IN ('ok', 'error') OR cancel_requested)"),
     ),
+    # Hardly ever any: what was cancelled before anybody ran it, and Prefect has to hear of.
+    sa.Index(
+        "ix_job_cancelled",
+        "id",
+        postgresql_where=sa.text("owner IS NULL AND cancel_requested AND state IN ('ok', 'error')"),
+    ),
     sa.Index(
         "ix_job_begun",
         "submitter",

@@ -13,7 +13,7 @@ from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import IS_LIVE, lasts, worker_table
 from flows.jobs.not_begun import AS_MANY_AS_YOU_MAY, NO_MORE
 from flows.jobs.rows import JobRows, change, from_row
-from flows.jobs.rules import ACTIVE, MAY_RUN_AGAIN, in_states
+from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN, in_states
 from flows.jobs.shares import (
     BEGUN,
     HELD_BACK,
@@ -93,7 +93,6 @@ def _own(wanted: sa.ColumnElement[bool]) -> sa.Executable:
 
 _UNCLAIMED = _job.owner.is_(None)
 _UNCLAIMED_WITH_RUN = sa.and_(_UNCLAIMED, _job.flow_run_id.is_not(None))
-_TO_BEGIN = sa.or_(ACTIVE, _job.cancel_requested)
 _BEGUN = sa.select(sa.func.count()).where(BEGUN).scalar_subquery()
 # Of NULL, which is without a limit, and a number, the number.
 _WITHIN_LIMIT = sa.func.greatest(0, sa.func.least(_most, sa.bindparam("at_most", type_=sa.Integer) - _BEGUN))
@@ -101,7 +100,7 @@ _WITHIN_LIMIT = sa.func.greatest(0, sa.func.least(_most, sa.bindparam("at_most",
 
 @cache
 def _claim(*, made_before: bool, with_limits: bool) -> sa.Executable:
-    wanted = sa.and_(_TO_BEGIN, _UNCLAIMED_WITH_RUN if made_before else _UNCLAIMED)
+    wanted = sa.and_(ACTIVE, _UNCLAIMED_WITH_RUN if made_before else _UNCLAIMED)
     in_turn = turns(wanted, _most, with_limits=with_limits)
     next_ones = (
         sa.select(_job.id, in_turn.c.turn)
@@ -116,6 +115,11 @@ def _claim(*, made_before: bool, with_limits: bool) -> sa.Executable:
     claimed = update.returning(job_table, next_ones.c.turn).cte("claimed")
     columns = [claimed.c[column.name] for column in _job]
     return sa.select(*columns).order_by(claimed.c.turn).add_cte(with_turns_noted(claimed))
+
+
+@cache
+def _claim_cancelled(*, made_before: bool) -> sa.Executable:
+    return _own(sa.and_(ENDED, _job.cancel_requested, _UNCLAIMED_WITH_RUN if made_before else _UNCLAIMED))
 
 
 _TAKE_OVER = _own(
@@ -181,9 +185,8 @@ class OwnedJobs(JobRows):
         """Own jobs that nobody has begun to run, in turn (``flows.jobs.shares``); return those it got.
 
         Those without a flow run get the id of one, their token; with ``made_before``, they are left to who
-        makes it first. Among them are jobs that were cancelled before anybody ran them: their flow runs do
-        not know yet. ``at_most`` is how many may run in all workers together, ``of_each`` of
-        them of one submitter.
+        makes it first. ``at_most`` is how many may run in all workers together, ``of_each`` of them of one
+        submitter.
         """
         claim = _claim(made_before=made_before, with_limits=of_each is not None)
         limits = {} if of_each is None else of_each.values()
@@ -191,6 +194,13 @@ class OwnedJobs(JobRows):
             await transaction.fetch(TAKE_TURN_TO_CLAIM)
             claimed = await transaction.fetch(claim, by=self.owner, most=limit, at_most=at_most, **limits)
         return [self._keep(from_row(row)) for row in claimed]
+
+    async def claim_cancelled(self, *, limit: int = 100, made_before: bool = False) -> list[Job]:
+        """Own jobs that were cancelled before anybody ran them: their flow runs do not know yet.
+
+        They have ended, so no limit of what runs holds them back.
+        """
+        return await self._own(_claim_cancelled(made_before=made_before), limit)
 
     async def explain_unclaimed(
         self, reason: str | None, *, of_each: RunningLimits | None = None, made_before: bool = False

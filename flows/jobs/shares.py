@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from flows.jobs.job import job_table, metadata
-from flows.jobs.rules import ACTIVE, ENDED
+from flows.jobs.rules import ACTIVE
 
 NO_LIMIT = 2**31 - 1
 
@@ -86,8 +86,7 @@ def turns(waiting: sa.ColumnElement[bool], most: sa.ColumnElement[int], *, with_
     """
     share = _shares(waiting, None if with_limits else most)
     place = sa.func.row_number().over(order_by=_job.id)
-    # What was cancelled before it was begun is only told of.
-    limited = [sa.case((ENDED, NO_LIMIT), else_=_allowed()).label("allowed")] if with_limits else []
+    limited = [_allowed().label("allowed")] if with_limits else []
     theirs = (
         sa.select(_job.id, place.label("place"), *limited)
         .where(waiting, _job.submitter == share.c.name)

@@ -76,11 +76,13 @@ async def test_a_cancelled_job_is_not_begun(site: Site, alice: httpx.AsyncClient
     assert await site.store.without_flow_run(limit=10) == []
     # Its flow run was being made at that moment: a worker has to tell Prefect, and nothing else.
     await site.store.set_flow_run({job.id: uuid.uuid4()})
-    [claimed] = await (await worker(site)).claim()
+    mine = await worker(site)
+    assert await mine.claim() == []
+    [claimed] = await mine.claim_cancelled()
     assert claimed.state is State.ERROR
     [released] = await site.store.release([job.id])
     assert not released.cancel_requested
-    assert await (await worker(site)).claim() == []
+    assert await mine.claim_cancelled() == []
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.STAGING_OUT])

@@ -120,10 +120,30 @@ async def test_who_has_as_many_as_they_may_has_no_turn(store: AllJobs) -> None:
     assert (next_one.submitter, next_one.reason) == ("own", None)
 
 
-async def test_what_was_cancelled_before_its_begin_is_not_held_back(store: AllJobs) -> None:
+@pytest.mark.parametrize("made_before", [False, True])
+async def test_what_was_cancelled_before_its_begin_neither_waits_nor_takes_a_place(
+    store: AllJobs, made_before: bool
+) -> None:
     mine = await worker(store, "w")
-    await new(store)
-    await mine.claim()
-    job = await new(store)
+    cancelled, waits = [await new(store, "a") for _ in range(3)], await new(store, "b")
+    await store.set_flow_run({job.id: uuid.uuid4() for job in (*cancelled, waits)})
+    for job in cancelled:
+        await store.request_cancel(job.id)
+    [begun] = await mine.claim(at_most=1, limit=2, made_before=made_before)
+    assert begun.id == waits.id
+    await new(store, "b")
+    assert await mine.claim(at_most=1, of_each=RunningLimits({}, {}, 1), made_before=made_before) == []
+    told_of = [await mine.claim_cancelled(limit=2, made_before=made_before) for _ in range(3)]
+    assert [[job.id for job in jobs] for jobs in told_of] == [
+        [job.id for job in cancelled[:2]],
+        [cancelled[2].id],
+        [],
+    ]
+
+
+async def test_a_cancelled_job_without_a_flow_run_is_left_where_these_are_made_first(store: AllJobs) -> None:
+    mine, job = await worker(store, "w"), await new(store)
     await store.request_cancel(job.id)
-    assert [job.id for job in await mine.claim(of_each=RunningLimits({}, {}, 1))] == [job.id]
+    assert await mine.claim_cancelled(made_before=True) == []
+    [claimed] = await mine.claim_cancelled()
+    assert (claimed.id, claimed.flow_run_id, claimed.reason) == (job.id, job.token, "You cancelled the job.")
