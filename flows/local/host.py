@@ -8,9 +8,11 @@ from flows.errors import Unavailable
 from flows.local import children
 from flows.local.environment import clean_environment
 
+_BATCH_SYSTEMS = ("SLURM_", "SGE_")
+
 
 class ThisMachine:
-    """Runs commands here. They see Slurm's variables of our environment, and none that is a secret."""
+    """Runs commands here. They see our variables of batch systems, and none that is a secret."""
 
     async def run(self, command: str, *, seconds: float = 60.0, input: bytes = b"") -> Completed:
         process = await children.start(
@@ -21,7 +23,9 @@ class ThisMachine:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd="/",
-            env=clean_environment({name: v for name, v in os.environ.items() if name.startswith("SLURM_")}),
+            env=clean_environment(
+                {name: v for name, v in os.environ.items() if name.startswith(_BATCH_SYSTEMS)}
+            ),
         )
         try:
             async with asyncio.timeout(seconds):

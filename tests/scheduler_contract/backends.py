@@ -22,6 +22,7 @@ from tests.flows.s3.playing import use_block
 from tests.flows.tes.jobs import KEYS as TES_KEYS
 from tests.pilots import new_pool
 from tests.scheduler_contract.addressed import InDirectories
+from tests.services.gridengine import GridEngine
 from tests.services.object_stores import BUCKET
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
@@ -42,6 +43,7 @@ class Backend:
     ``full``, jobs with the keys that this gives wait, all but perhaps the first one; None if none ever waits.
     ``limited`` are keys of a short time limit; ``question`` is a part of the command that asks for all jobs.
     ``play`` gives jobs directories that have none. Where it ``is_long``, so are its tests.
+    ``spares_sessions_of_root``: processes of root's jobs, which those of tests are, go on in other sessions.
     """
 
     keys: Keys
@@ -49,6 +51,7 @@ class Backend:
     away: Callable[[pytest.FixtureRequest], AbstractContextManager[None]] | None = None
     full: Callable[[pytest.FixtureRequest], AbstractContextManager[Keys]] | None = None
     limited: Keys = field(default_factory=dict)
+    spares_sessions_of_root: bool = False
     question: str = ""
     play: Callable[[Scheduler, Place], Scheduler] = lambda scheduler, place: scheduler
     is_long: bool = False
@@ -176,6 +179,30 @@ def _by_object_store(scheduler: Scheduler, place: Place) -> Scheduler:
     return InDirectories(scheduler, filesystem, place)
 
 
+# Of Grid Engine
+
+
+def _gridengine(request: pytest.FixtureRequest) -> GridEngine:
+    engine: GridEngine = request.getfixturevalue("gridengine")
+    return engine
+
+
+def _use_gridengine(request: pytest.FixtureRequest) -> Keys:
+    _gridengine(request).use(request.getfixturevalue("monkeypatch"))
+    return {}
+
+
+@contextmanager
+def _qmaster_away(request: pytest.FixtureRequest) -> Iterator[None]:
+    engine = _gridengine(request)
+    engine.qmaster.kill()
+    try:
+        yield
+    finally:
+        engine.qmaster.start()
+        engine.execd.restart()  # it would take half a minute to find the qmaster again
+
+
 _OF_SLURM: Keys = {"poll_interval": 0.1, "lost_after": 0.5}
 
 BY_SSH = "slurm by ssh"
@@ -216,6 +243,15 @@ BACKENDS: dict[str, Backend] = {
         limited={"time_limit": 1},
         play=_by_object_store,
         is_long=True,
+    ),
+    "gridengine": Backend(
+        keys={"poll_interval": 0.2, "lost_after": 0.5},
+        begin=_use_gridengine,
+        away=_qmaster_away,
+        full=lambda request: nullcontext({"extra_options": ["-h"]}),
+        limited={"time": "0:00:02"},
+        spares_sessions_of_root=True,
+        question='qstat -u "$(id -un)" -xml) || exit 1\nprintf',
     ),
     "nice.py:Scheduler": Backend(keys={"interval": 0.05}),
 }

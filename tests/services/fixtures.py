@@ -14,6 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.services import chromium
+from tests.services.gridengine import GridEngine
 from tests.services.logins import need_shells
 from tests.services.object_stores import Rclone, SeaweedFs
 from tests.services.packages import Missing
@@ -72,6 +73,12 @@ def second_cluster(slurm_cluster: SlurmCluster, request: pytest.FixtureRequest) 
 
 
 @pytest.fixture(scope="session")
+def gridengine(services_state: State, request: pytest.FixtureRequest) -> GridEngine:
+    """Grid Engine of one host."""
+    return started(GridEngine(services_state), request.config)
+
+
+@pytest.fixture(scope="session")
 def ssh_server(services_state: State, request: pytest.FixtureRequest) -> SshServer:
     """Commands run over it find the cluster ``slurm_cluster``, if a test has that too."""
     return started(SshServer(services_state, SlurmCluster(services_state).environment), request.config)
@@ -116,7 +123,7 @@ def tes_server(
     server.containers.remove()
 
 
-Server = TypeVar("Server", SlurmCluster, SshServer)
+Server = TypeVar("Server", SlurmCluster, SshServer, GridEngine)
 
 
 def started(server: Server, config: pytest.Config) -> Server:
@@ -161,7 +168,7 @@ def remove(state: State) -> None:
     if state.directory.exists():
         first = SlurmCluster(state)
         others = (SlurmCluster(state, "second", beside=first), SlurmCluster(state, "plain", accounting=False))
-        for server in (SshServer(state), *others, first):
+        for server in (SshServer(state), GridEngine(state), *others, first):
             server.down()
         state.remove()
 

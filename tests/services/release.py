@@ -38,13 +38,19 @@ SHARED = "passwd group shadow hosts resolv.conf"
 
 @dataclass(frozen=True)
 class Release:
-    """One that debootstrap knows, such as trixie."""
+    """One that debootstrap knows, such as trixie. ``purpose`` tells one with other packages from it."""
 
     name: str
+    purpose: str = ""
+    packages: tuple[str, ...] = (*SLURM_PACKAGES, *SSH_PACKAGES)
 
     @property
     def root(self) -> Path:
-        return KEPT / self.name
+        return KEPT / self._directory
+
+    @property
+    def _directory(self) -> str:
+        return f"{self.name}-{self.purpose}" if self.purpose else self.name
 
     def inside(self, command: Iterable[str], shared: str = SHARED) -> list[str]:
         """Make a command that runs there; its process is the one that is started here."""
@@ -56,13 +62,13 @@ class Release:
         return self.root / path.lstrip("/")
 
     def need(self) -> None:
-        """Make it with the packages of all servers, unless that was done before."""
+        """Make it with its packages, unless that was done before."""
         need(f"Debian {self.name}", ["debootstrap"], ["debootstrap", "debian-archive-keyring"])
         KEPT.mkdir(mode=0o755, exist_ok=True)
-        with (KEPT / f"{self.name}.lock").open("w") as lock:
+        with (KEPT / f"{self._directory}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._make()
-            wanted = " ".join([*SLURM_PACKAGES, *SSH_PACKAGES])
+            wanted = " ".join(self.packages)
             done = self.path("/var/lib/bartender-packages")
             if not done.exists() or done.read_text() != wanted:
                 self._install(wanted.split())
@@ -73,7 +79,7 @@ class Release:
         if done.exists():
             return
         keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-        new = KEPT / f"{self.name}.new"
+        new = KEPT / f"{self._directory}.new"
         for command in (
             ["rm", "-rf", "--one-file-system", str(new), str(self.root)],
             ["debootstrap", "--variant=minbase", f"--keyring={keyring}", self.name, str(new)],
