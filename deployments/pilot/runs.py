@@ -81,6 +81,7 @@ class PilotRun:
         self._directory = directory
         self._ending: JobFailure | None = None
         self._is_to_end = asyncio.Event()
+        self._is_unwanted = asyncio.Event()
         self._disowned = False
         self._is_decided = asyncio.Event()
         self.is_given_back = False
@@ -121,6 +122,8 @@ class PilotRun:
         if self._ending is None:
             self._ending = failure
             self._is_to_end.set()
+        if isinstance(failure, JobCancelled):
+            self._is_unwanted.set()
         if self.stage is Stage.OURS:
             await self._commands.end(self._id, failure)
 
@@ -234,10 +237,12 @@ class PilotRun:
         if isinstance(status.failure, JobCancelled):
             return status  # nobody wants them
         try:
-            await self._insist(self._send)
+            if await unless(self._is_unwanted, self._insist(self._send)):
+                return status
         except JobFailure as failure:
             return Status(state="ended", returncode=status.returncode, failure=failure)
-        return status
+        self._unless_disowned()
+        return Status(state="ended", returncode=status.returncode, failure=_CANCELLED)
 
     async def _send(self) -> None:
         try:
@@ -262,7 +267,8 @@ class PilotRun:
 
     async def _give_back(self, reason: str) -> None:
         self.is_given_back = True
-        await self._files(self._order.filesystem).give_back(self._order)
+        with suppress(NotHere):  # what it has no way to, it has not taken
+            await self._files(self._order.filesystem).give_back(self._order)
 
         async def once() -> None:
             if await self._look() == "CANCELLING":

@@ -1,5 +1,6 @@
 """What a pilot makes of what Prefect and the service answer: no job is kept, and none is lost by that."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest_asyncio
 
 from deployments.pilot import runs
 from deployments.pilot.files import AlreadyBegun, JobOver, NotHere
+from flows.errors import DestinationFailed
 from flows.pilots import words
 from flows.waiting.patience import Delays
 from tests.deployments.pilot.playing import Played
@@ -49,3 +51,43 @@ async def test_what_must_not_begin_has_an_end_in_prefect(played: Played, error: 
     run = await played.begin("true")
     await played.idle()
     assert played.prefect.kinds(run) == ["SCHEDULED", "PENDING", kind]
+
+
+async def test_a_pilot_without_the_variables_gives_jobs_back(played: Played) -> None:
+    played.has_way = False
+    run = await played.begin("true")
+    await played.idle()
+    assert played.prefect.kinds(run) == ["SCHEDULED", "PENDING", "SCHEDULED"]
+    assert "BARTENDER_PILOT_KEY" in played.prefect.last(run)["message"]
+
+
+async def test_a_cancellation_ends_the_sending_of_outputs(played: Played) -> None:
+    played.files.may_send.clear()
+    run = await played.begin("true")
+    await played.files.is_sending.wait()
+    played.prefect.set(run, words.cancelling())
+    await played.taken.look_after()
+    await played.idle()
+    assert played.prefect.kinds(run)[-1] == "CANCELLED"
+
+
+async def test_a_run_that_was_given_up_sends_no_more_outputs(played: Played) -> None:
+    played.files.may_send.clear()
+    run = await played.begin("true")
+    await played.files.is_sending.wait()
+    played.prefect.set(run, words.lost(words.Claim("p", "c"), "gone", is_run_again=True))
+    await played.taken.look_after()
+    await played.idle()
+    assert played.prefect.kinds(run)[-1] == "CRASHED"
+
+
+async def test_outputs_go_on_while_a_pilot_stops(played: Played) -> None:
+    played.files.may_send.clear()
+    run = await played.begin("exit 3")
+    await played.files.is_sending.wait()
+    stopping = asyncio.create_task(played.taken.end_all(DestinationFailed("The pilot was stopped.")))
+    await asyncio.sleep(0)
+    played.files.may_send.set()
+    await stopping
+    assert played.files.sent == 1
+    assert played.prefect.last(run)["data"]["returncode"] == 3
