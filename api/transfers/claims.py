@@ -11,14 +11,15 @@ from flows.transfers.offers import Offer
 
 
 class Claim(BaseModel):
-    """``claimant`` is the name of the pilot, which is another for each."""
+    """``claimant`` is the name of the pilot, which is another for each; ``turn`` is that of its order."""
 
     token: uuid.UUID
     claimant: str = Field(min_length=1, max_length=200, pattern=r"^[!-~ ]+$")
+    turn: int = Field(default=0, ge=0, le=999_999_999)
 
 
 class Claimed(BaseModel):
-    """``expires`` is in s since 1970; ``turn`` counts how often the job was given anew."""
+    """``expires`` is in s since 1970; ``turn`` is how often the job was given anew."""
 
     job_id: int
     credential: str
@@ -42,8 +43,8 @@ async def claimed(pilot_key: str, claim: Claim, services: Services) -> Claimed:
     offer = Offer(services.place.job_dir(job.id), str(job.token))
 
     def give() -> Claimed:
-        turn = offer.claim(claim.claimant)
-        credential, expires = offer.credential(services.transfer_key)
-        return Claimed(job_id=job.id, credential=credential, expires=expires, turn=turn)
+        offer.claim(claim.claimant, claim.turn)
+        credential, expires = offer.credential(services.transfer_key, claim.turn)
+        return Claimed(job_id=job.id, credential=credential, expires=expires, turn=claim.turn)
 
     return await services.on_disk(give)

@@ -54,7 +54,7 @@ class JobFiles(Protocol):
 class SharedDisk:
     """The job's directory is the same here as for the service. ``identity`` tells this pilot from others.
 
-    Beside it is the guard, with a note of who began each attempt: a symbolic link, which one of all can make.
+    Beside it is the guard, with a note of who began each turn: a symbolic link, which one of all can make.
     """
 
     def __init__(self, identity: str) -> None:
@@ -72,7 +72,7 @@ class SharedDisk:
         if not note.parent.is_dir() and (there / STDOUT).exists():
             raise AlreadyBegun  # and ended: the guard is removed then
         note.parent.mkdir(mode=0o700, exist_ok=True)
-        if note.with_name(_name(order.attempt + 1)).is_symlink():
+        if note.with_name(_name(order.turn + 1)).is_symlink():
             raise AlreadyBegun
         try:
             note.symlink_to(self._identity)
@@ -90,8 +90,8 @@ class SharedDisk:
 
 
 def _note(order: Order) -> Path:
-    return guard(Path(order.directory), order.token) / _name(order.attempt)
+    return guard(Path(order.directory), order.token) / _name(order.turn)
 
 
-def _name(attempt: int) -> str:
-    return f"attempt-{attempt}"
+def _name(turn: int) -> str:
+    return f"turn-{turn}"

@@ -63,7 +63,7 @@ class HttpFiles:
                 raise NotHere(_refusal(error)) from error
 
     async def _claim(self, order: Order) -> Credential:
-        return await client.claim(self._api_url, self._pilot_key, order.token, self._claimant)
+        return await client.claim(self._api_url, self._pilot_key, order.token, self._claimant, order.turn)
 
     async def give_back(self, order: Order) -> None:
         """Only what could not be claimed is given back."""

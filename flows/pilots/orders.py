@@ -24,8 +24,8 @@ OnLost = Literal["fail", "rerun"]
 class Order:
     """``directory`` is where the job's files are, as the filesystem says that its type is ``filesystem``.
 
-    ``time_limit`` is in seconds. ``environment`` is the name of a block, which the pilot reads. ``attempt``
-    counts from 1; it grows when a job of a lost pilot is run again.
+    ``time_limit`` is in seconds. ``environment`` is the name of a block, which the pilot reads. ``turn`` is
+    how often the job was given anew, as when that of a lost pilot is run again.
     """
 
     token: str
@@ -39,7 +39,7 @@ class Order:
     environment: str | None = None
     on_lost: OnLost = "fail"
     installation: str = ""
-    attempt: int = 1
+    turn: int = 0
     version: int = VERSION
 
     @classmethod
@@ -67,8 +67,8 @@ class Order:
         return len(json.dumps(self.parameters()).encode())
 
     def again(self) -> Self:
-        """Return the order of the next attempt."""
-        return replace(self, attempt=self.attempt + 1)
+        """Return the order of the next turn."""
+        return replace(self, turn=self.turn + 1)
 
     def submission(self, claim: str, directory: Path) -> Submission:
         """Return what is to run in a directory of the pilot's machine.

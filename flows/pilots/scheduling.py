@@ -120,7 +120,7 @@ class PilotScheduler:
             order = Order.read(run["parameters"])
             if order.filesystem == "http":
                 offer = Offer(self._place.job_dir(order.job_id), order.token)
-                await asyncio.to_thread(offer.give_anew, order.attempt - 1)
+                await asyncio.to_thread(offer.give_anew, order.turn)
             order = order.again()
             await rest.tell("PATCH", f"/flow_runs/{id_}", {"parameters": order.parameters()})
             await rest.set_state(id_, words.to_be_taken(f"Run again: {run['state']['message']}"))

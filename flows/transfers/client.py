@@ -46,16 +46,17 @@ class Credential:
     secret: str = field(repr=False)
 
 
-async def claim(api_url: str, pilot_key: str, token: str, claimant: str) -> Credential:
-    """Return a credential for the job of this token, which is the claimant's from then on.
+async def claim(api_url: str, pilot_key: str, token: str, claimant: str, turn: int = 0) -> Credential:
+    """Return a credential for the job of this token, which is the claimant's from then on in this turn.
 
     ``claimant`` names the pilot, of at most 200 ASCII characters: the same one again gets another
-    credential, with a later end; any other is refused (409) unless the worker gave the job anew.
+    credential, with a later end. Any other is refused (409), and so is who comes for another turn than the
+    job's: the worker has given it anew.
     Raises TransferRefused.
     """
 
     def ask(service: Service) -> Credential:
-        said = service.ask("POST", "claim", json={"token": token, "claimant": claimant})
+        said = service.ask("POST", "claim", json={"token": token, "claimant": claimant, "turn": turn})
         return Credential(said["job_id"], said["expires"], said["credential"])
 
     return await patiently(

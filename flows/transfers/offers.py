@@ -116,16 +116,18 @@ class Offer:
         except FileNotFoundError:
             return None
 
-    def claim(self, claimant: str) -> int:
-        """Give the job to the claimant and return the turn. Raises GivenToAnother."""
-        turn = self.turn
+    def claim(self, claimant: str, turn: int) -> None:
+        """Give the job to the claimant in this turn. Raises GivenToAnother, also when it is not this turn."""
+        self.check_turn(turn)
         directory = self.of_turn(turn)
-        with _unless_over():
+        try:
             has_it = private_files.kept(directory / "claim", lambda: claimant)
             fsync(directory)
+        except FileNotFoundError:
+            self.check_turn(turn)
+            raise
         if has_it != claimant:
             raise GivenToAnother("Another pilot has claimed the job; leave it.")
-        return turn
 
     def give_anew(self, turn: int) -> None:
         """End a turn: whoever has the job loses it, with all that it has sent. Harmless when it is over."""
@@ -138,15 +140,15 @@ class Offer:
             self.of_turn(turn).rename(ended)
             remove_tree(ended)
 
-    def credential(self, key: TransferKey) -> tuple[str, int]:
-        """Return a credential for who has the job now, and until when it is good, in s since 1970."""
+    def credential(self, key: TransferKey, turn: int) -> tuple[str, int]:
+        """Return a credential for who has the job in a turn, and until when it is good, in s since 1970."""
         terms = self.terms()
         expires = int(time.time()) + terms.lifetime
         grant = Grant(
             job_id=int(self.job_dir.name),
             token=self._token,
             destination=terms.destination,
-            turn=self.turn,
+            turn=turn,
             expires=expires,
         )
         return key.credential(grant), expires
@@ -159,7 +161,7 @@ class Offer:
         terms = self.terms()
         if terms.api_url is None:
             raise StagingFailed(f"The filesystem of {terms.destination} has no api_url; tell the operator.")
-        credential, _ = self.credential(key)
+        credential, _ = self.credential(key, self.turn)
         return Access(f"{terms.api_url.rstrip('/')}/api/transfer/{self.job_dir.name}", credential)
 
 

@@ -73,7 +73,7 @@ class ByHttp:
         return job_dir, str(token)
 
     def _credential(self, job_dir: Path, token: str) -> Credential:
-        secret, expires = Offer(job_dir, token).credential(self._key)
+        secret, expires = Offer(job_dir, token).credential(self._key, 0)
         return Credential(int(job_dir.name), expires, secret)
 
 

@@ -63,7 +63,7 @@ class FarJob:
         return f"{self.url}/api/transfer/{self.job.id}"
 
     def credential(self) -> Credential:
-        secret, expires = self.offer.credential(self.key)
+        secret, expires = self.offer.credential(self.key, self.offer.turn)
         return Credential(self.job.id, expires, secret)
 
     def headers(self) -> dict[str, str]:

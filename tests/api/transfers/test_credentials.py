@@ -101,7 +101,10 @@ async def test_a_claim(far_site: FarSite) -> None:
         await claim(far_site.url, key, job.token, "pilot 2")
     assert error.value.status == 409
     job.offer.give_anew(0)
-    anew = await claim(far_site.url, key, job.token, "pilot 2")
+    with pytest.raises(TransferRefused) as error:
+        await claim(far_site.url, key, job.token, "pilot 1")
+    assert error.value.status == 409
+    anew = await claim(far_site.url, key, job.token, "pilot 2", 1)
     assert far_site.key.grant(anew.secret).turn == 1
     with pytest.raises(TransferRefused) as error:
         await fetch_input(far_site.url, first, job.offer.job_dir / "nowhere")

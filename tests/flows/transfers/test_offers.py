@@ -1,10 +1,12 @@
 """Who has a job, turn after turn, and what becomes of those who had it."""
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from flows.disk import private_files
 from flows.errors import StagingFailed
 from flows.staging import sending
 from flows.staging.listing import Listing
@@ -26,31 +28,52 @@ def test_what_is_offered_stays_as_it_is(offer: Offer, job_dir: Path) -> None:
 
 def test_the_first_who_claims_a_job_has_it(offer: Offer) -> None:
     assert offer.claimed_by() is None
-    assert offer.claim("first") == offer.claim("first") == 0
+    for _ in range(2):
+        offer.claim("first", 0)
     with pytest.raises(GivenToAnother):
-        offer.claim("second")
+        offer.claim("second", 0)
     assert offer.claimed_by() == "first"
 
 
 def test_given_anew_it_is_the_next_ones_alone(offer: Offer) -> None:
-    offer.claim("first")
+    offer.claim("first", 0)
     arrive(offer, iter([EMPTY_TAR]))
-    credential, _ = offer.credential(KEY)
+    credential, _ = offer.credential(KEY, 0)
     offer.give_anew(0)
     offer.give_anew(0)  # repeated after a crash: it is another's turn by now
-    assert offer.claim("second") == 1
+    with pytest.raises(GivenToAnother):
+        offer.claim("first", 0)  # it was cut off, and is the first to come back
+    late, _ = offer.credential(KEY, 0)
+    offer.claim("second", 1)
     assert list(offer.landed.iterdir()) == []
+    for before in (credential, late):
+        with pytest.raises(GivenToAnother):
+            offer.check_turn(KEY.grant(before).turn)
+    for claimant, turn in (("first", 0), ("first", 1), ("second", 2)):
+        with pytest.raises(GivenToAnother):
+            offer.claim(claimant, turn)
+
+
+def test_a_turn_that_ends_during_a_claim_is_not_the_end_of_the_job(
+    offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = private_files.kept
+
+    def late(path: Path, content: Callable[[], str]) -> str:
+        offer.give_anew(0)
+        return make(path, content)
+
+    monkeypatch.setattr(private_files, "kept", late)
     with pytest.raises(GivenToAnother):
-        offer.check_turn(KEY.grant(credential).turn)
-    with pytest.raises(GivenToAnother):
-        offer.claim("first")
+        offer.claim("first", 0)
+    assert offer.claimed_by() is None
 
 
 def test_what_is_withdrawn_is_over(offer: Offer, job_dir: Path) -> None:
-    offer.claim("first")
+    offer.claim("first", 0)
     for _ in range(2):
         offer.withdraw()
-    for ask in (offer.read, lambda: offer.turn, lambda: offer.claim("first"), lambda: offer.check_turn(0)):
+    for ask in (offer.read, lambda: offer.turn, lambda: offer.claim("first", 0), lambda: offer.check_turn(0)):
         with pytest.raises(TransferOver):
             ask()
     assert [path.name for path in job_dir.parent.iterdir()] == ["1"]
