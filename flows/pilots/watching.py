@@ -61,7 +61,8 @@ class Watched:
         since = ((self._asked_last or self._rest.now()) - _OVERLAP).isoformat()
         filter: dict[str, Any] = {
             "operator": "or_",
-            "start_time": {"after_": since},
+            # Without the latter, those count that were to start since then.
+            "start_time": {"after_": since, "is_null_": False},
             "end_time": {"after_": since},
         }
         if turn:
