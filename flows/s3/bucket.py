@@ -69,7 +69,7 @@ class Bucket:
     async def put(self, key: str, blocks: Iterator[bytes], size: int) -> None:
         """Write an object of about so many bytes, as a whole or not at all.
 
-        Errors of ours that come with the blocks are raised as they are.
+        Errors of ours that come with the blocks are raised as they are; obstore aborts the upload.
         """
         stop = threading.Event()
         part = max(PART, size // _MOST_PARTS + 1)
@@ -84,12 +84,7 @@ class Bucket:
                     store, key, chain([first], source), chunk_size=part, max_concurrency=_PARTS_AT_ONCE
                 )
 
-        try:
-            await self._do(send, stop.set)
-        except BaseException:
-            with suppress(Unavailable):
-                await self.abort_uploads(key)
-            raise
+        await self._do(send, stop.set)
 
     async def get(self, key: str, use: Callable[["Download"], T]) -> T:
         """Return what a function makes of an object, in a thread. Raises FileNotFoundError without one."""
@@ -109,9 +104,12 @@ class Bucket:
         await self._do(remove)
 
     async def objects(self, prefix: str) -> list[Found]:
-        """Return all objects below a prefix, which ends where a name does."""
+        """Return all objects below a prefix, which ends where a name does; unfinished ones, too."""
         found = await self._do(lambda store: list(chain.from_iterable(_obstore().list(store, prefix))))
-        return [Found(one["path"], one["last_modified"].timestamp()) for one in found]
+        begun = await uploads.under_way(await self._block.current(), self._bucket, f"{prefix}/")
+        return [Found(one["path"], one["last_modified"].timestamp()) for one in found] + [
+            Found(upload.key, upload.begun) for upload in begun
+        ]
 
     async def check(self, prefix: str) -> None:
         """Ask for the first objects below a prefix."""

@@ -3,7 +3,10 @@
 import html
 import re
 import ssl
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,34 +21,48 @@ _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _MOST = 1000
 
 _UPLOAD = re.compile(r"<Upload>.*?</Upload>", re.DOTALL)
+_BEGUN = re.compile(r"<Initiated>(\d[\dT:.+-]*Z?)</Initiated>")
 _KEY, _ID = re.compile(r"<Key>(.*?)</Key>", re.DOTALL), re.compile(r"<UploadId>(.*?)</UploadId>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One that nobody has completed. ``begun`` is in s since 1970, by the server's clock."""
+
+    key: str
+    upload_id: str
+    begun: float
 
 
 async def abort(credentials: "S3Credentials", bucket: str, prefix: str) -> None:
     """Abort those whose key begins so; raises Unavailable. A server that lists none has none for us."""
-    async with httpx.AsyncClient(timeout=_TIMEOUT, verify=_trust(credentials)) as client:
-        for key, upload in await under_way(client, credentials, bucket, prefix):
-            address = signing.address(credentials, bucket, key)
-            await _ask(client, credentials, "DELETE", address, {"uploadId": upload})
+    for upload in await under_way(credentials, bucket, prefix):
+        async with _client(credentials) as client:
+            address = signing.address(credentials, bucket, upload.key)
+            await _ask(client, credentials, "DELETE", address, {"uploadId": upload.upload_id})
 
 
-async def under_way(
-    client: httpx.AsyncClient, credentials: "S3Credentials", bucket: str, prefix: str
-) -> list[tuple[str, str]]:
-    """Return keys and ids of those whose key begins so. Raises Unavailable."""
+async def under_way(credentials: "S3Credentials", bucket: str, prefix: str) -> list[Upload]:
+    """Return those whose key begins so, the first thousand at least. Raises Unavailable."""
     parameters = {"uploads": "", "prefix": prefix, "max-uploads": str(_MOST)}
-    text = await _ask(client, credentials, "GET", signing.address(credentials, bucket), parameters)
-    return [found for found in parsed(text) if found[0].startswith(prefix)]
+    async with _client(credentials) as client:
+        text = await _ask(client, credentials, "GET", signing.address(credentials, bucket), parameters)
+    return [found for found in parsed(text) if found.key.startswith(prefix)]
 
 
-def parsed(text: str) -> list[tuple[str, str]]:
-    """Return keys and ids of the uploads in an answer."""
+def parsed(text: str) -> list[Upload]:
+    """Return the uploads in an answer; one whose begin is not told begins now."""
     found = []
     for upload in _UPLOAD.findall(text):
-        key, upload_id = _KEY.search(upload), _ID.search(upload)
+        key, upload_id, begun = (pattern.search(upload) for pattern in (_KEY, _ID, _BEGUN))
         if key and upload_id:
-            found.append((html.unescape(key[1]), html.unescape(upload_id[1])))
+            when = time.time() if begun is None else datetime.fromisoformat(begun[1]).timestamp()
+            found.append(Upload(html.unescape(key[1]), html.unescape(upload_id[1]), when))
     return found
+
+
+def _client(credentials: "S3Credentials") -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=_TIMEOUT, verify=_trust(credentials))
 
 
 async def _ask(

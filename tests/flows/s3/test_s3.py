@@ -1,6 +1,7 @@
 """The filesystem ``s3`` where it differs from others: objects, keys, large files, what is left over."""
 
 import asyncio
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from flows.s3 import bucket, signing, uploads
 from flows.ssh.connections import Connections
 from tests.flows.s3.playing import give_block, use_block
 from tests.services.object_stores import BUCKET, OTHER_KEY, OTHER_SECRET, ObjectStore, SeaweedFs
+from tests.waiting import LONG_ENOUGH
 
 TOKEN = "0e2ff7b8-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
 OTHER = "11111111-2a6c-4d0c-9d1e-8f6c8a3c4b5d"
@@ -114,9 +116,8 @@ async def test_a_large_file_is_sent_in_parts_and_in_little_memory(
     assert await under_way(server) == []
 
 
-async def under_way(server: ObjectStore) -> list[tuple[str, str]]:
-    async with httpx.AsyncClient() as client:
-        return await uploads.under_way(client, server.credentials(), BUCKET, "")
+async def under_way(server: ObjectStore) -> list[str]:
+    return [upload.key for upload in await uploads.under_way(server.credentials(), BUCKET, "")]
 
 
 async def test_an_upload_that_fails_leaves_nothing(
@@ -164,7 +165,10 @@ async def test_parts_of_a_process_that_was_killed_go_with_the_job(
         async with httpx.AsyncClient() as client:
             (await client.post(f"{address}?uploads=", headers=headers)).raise_for_status()
     await filesystem.remove(job_dir, TOKEN)
-    assert [key for key, _ in await under_way(server)] == [f"p/{OTHER}/input.tar"]
+    assert await under_way(server) == [f"p/{OTHER}/input.tar"]
+    [stored] = await filesystem.stored()  # which is how clean-up finds it
+    assert stored.token == OTHER
+    assert abs(stored.changed - time.time()) < LONG_ENOUGH
     await filesystem.remove(job_dir, OTHER)
     assert await under_way(server) == []
 

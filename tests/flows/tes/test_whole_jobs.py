@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import pytest_asyncio
 
@@ -17,6 +17,9 @@ from tests.all_jobs import AllJobs
 from tests.flows.running import new_job
 from tests.flows.tes.jobs import KEYS, Destination
 from tests.services.object_stores import BUCKET, SeaweedFs
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @pytest_asyncio.fixture
@@ -33,10 +36,12 @@ async def runtime(pool: Pool, tmp_path: Path, destination: Destination) -> Async
         yield runtime
 
 
-async def run(runtime: Runtime, command: str) -> tuple[Job, Path]:
-    async def call(step: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        return await step(*args, **kwargs)
+async def call(step: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a step as if nothing was ever interrupted."""
+    return await step(*args, **kwargs)
 
+
+async def run(runtime: Runtime, command: str) -> tuple[Job, Path]:
     job = await new_job(runtime, command)
     await live(job.id, call)
     return await runtime.jobs.get(job.id), runtime.place.job_dir(job.id)
