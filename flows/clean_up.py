@@ -15,6 +15,7 @@ from flows.upkeep.leftover_directories import remove_leftover_directories
 from flows.upkeep.leftover_files import remove_leftovers
 from flows.upkeep.leftover_jobs import end_leftover_jobs
 from flows.upkeep.old_runs import remove_old_runs
+from flows.upkeep.store import UpkeepStore
 
 NOTHING = "There was nothing to remove."
 
@@ -88,3 +89,4 @@ async def _expired_jobs(
     for job in await runtime.end_requests.to_purge():
         if not await purge(job, runtime.place, runtime.end_requests):
             findings.add("deleted job", job.id, "kept: its files cannot be removed, see the worker's log")
+    await UpkeepStore(runtime.jobs.pool).forget_submitters()

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -9,8 +10,10 @@ import sqlalchemy as sa
 from flows.jobs.job import Job, job_table
 from flows.jobs.rows import JobRows, change
 from flows.jobs.rules import ACTIVE
+from flows.jobs.shares import submitter_table
 
 _job = job_table.c
+_submitter = submitter_table.c
 _CHUNK = 1000
 
 K = TypeVar("K")
@@ -21,6 +24,15 @@ def chunks(keys: Collection[K]) -> Iterator[list[K]]:
     everything = list(keys)
     for start in range(0, len(everything), _CHUNK):
         yield everything[start : start + _CHUNK]
+
+
+_dates = sa.func.greatest(
+    _submitter.last_turn_on, _submitter.hour_began_on
+)  # of NULL and a moment, the moment
+_FORGET = sa.delete(submitter_table).where(
+    _dates < sa.func.now() - timedelta(days=1),
+    sa.not_(sa.select(_job.id).where(_job.submitter == _submitter.name).exists()),
+)
 
 
 class UpkeepStore(JobRows):
@@ -59,6 +71,10 @@ class UpkeepStore(JobRows):
                 recorded=False,
             )
         )
+
+    async def forget_submitters(self) -> None:
+        """Forget whose turn it was and how often they submitted of those who have no job, after a day."""
+        await self.pool.fetch(_FORGET)
 
     async def _by(
         self, column: sa.ColumnElement[Any], keys: Collection[Any], key_of: Callable[[Job], K]
