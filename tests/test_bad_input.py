@@ -137,6 +137,17 @@ def test_two_servers_on_one_data_directory(directory: Path) -> None:
         assert_refused(bartender(directory, "serve"), str(os.getpid()), "BARTENDER_DATA_DIR")
 
 
+def test_the_key_of_pilots_is_that_of_a_destination_that_has_some(directory: Path) -> None:
+    far = "destinations: {far: {scheduler: {type: memory}, filesystem: {type: http}}}"
+    assert_refused(bartender(directory, "pilot-key", "local"), "'local'", "filesystem http")
+    (directory / "config.yaml").write_text(CONFIG + far)
+    assert_refused(bartender(directory, "pilot-key", "near"), "'near'", "use one of far")
+    keys = [bartender(directory, "pilot-key", "far").stdout for _ in range(2)]
+    assert keys[0] == keys[1]
+    assert len(keys[0].strip()) > 43
+    assert keys[0].count("\n") == 1
+
+
 def test_version_needs_nothing(tmp_path: Path) -> None:
     completed = bartender(tmp_path, "--version")
     assert completed.returncode == 0

@@ -22,6 +22,8 @@ MADE = [
     (names.hidden(17, TOKEN), names.HIDDEN, TOKEN, AMONG_JOBS),
     (names.fetched(TOKEN), names.HIDDEN, TOKEN, AMONG_JOBS),
     (names.guard(TOKEN), names.HIDDEN, TOKEN, AMONG_JOBS),
+    (names.transfer(TOKEN), names.HIDDEN, TOKEN, AMONG_JOBS),
+    (names.withdrawn(TOKEN), names.HIDDEN, TOKEN, AMONG_JOBS),
     (names.aside(17), names.ASIDE, "17", AMONG_JOBS),
     (TOKEN, names.AT_DESTINATION, TOKEN, [names.AT_DESTINATION]),
     (names.inputs(TOKEN), names.AT_DESTINATION, TOKEN, [names.AT_DESTINATION]),
