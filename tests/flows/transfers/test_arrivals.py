@@ -1,5 +1,6 @@
 """Outputs that come in: what is not taken, what was cut off, and who comes too late."""
 
+import hashlib
 import itertools
 import json
 import os
@@ -135,6 +136,14 @@ def test_limits_count_what_came_before_an_interruption(offer: Offer) -> None:
         arrive(offer, iter([header(name="d") + END]), limits=limits, start=start)
 
 
+def test_a_file_that_was_cut_off_counts_once(offer: Offer, far: Path) -> None:
+    stream, limits = stream_of(far), Limits(max_files=7, max_bytes=5_000_006)
+    with pytest.raises(CutOff):
+        arrive(offer, cut(list(stream.blocks(0, 4_000_000))), limits=limits)
+    start = arrivals.progress(offer, 0).offset
+    arrive(offer, stream.blocks(start), limits=limits, start=start)
+
+
 def cut(blocks: list[bytes]) -> Iterator[bytes]:
     yield from blocks
     raise CutOff
@@ -151,6 +160,8 @@ def test_cut_off_anywhere_it_goes_on_after_the_last_whole_file(offer: Offer, far
     came = arrivals.progress(offer, 0)
     assert not came.complete
     assert end - 3_000_000 - 1024 < came.offset <= end
+    prefix = hashlib.sha256(b"".join(stream.blocks(0, came.offset))).hexdigest()
+    assert came.parts == (((came.offset, prefix),) if came.offset else ())
     arrive(offer, stream.blocks(came.offset), start=came.offset)
     done = arrivals.progress(offer, 0)
     assert (done.complete, done.offset) == (True, stream.size)
