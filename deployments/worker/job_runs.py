@@ -177,9 +177,10 @@ class JobRuns:
             notes.running_again()
         # Else nobody can have cancelled or deleted it there.
         if notes.known and await self._teller.answer(notes) is Verdict.DELETED:
-            logger.warning("The flow run of job %s was deleted; it gets a new one", notes.job.id)
-            await patiently(lambda: self._jobs.release_flow_run(notes.job))
-            return True
+            if await patiently(lambda: self._jobs.release_flow_run(notes.job)):
+                logger.warning("The flow run of job %s was deleted; it gets a new one", notes.job.id)
+                return True
+            logger.warning("The flow run of job %s was deleted; the job goes on without", notes.job.id)
         job_id, failure = notes.job.id, None
         steps = StepRuns(notes, results, found, lambda: self._is_ending(job_id))
         try:

@@ -274,14 +274,28 @@ class OwnedJobs(JobRows):
             ).returning(job_table)
         )
 
-    async def release_flow_run(self, job: Job) -> None:
-        """Put the job back among those that wait for a flow run; harmless when it no longer has this one."""
+    async def release_flow_run(self, job: Job) -> bool:
+        """Put the job back among those that wait for a flow run, where it has not been anywhere yet.
+
+        Returns whether it has this flow run no more. One that has a destination keeps it, and its owner: any
+        worker may begin what waits, but not any sees the commands of a local destination.
+        """
         same = sa.and_(_job.id == job.id, _job.flow_run_id == job.flow_run_id)
         released = await self._is_done(
-            change(same, self._mine, ACTIVE, flow_run_id=None, recorded=False, owner=None)
+            change(
+                same,
+                self._mine,
+                ACTIVE,
+                _job.destination.is_(None),
+                flow_run_id=None,
+                recorded=False,
+                owner=None,
+            )
         )
-        if not released and (await self.get(job.id)).flow_run_id == job.flow_run_id:
-            await self.owned(job.id)
+        if released or (await self.get(job.id)).flow_run_id != job.flow_run_id:
+            return True
+        await self.owned(job.id)
+        return False
 
     async def owned(self, job_id: int) -> Job:
         """Return the job; raise Superseded when it is, or may be, somebody else's by now.

@@ -235,6 +235,15 @@ async def test_of_a_run_that_was_deleted_nothing_more_is_told(
     assert len(told.recorder.reports) == 1
 
 
+async def test_nobody_waits_for_an_answer_about_a_run_that_is_told_no_more(site: Site) -> None:
+    """Its flow broke off, and begins again."""
+    notes = site.notes(await site.claimed())
+    notes.is_silent = True
+    notes.running_again()
+    assert await site.teller.answer(notes) is None
+    assert not site.recorder.batches
+
+
 async def test_what_prefect_refuses_is_not_told_for_ever(
     told: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -129,12 +129,22 @@ async def test_a_job_without_its_flow_run_waits_again(store: AllJobs) -> None:
     one = await worker(store, "one")
     [claimed] = await one.claim()
     for _ in range(2):  # the answer to the first may have been lost
-        await one.release_flow_run(claimed)
+        assert await one.release_flow_run(claimed)
     assert [waiting.id for waiting in await store.without_flow_run(limit=10)] == [job.id]
     await one.give_flow_run(job.id, uuid.uuid4())
     await one.claim()
-    await one.release_flow_run(claimed)
+    assert await one.release_flow_run(claimed)
     assert await store.without_flow_run(limit=10) == []
+
+
+async def test_a_job_that_may_be_somewhere_keeps_its_flow_run_and_worker(store: AllJobs) -> None:
+    number, job = await claimed_by(store, "w", "here", "local")
+    mine, claimed = owner(store, number), await store.get(job.id)
+    assert not await mine.release_flow_run(claimed)
+    assert await store.get(job.id) == claimed
+    await Leases(store.pool).end(number)
+    with pytest.raises(Superseded):
+        await mine.release_flow_run(claimed)
 
 
 async def test_a_lease_is_renewed_until_it_is_over(store: AllJobs) -> None:
