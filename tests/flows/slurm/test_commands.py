@@ -43,3 +43,11 @@ async def test_lines_of_setup_go_before_the_command(make: Make, cluster: SlurmCl
     end, directory = await run(make(setup=["exit 5"]), place, "echo ran >ledger")
     assert end.returncode == 5
     assert not (directory / "ledger").exists()
+
+
+async def test_what_setup_exports_reaches_steps(make: Make, cluster: SlurmCluster, place: Place) -> None:
+    """Also where the job begins without its submitter's environment: srun would then hand on nothing."""
+    scheduler = make(setup=["export LOADED=tool"], extra_options=["--export=NONE"])
+    end, directory = await run(scheduler, place, "srun sh -c 'echo $LOADED'")
+    assert end.returncode == 0
+    assert (directory / "stdout.txt").read_text() == "tool\n"
