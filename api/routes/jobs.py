@@ -8,13 +8,14 @@ from fastapi.responses import Response
 
 from api import endings
 from api.auth import CurrentUser
+from api.http.small_bodies import SmallBodyRoute
 from api.http.tagged import json_answer
 from api.schemas import JobModelDTO, Problem
 from api.services import ServicesDep
 from flows.errors import JobNotFound
 from flows.jobs.job import Job, JobFilter, Order, State
 
-router = APIRouter(prefix="/api/job", tags=["job"])
+router = APIRouter(prefix="/api/job", tags=["job"], route_class=SmallBodyRoute)
 
 _BIGINT = 2**63 - 1
 _MAX_LIMIT = 1000

@@ -11,13 +11,14 @@ where URL is that of the job, ``/api/transfer/{job id}``.
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from api.http.small_bodies import SmallBodyRoute
 from api.services import ServicesDep
 from api.transfers.claims import Claim, Claimed, claimed
 from api.transfers.granted import Granted, bearer
 from api.transfers.receiving import Received, progress_of, receive
 from api.transfers.sending import input_of
 
-router = APIRouter(prefix="/api/transfer", include_in_schema=False)
+router = APIRouter(prefix="/api/transfer", include_in_schema=False, route_class=SmallBodyRoute)
 
 
 @router.post("/claim")

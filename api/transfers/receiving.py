@@ -55,8 +55,7 @@ async def receive(transfer: Transfer, request: Request, services: Services) -> R
     Raises InvalidUpload, UploadTooLarge, UploadStalled, StorageFull, OffsetWrong, Unavailable, Starlette's
     ClientDisconnect, and what ``current`` raises, where the job has ended meanwhile.
     """
-    announced = request.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) > transfer.config.max_bytes + _AROUND:
+    if _announced(request) > transfer.config.max_bytes + _AROUND:
         raise UploadTooLarge(transfer.config.max_bytes)
     if _SLOTS.locked():
         raise Unavailable("Too many jobs send their outputs now; try again in a few seconds.")
@@ -68,12 +67,14 @@ async def _receive(transfer: Transfer, request: Request, services: Services) -> 
     with room_or_storage_full():
         arrival = await services.on_disk(_begin, transfer, _start(request), services)
         bridge, body = Bridge(services.transfer_threads, "The sender"), Batches(request)
-        digest = await bridge.run(lambda: arrival.receive(lambda: bridge.wait(body.next())))
+        digest = await bridge.run(
+            lambda: arrival.receive(lambda: bridge.wait(body.next()), announced=_announced(request))
+        )
         if request.headers.get(DIGEST, digest).lower() != digest:
             await services.on_disk(arrival.discard)
             raise InvalidUpload("What has come is not what was sent: its SHA-256 is another; send it again.")
-        progress = await services.on_disk(arrival.finish)
         await services.durable.sync()
+        progress = await services.on_disk(arrival.finish)
         await current(transfer.grant, services)  # that may have taken long
         await services.on_disk(arrival.land)
     return _said(progress)
@@ -82,6 +83,11 @@ async def _receive(transfer: Transfer, request: Request, services: Services) -> 
 def _begin(transfer: Transfer, start: int, services: Services) -> Arrival:
     limits, min_free = transfer.config.limits, services.config.uploads.min_free_bytes
     return Arrival(transfer.offer, transfer.grant.turn, limits, min_free, start)
+
+
+def _announced(request: Request) -> int:
+    length = request.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else 0
 
 
 def _start(request: Request) -> int:

@@ -36,7 +36,7 @@ class DurableDisk:
             await asyncio.wait([before])
         # Whoever comes from now on may have written more than this call sees.
         self._now, self._next = self._next, None
-        await asyncio.to_thread(_syncfs, self._directory)
+        await asyncio.to_thread(syncfs, self._directory)
 
 
 def fsync(path: Path) -> None:
@@ -48,7 +48,8 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _syncfs(directory: Path) -> None:
+def syncfs(directory: Path) -> None:
+    """Return when all that was written to the directory's filesystem is on the disk."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if _LIBC.syncfs(descriptor):

@@ -14,7 +14,7 @@ from flows.archives.contents import shown
 from flows.disk.places import OUTPUTS
 from flows.disk.trees import remove_tree
 from flows.errors import Unavailable
-from flows.staging.listing import DIRECTORY, LINK, Entry, Listing, stays_inside
+from flows.staging.listing import DIRECTORY, FILE, LINK, Entry, Listing, check_tree, stays_inside
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,11 @@ class Draft:
 
     def merge(self, job_dir: Path, there: Listing) -> None:
         """Move everything to the job's directory; may be repeated. Files that only are there are kept."""
+        check_tree(there)
         with self.unless_taken():
+            # First the directories, in the place of links that may be there: nothing leads through one then.
+            for name in sorted(name for name, entry in there.items() if entry.kind == DIRECTORY):
+                _make_directory(job_dir / name)
             # Last what tells that all the others are there.
             for name in sorted(there, key=lambda name: name.partition("/")[0] in OUTPUTS):
                 self._put_in_place(job_dir, name, there[name])
@@ -55,11 +59,9 @@ class Draft:
 
     def _put_in_place(self, job_dir: Path, name: str, entry: Entry) -> None:
         place = job_dir / name
-        if entry.kind == DIRECTORY:
-            _make_directory(place)
-        elif entry.kind == LINK:
+        if entry.kind == LINK:
             self._link(job_dir, name, entry.target)
-        elif (draft := self.path / name).is_file():
+        elif entry.kind == FILE and (draft := self.path / name).is_file():
             _clear_for_file(place)
             draft.replace(place)
 

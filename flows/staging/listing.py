@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from flows.archives.contents import shown
 from flows.errors import StagingFailed
 
 MAX_ENTRIES = 1_000_000
@@ -55,9 +56,14 @@ def parse(data: bytes) -> Listing:
 
 
 def write(listing: Listing) -> bytes:
-    """Return a listing that was made otherwise in the form that ``parse`` reads."""
+    """Return a listing that was made otherwise in the form that ``parse`` reads.
+
+    Raises ValueError for what would be read as something else.
+    """
     records = []
     for name, entry in listing.items():
+        if "\0" in name or "\0" in entry.target:
+            raise ValueError(f"the listing has the name {name!r} with the target {entry.target!r}")
         seconds, rest = divmod(entry.mtime, 10**9)
         ctime, _, inode = entry.changed.partition(" ")
         mode = "700" if entry.executable else "600"
@@ -89,6 +95,14 @@ def consistent(listing: Listing) -> Listing:
     return kept
 
 
+def check_tree(listing: Listing) -> None:
+    """Raise StagingFailed unless each name is in a directory of the listing: so it leads through no link."""
+    for name in listing:
+        parent = name.rpartition("/")[0]
+        if parent and (parent not in listing or listing[parent].kind != DIRECTORY):
+            raise StagingFailed(f"The outputs have {shown(name)} in what is no directory; make them again.")
+
+
 def stays_inside(name: str, target: str) -> bool:
     """Whether a link of this name leads to somewhere below the top, whatever other such links there are.
 
@@ -98,7 +112,8 @@ def stays_inside(name: str, target: str) -> bool:
     up = 0
     while up < len(parts) and parts[up] == "..":
         up += 1
-    return not target.startswith("/") and target != "" and up <= name.count("/") and ".." not in parts[up:]
+    leads_out = target.startswith("/") or up > name.count("/") or ".." in parts[up:]
+    return target != "" and "\0" not in target and not leads_out
 
 
 def total_size(entries: Iterable[Entry]) -> int:

@@ -3,6 +3,7 @@
 An attempt is a directory with ``files``, and with a note of what they are and how far the tar was read.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -16,7 +17,7 @@ from flows.archives import tars
 from flows.archives.compression import BLOCK
 from flows.archives.writing import Room
 from flows.disk import attempts, private_files
-from flows.disk.durability import fsync
+from flows.disk.durability import fsync, syncfs
 from flows.disk.trees import remove_tree
 from flows.errors import InvalidUpload, Unavailable, VisitorError
 from flows.staging import listing as listings
@@ -26,8 +27,8 @@ from flows.staging.sending import open_file
 from flows.transfers.offers import Offer
 from flows.transfers.sent_tar import HashedSource, Limits, SentTar
 
-_NOTED_EVERY = 64 << 20
-"""Bytes after which it is noted how far the tar was read."""
+_NOTED_EVERY = 256 << 20
+"""Bytes after which it is noted how far the tar was read; what was written is made durable before that."""
 
 _SEEN_EVERY = 5.0
 """Seconds after which an attempt shows again that it goes on."""
@@ -79,10 +80,12 @@ class Arrival:
         self._seen = time.monotonic()
         self._source: HashedSource | None = None
 
-    def receive(self, take: Callable[[], bytes]) -> str:
+    def receive(self, take: Callable[[], bytes], *, announced: int = 0) -> str:
         """Read the tar, from ``start`` on, of which ``take`` gives the next bytes; return their SHA-256.
 
-        Raises InvalidUpload for what is not taken, of which nothing is kept, and OSError (ENOSPC).
+        There are at least as many as were ``announced``. Raises InvalidUpload for what is not taken, and
+        OSError (ENOSPC) where there is no room: nothing of it is kept then, lest several wait for the room
+        that each other's parts take.
         """
         if self._before.complete:  # and did not land
             if take():
@@ -90,14 +93,17 @@ class Arrival:
             return self._before.parts[-1][1]
         self._source = source = HashedSource(lambda: self._taken(take), self._start, self._at_member)
         try:
-            self._room.check()
+            self._room.check(announced)
             for member, content in tars.members(source, self._sent):
                 if not member.is_dir:
                     self._receive(member.name, member.copy_of, content)
         except InvalidUpload:
             self.discard()
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                self.discard()
+                raise
             with suppress(OSError):
                 self._note()
             raise
@@ -137,13 +143,14 @@ class Arrival:
     def _note(self) -> None:
         if self._source is None or self._read == self._start:
             return
+        syncfs(self._files.path)
         listing = {name: entry for name, entry in self._sent.listing.items() if name != self._sent.current}
         parts = (*self._before.parts, (self._read, self._source.digest_of_members))
         _write_note(self._directory, Progress(parts, left_away=self._sent.left_away), listing)
         self._noted = self._read
 
     def finish(self) -> Progress:
-        """Note that all has come; return that. What was written is to be made durable before it lands."""
+        """Note that all has come, and return that. It has to be durable by then."""
         if (source := self._source) is None:
             return self._before
         parts = (*self._before.parts, (source.size, source.digest))

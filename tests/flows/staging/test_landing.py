@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.errors import Unavailable
+from flows.errors import StagingFailed, Unavailable
+from flows.staging import listing
 from flows.staging.landing import Landing
 from flows.staging.listing import DIRECTORY, FILE, LINK, Entry, Listing
 from tests.flows.staging.sftp.remote import TOKEN
@@ -67,3 +68,43 @@ def test_who_wakes_does_not_merge(job_dir: Path) -> None:
     other.merge(THERE)
     assert (job_dir / "file").read_bytes() == WHOLE  # it had arrived as a whole
     assert (job_dir / "link").readlink() == Path("file")
+
+
+HERE = Entry(LINK, target=".")
+OUT = Entry(LINK, target="..")
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        {"e": HERE, "e/out": OUT},
+        {"e/out": OUT, "e": HERE},
+        {"e/out": OUT},
+        {"e": Entry(FILE), "e/out": OUT},
+        {"e": HERE, "e/deep": Entry(DIRECTORY), "e/deep/out": OUT},
+    ],
+)
+def test_nothing_leads_through_a_link(job_dir: Path, there: Listing) -> None:
+    (job_dir / "e").symlink_to(".")  # as an attempt that came less far has left it
+    landing = Landing(job_dir, TOKEN)
+    with pytest.raises(StagingFailed, match="in what is no directory"):
+        landing.merge(there)
+    assert [path.name for path in job_dir.iterdir()] == ["e"]
+
+
+def test_a_directory_takes_the_place_of_a_link_before_anything_goes_there(job_dir: Path) -> None:
+    (job_dir / "e").symlink_to(".")
+    Landing(job_dir, TOKEN).merge({"e/within": HERE, "e": Entry(DIRECTORY)})
+    assert (job_dir / "e").is_dir()
+    assert not (job_dir / "e").is_symlink()
+    assert (job_dir / "e/within").readlink() == Path()
+    assert [path.name for path in job_dir.iterdir()] == ["e"]
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("link", "there\0l 700 0 0.0 0 0 more\0.."), ("na\0me", "there")]
+)
+def test_a_listing_is_read_as_it_was_written(name: str, target: str) -> None:
+    assert not listing.stays_inside("link", "there\0..")
+    with pytest.raises(ValueError, match="the listing has the name"):
+        listing.write({name: Entry(LINK, target=target)})

@@ -109,6 +109,17 @@ async def test_links_that_lead_out_and_pipes_are_left_away(
     assert "3 links that lead out, or pipes, are left away" in caplog.text
 
 
+async def test_a_link_is_what_it_says_and_nothing_more(
+    offer: Offer, filesystem: Filesystem, tmp_path: Path
+) -> None:
+    more = "there\0l 700 0 0.0 0 0 e\0.\0l 700 0 0.0 0 0 e/out\0.."
+    odd = extended(b"x", record("linkpath", more)) + header(name="link", type=tarfile.SYMTYPE)
+    arrive(offer, iter([GOOD + odd + END]))
+    before = {path.name for path in tmp_path.iterdir()}
+    assert await collected(offer, filesystem) == {"README.md": b"hello\n", "good": b"abc"}
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
 async def test_what_other_tars_say_twice_and_by_hard_links(offer: Offer, filesystem: Filesystem) -> None:
     content = (
         header(name="./", type=tarfile.DIRTYPE)
@@ -245,9 +256,14 @@ def test_after_the_end_nothing_lands(offer: Offer, far: Path, job_dir: Path) -> 
 
 
 def test_the_disk_keeps_room_for_others(offer: Offer) -> None:
-    arrival = Arrival(offer, 0, LIMITS, 1 << 60, 0)
-    with pytest.raises(OSError, match="No space"):
-        arrival.receive(Pieces(iter([GOOD + END])))
+    whole = os.statvfs(offer.job_dir)
+    announced = whole.f_blocks * whole.f_frsize
+    for min_free, size in ((1 << 60, 0), (0, announced)):
+        arrival = Arrival(offer, 0, LIMITS, min_free, 0)
+        with pytest.raises(OSError, match="No space"):
+            arrival.receive(Pieces(iter([GOOD + END])), announced=size)
+        # Nor does what has come take the room that others wait for.
+        assert list((offer.of_turn(0) / "drafts").iterdir()) == []
 
 
 async def test_of_two_that_came_the_last_counts(offer: Offer, filesystem: Filesystem) -> None:
