@@ -121,6 +121,7 @@ def _with_head(router: APIRouter) -> APIRouter:
                 route.endpoint,
                 methods=["HEAD"],
                 response_model=route.response_model,
+                response_model_exclude_none=route.response_model_exclude_none,
                 response_class=route.response_class,
                 include_in_schema=False,
             )

@@ -20,4 +20,4 @@ async def test_a_large_one_is_refused_before_all_of_it_is_kept(site: Site, path:
         answer = await client.post(path, content=content, headers={"Content-Type": "application/json"})
         assert (answer.status_code, str(LIMIT) in answer.json()["detail"]) == (413, True)
     small = await client.post(path, json={"token": "x" * 100})
-    assert small.status_code in {401, 422}
+    assert small.status_code in {401, 403, 422}
