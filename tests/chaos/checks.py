@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 import sqlalchemy.exc
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -129,9 +130,8 @@ class Checks:
         rows = {row.flow_run_id: row for row in await self._rows(sa.select(job_table))}
         found: list[str] = []
         names: set[str] = set()
-        for run in await all_flow_runs(self._service):
-            if not run.name.startswith("script-"):
-                continue
+        of_jobs = FlowFilter(name=FlowFilterName(any_=["run-job"]))  # those of pilots have their names, too
+        for run in await all_flow_runs(self._service, of_jobs):
             state = run.state
             if state is None or not state.is_final():
                 found.append(f"flow run {run.name} is {state and state.type}")
@@ -192,10 +192,10 @@ async def clean_up(service: Service) -> list[str]:
     return []
 
 
-async def all_flow_runs(service: Service) -> list[FlowRun]:
+async def all_flow_runs(service: Service, of: FlowFilter | None = None) -> list[FlowRun]:
     found: list[FlowRun] = []
     async with prefect_client(service) as prefect:
-        while page := await prefect.read_flow_runs(offset=len(found), limit=200):
+        while page := await prefect.read_flow_runs(flow_filter=of, offset=len(found), limit=200):
             found += page
     return found
 

@@ -103,13 +103,12 @@ def postgres(service: Service) -> Watched:
     return Watched(find, frozen_too=descendants, stop=signal.SIGINT)
 
 
-class OwnWorker(Watched):
-    """A worker beside the server's, kept running by us as a supervisor would."""
+class Own(Watched):
+    """A process beside the server's, kept running by us as a supervisor would."""
 
-    def __init__(self, service: Service, name: str) -> None:
+    def __init__(self, begin: Callable[[], "subprocess.Popen[bytes]"]) -> None:
         super().__init__(self._processes)
-        self._service = service
-        self._name = name
+        self._begin = begin
         self._process: subprocess.Popen[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -122,7 +121,7 @@ class OwnWorker(Watched):
     async def _keep(self) -> None:
         while True:
             if not self._processes():
-                self._process = self._service.worker(self._name)
+                self._process = self._begin()
             await asyncio.sleep(0.5)
 
     async def stop(self) -> None:
@@ -135,6 +134,24 @@ class OwnWorker(Watched):
                 await asyncio.to_thread(self._process.wait, 15)
             except subprocess.TimeoutExpired:
                 self._process.kill()
+
+
+def own_worker(service: Service, name: str) -> Own:
+    return Own(lambda: service.worker(name))
+
+
+def own_pilot(service: Service, name: str) -> Own:
+    """Make one that takes the runs of the work pool ``pilots``; the server has to run when it begins."""
+    variables: dict[str, str] = {}
+
+    def begin() -> "subprocess.Popen[bytes]":
+        if not variables:  # the same after a restart of the server
+            variables.update(service.environment)
+        options = ["--work-pool", "pilots", "--max-jobs", "8", "--name", name]
+        directory = str(service.directory / name)
+        return service.module("api", "perform", *options, "--directory", directory, variables=variables)
+
+    return Own(begin)
 
 
 class Server:

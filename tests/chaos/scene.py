@@ -12,7 +12,7 @@ from tests.chaos.checks import Checks, clean_up, problems_until
 from tests.chaos.far import Far
 from tests.chaos.faults import FaultLog, inject
 from tests.chaos.load import Visit, Visitor, WrongAnswer
-from tests.chaos.parts import OwnWorker, Part, Server, part_of_server, postgres
+from tests.chaos.parts import Part, Server, own_pilot, own_worker, part_of_server, postgres
 from tests.chaos.plan import Plan, PlannedFault
 from tests.e2e.service import Service
 
@@ -27,14 +27,17 @@ destinations:
   eager:
     scheduler: {type: eager, max_load: 1000, timeout: 10000}
     filesystem: {type: local}
+  pilots:
+    scheduler: {type: pilot, work_pool: pilots}
+    filesystem: {type: local}
 """
 PICKER = """
 def as_the_visitor_says(job_dir, application_name, submitter, context):
     return (job_dir / "destination").read_text()
 """
-LOCAL_DESTINATIONS = ["queue", "eager"]
+LOCAL_DESTINATIONS = ["queue", "eager", "pilots"]
 FAR_DESTINATIONS = ["cluster"]
-LOCAL_PARTS = ["worker", "second worker", "api", "prefect", "postgres", "server"]
+LOCAL_PARTS = ["worker", "second worker", "pilot", "second pilot", "api", "prefect", "postgres", "server"]
 FAR_PARTS = ["sshd", "slurmctld"]
 
 
@@ -50,7 +53,11 @@ class Chaos:
         self._ledgers.mkdir()
         (directory / "picker.py").write_text(PICKER)
         self.service = Service(directory, CONFIG + (far.configuration() if far else ""))
-        self._second = OwnWorker(self.service, "second")
+        self._own = {
+            "second worker": own_worker(self.service, "second"),
+            "pilot": own_pilot(self.service, "pilot-1"),
+            "second pilot": own_pilot(self.service, "pilot-2"),
+        }
         self.visits = [self._visit(number) for number in range(len(plan.jobs))]
         self.log = FaultLog(directory / "faults.log")
         self._checks = Checks(self.service, self.visits, workers=2)
@@ -74,7 +81,7 @@ class Chaos:
         parts: dict[str, Part] = {
             name: part_of_server(self.service, name) for name in ("worker", "api", "prefect")
         }
-        parts |= {"second worker": self._second, "postgres": postgres(self.service)}
+        parts |= {**self._own, "postgres": postgres(self.service)}
         parts["server"] = Server(self.service)
         return parts | (self._far.parts() if self._far else {})
 
@@ -82,7 +89,8 @@ class Chaos:
         """Return what is wrong in the end."""
         parts = self._parts()
         await self.service.start()
-        self._second.start()
+        for own in self._own.values():
+            own.start()
         self.log.began = time.monotonic()
         try:
             visitor = Visitor(self.service, self.log.began)
@@ -151,7 +159,8 @@ class Chaos:
         for part in parts.values():
             with suppress(Exception):  # what is wrong is known by now
                 await part.bring_back()
-        await self._second.stop()
+        for own in self._own.values():
+            await own.stop()
         await self.service.stop()
 
     def report(self, problems: list[str]) -> str:
