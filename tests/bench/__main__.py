@@ -69,6 +69,7 @@ def compared(waiting: int) -> Mapping[str, Sequence[Measure]]:
         "c": [partial(jobs.waiting, jobs=waiting)],
         "i": [partial(jobs.lists, jobs=100, times=100)],
         "k": [starting.starts, starting.demo, partial(starting.rest, seconds=60)],
+        "p": [partial(jobs.twice_as_many, jobs=400, rounds=1)],
     }
 
 
@@ -90,6 +91,7 @@ def of_this_checkout(waiting: int) -> Mapping[str, Sequence[Callable[[], Awaitab
         "m": [lambda: slurm.cluster_jobs(300, 20)],
         "n": [lambda: pilots.pilots(30)],
         "o": [lambda: transfers.transfers(3)],
+        "p": [lambda: alone(partial(jobs.twice_as_many, jobs=400, rounds=ROUNDS))],
     }
 
 

@@ -83,6 +83,22 @@ async def throughput(checkout: Checkout, *, jobs: int, rounds: int) -> Sequence[
     ]
 
 
+async def twice_as_many(checkout: Checkout, *, jobs: int, rounds: int) -> Sequence[Figure]:
+    """Workers and processes of the API: one of each, two of each, in turn."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for count, found in rates.items():
+            async with running(50, checkout=checkout, processes=count) as service:
+                found.append(await jobs_per_second(service, jobs, AT_ONCE * 2))
+    ratios = [two / one for one, two in zip(*rates.values(), strict=True)]
+    one, two = (statistics.median(found) for found in rates.values())
+    return [
+        Figure(f"(p) jobs per second, one worker and API process, {AT_ONCE * 2} clients", one, digits=1),
+        Figure("(p) the same, two of each", two, digits=1),
+        Figure("(p) ratio of two to one", statistics.median(ratios), digits=2),
+    ]
+
+
 async def beside_stock_worker(runs: int) -> None:
     async with running(50) as service:
         row("(a) stock process worker, runs per second", f"{await stock.runs_per_second(service, runs):.2f}")

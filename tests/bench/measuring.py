@@ -1,14 +1,17 @@
 """What the parts of the benchmark share: a warm server, what processes use, and rows of the table."""
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
+
 from tests.bench.checkouts import HERE, Checkout
 from tests.bench.serving import Served
-from tests.e2e.service import CONFIG, Service
+from tests.e2e.service import CONFIG, Service, until
 
 README = {"README.md": "one two three\n" * 100}
 MIB = 1 << 20
@@ -16,20 +19,40 @@ MIB = 1 << 20
 
 @asynccontextmanager
 async def running(
-    slots: int, log_level: str = "WARNING", more: str = "", checkout: Checkout = HERE
+    slots: int, log_level: str = "WARNING", more: str = "", checkout: Checkout = HERE, processes: int = 1
 ) -> AsyncIterator[Service]:
-    """Serve with so many slots, and with more of the configuration."""
+    """Serve with so many slots and more of the configuration; ``processes`` of the API, as many workers."""
     with tempfile.TemporaryDirectory() as directory:
         config = CONFIG.replace("slots: 50", f"slots: {slots}") + more
         service = Served(Path(directory), config, checkout)
         os.environ["BARTENDER_LOG_LEVEL"] = log_level
-        await service.start()
+        await service.start(BARTENDER_WORKERS_COUNT=str(processes))
+        workers = [service.worker(f"worker{number}") for number in range(1, processes)]
         try:
+            await _live_workers(service, processes)
             for _ in range(5):  # warm up
                 await service.ended(await service.submit(README, "wc"))
             yield service
         finally:
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                await asyncio.to_thread(worker.wait)
             await service.stop()
+
+
+async def _live_workers(service: Service, count: int) -> None:
+    """Return once so many are there."""
+    connection = await asyncpg.connect(service.environment["BARTENDER_DB_DSN"].replace("+asyncpg", ""))
+    live = "SELECT count(*) FROM worker WHERE lease_until > now()"
+
+    async def are_there() -> bool:
+        return int(await connection.fetchval(live)) >= count
+
+    try:
+        await until(are_there)
+    finally:
+        await connection.close()
 
 
 def row(name: str, value: str) -> None:
