@@ -12,7 +12,7 @@ from flows.errors import JobFailure, Superseded
 from flows.jobs.job import TRANSITIONS, Job, State, job_table
 from flows.jobs.leases import IS_LIVE, lasts, worker_table
 from flows.jobs.not_begun import AS_MANY_AS_YOU_MAY, NO_MORE
-from flows.jobs.rows import JobRows, change, from_row
+from flows.jobs.rows import JobRows, change, from_row, storable
 from flows.jobs.rules import ACTIVE, ENDED, MAY_RUN_AGAIN, in_states
 from flows.jobs.shares import (
     BEGUN,
@@ -349,6 +349,7 @@ class OwnedJobs(JobRows):
 
         ``reason`` says why the job does not get on from there.
         """
+        reason = reason and storable(reason)
         kept = self._kept.get(job_id)
         is_there = kept is not None and kept.state is state
         if is_there or not await self._change(_ADVANCE[state], job_id, new_reason=reason):
@@ -363,10 +364,12 @@ class OwnedJobs(JobRows):
 
     async def fail(self, job_id: int, failure: JobFailure, *, size: int | None = None) -> bool:
         """End the job with the reason that the visitor reads; as ``complete`` besides."""
-        return await self._change(_FAIL, job_id, new_reason=str(failure), new_kind=failure.kind, size=size)
+        reason = storable(str(failure))
+        return await self._change(_FAIL, job_id, new_reason=reason, new_kind=failure.kind, size=size)
 
     async def explain(self, job_id: int, reason: str | None) -> None:
         """Say why a job that is under way does not get on, or that it does again (None)."""
+        reason = reason and storable(reason)
         kept = self._kept.get(job_id)
         if kept is not None and kept.reason == reason:
             return

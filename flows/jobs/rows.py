@@ -69,6 +69,14 @@ def change(*where: sa.ColumnElement[bool], **values: object) -> sa.Executable:
     return sa.update(job_table).where(*where).values(**values, updated_on=sa.func.now()).returning(_job.id)
 
 
+def storable(text: str) -> str:
+    """Return a text as the database takes it, which comes from servers and pickers as it may.
+
+    PostgreSQL has no NUL, and UTF-8 no half of a character.
+    """
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
 def from_row(row: Row) -> Job:
     """Return the job of a row of ``job_table``."""
     values = dict(row)

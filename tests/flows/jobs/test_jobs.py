@@ -137,6 +137,17 @@ async def test_a_job_without_its_flow_run_waits_again(store: AllJobs) -> None:
     assert await store.without_flow_run(limit=10) == []
 
 
+async def test_a_reason_is_written_down_whatever_is_in_it(store: AllJobs) -> None:
+    """It may be what a server said, or a picker's error."""
+    _, job = await claimed_by(store, "w", "here")
+    await store.explain(job.id, "says \0")
+    assert (await store.get(job.id)).reason == "says \ufffd"
+    await store.advance(job.id, State.QUEUED, "half \ud83d")
+    assert (await store.get(job.id)).reason == "half ?"
+    assert await store.fail(job.id, CommandFailed("says \0\udcff."))
+    assert (await store.get(job.id)).reason == "says \ufffd?."
+
+
 async def test_a_job_that_may_be_somewhere_keeps_its_flow_run_and_worker(store: AllJobs) -> None:
     number, job = await claimed_by(store, "w", "here", "local")
     mine, claimed = owner(store, number), await store.get(job.id)
