@@ -172,10 +172,8 @@ async def until_told(database: str, visitor: Visitor, seconds: float) -> list[st
     found: dict[str, str] = {}
 
     async def look() -> bool:
-        rows = await connection.fetch(
-            "SELECT name, state_type::text FROM flow_run WHERE name LIKE 'script-%'"
-        )
-        found.update({row["name"]: row["state_type"] for row in rows})
+        rows = await connection.fetch(_RUNS)
+        found.update({row["name"]: row["type"] for row in rows})
         return found == wanted and len(rows) == len(wanted)
 
     try:
