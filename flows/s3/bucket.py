@@ -3,6 +3,7 @@
 obstore's work is done in threads: they end with a transfer that is not wanted any more, and nobody else's.
 """
 
+import asyncio
 import concurrent.futures
 import logging
 import threading
@@ -35,6 +36,8 @@ _BLOCK = 1 << 20
 _TIMES = {"connect_timeout": "10s", "read_timeout": "60s", "timeout": "1h"}
 _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 _THREADS = 32
+_PUTS_AT_ONCE = 6
+"""Each has up to five parts in memory."""
 
 
 class Stopped(Exception):
@@ -56,6 +59,7 @@ class Bucket:
         self._block: SavedBlock[S3Credentials] = SavedBlock(_kind, block)
         self._bucket = bucket
         self._store: tuple[S3Credentials, Any] | None = None
+        self._puts = asyncio.Semaphore(_PUTS_AT_ONCE)
         self._threads = concurrent.futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
 
     async def has(self, key: str) -> bool:
@@ -84,7 +88,8 @@ class Bucket:
                     store, key, chain([first], source), chunk_size=part, max_concurrency=_PARTS_AT_ONCE
                 )
 
-        await self._do(send, stop.set)
+        async with self._puts:
+            await self._do(send, stop.set)
 
     async def get(self, key: str, use: Callable[["Download"], T]) -> T:
         """Return what a function makes of an object, in a thread. Raises FileNotFoundError without one."""

@@ -1,6 +1,8 @@
 """Uploads that were interrupted: their parts stay, unseen and paid for, until somebody aborts them."""
 
+import functools
 import html
+import logging
 import re
 import ssl
 import time
@@ -16,6 +18,8 @@ from flows.s3 import signing
 
 if TYPE_CHECKING:
     from blocks import S3Credentials
+
+logger = logging.getLogger(__name__)
 
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _MOST = 1000
@@ -79,9 +83,23 @@ async def _ask(
         raise Unavailable(f"The object store cannot be reached ({error or type(error).__name__}).") from error
     if answer.status_code in {404, 405, 501}:
         return ""  # it is gone by now, or the server keeps no parts
+    if answer.status_code == httpx.codes.FORBIDDEN:
+        _tell_of_refusal(url)
+        return ""
     if answer.is_error:
         raise Unavailable(f"The object store does not abort uploads (HTTP status {answer.status_code}).")
     return answer.text
+
+
+@functools.cache
+def _tell_of_refusal(url: str) -> None:
+    """Say it once of each bucket: no job has to wait for that."""
+    bucket = "/".join(url.split("/")[:4])
+    logger.warning(
+        "%s: the keys may not list or abort multipart uploads; parts of interrupted ones stay until the "
+        "bucket's own rules remove them",
+        bucket,
+    )
 
 
 def _trust(credentials: "S3Credentials") -> ssl.SSLContext | bool:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -33,6 +34,13 @@ class PollingKeys(BaseModel):
     lost_after: float = Field(default=600.0, gt=0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A task that the server knows. ``status`` is None where what it says is nothing new."""
+
+    status: Status | None
+
+
 class TesScheduler:
     """A derived class says which image and resources an application gets."""
 
@@ -41,7 +49,7 @@ class TesScheduler:
         self._lost_after = keys.lost_after
         self._variables = BlockVariables(keys.environment)
         self._pace = Pace(keys.poll_interval, keys.max_poll_interval)
-        self._batcher: Batcher[Reference, Status | None] = Batcher(self._ask, keys.poll_interval, turns)
+        self._batcher: Batcher[Reference, _Seen | None] = Batcher(self._ask, keys.poll_interval, turns)
         self._submissions = asyncio.Semaphore(_SUBMISSIONS_AT_ONCE)
         self._doubtful: dict[str, float] = {}
 
@@ -80,10 +88,10 @@ class TesScheduler:
         last: Status | None = None
         while last is None or not last.is_last:
             age = loop.time() - changed
-            status = await self._batcher.answer(reference, within=self._pace.interval(age))
-            now = loop.time()
-            if status is not None:
-                known = now
+            seen = await self._batcher.answer(reference, within=self._pace.interval(age))
+            now, status = loop.time(), None
+            if seen is not None:
+                known, status = now, seen.status
             elif now - known > self._lost_after:
                 status = Status(
                     state="ended",
@@ -146,19 +154,19 @@ class TesScheduler:
 
     # One question for all tasks
 
-    async def _ask(self, questions: Collection[Reference]) -> Mapping[Reference, Status | None]:
+    async def _ask(self, questions: Collection[Reference]) -> Mapping[Reference, _Seen | None]:
         ids: dict[Reference, str] = {}
         for reference in questions:
             if found := await self._ids(reference):
                 ids[reference] = found[0]
         now = await self._server.states(set(ids.values()))
-        answers: dict[Reference, Status | None] = dict.fromkeys(questions)
+        answers: dict[Reference, _Seen | None] = dict.fromkeys(questions)
         for reference, task_id in ids.items():
             state = now.get(task_id)
             if state in states.ENDED:
-                answers[reference] = await self._end_of(task_id)
+                answers[reference] = _Seen(await self._end_of(task_id))
             elif state is not None:
-                answers[reference] = states.WAITING.get(state)
+                answers[reference] = _Seen(states.WAITING.get(state))
         return answers
 
     async def _end_of(self, task_id: str) -> Status | None:

@@ -131,7 +131,8 @@ if [ -e ../late ]; then
     printf '\nbartender: the command was ended after %s s, its time limit.\n' "$limit" >>stderr.txt
 fi
 printf %s "$code" >returncode || broken 'the return code could not be written'
-. ../inputs
+# It is gone where the command removed it; then all is sent.
+[ ! -r ../inputs ] || . ../inputs
 [ ! "$output_url" ] || output=$work/$token/output.tar
 pack || broken 'the outputs could not be packed'
 [ ! "$output_url" ] || send "$output_url" "$output" || broken 'the outputs could not be sent'

@@ -204,6 +204,16 @@ async def test_answers_that_may_pass_are_waited_out(
         await uploads.abort(seaweedfs.credentials(), BUCKET, "p/")
 
 
+async def test_no_job_waits_for_keys_that_may_not_abort_uploads(
+    seaweedfs: SeaweedFs, respx_mock: respx.MockRouter, caplog: pytest.LogCaptureFixture
+) -> None:
+    respx_mock.get(url__startswith=seaweedfs.credentials().endpoint).respond(403)
+    for _ in range(2):
+        await uploads.abort(seaweedfs.credentials(), "another", "p/")
+    [told] = caplog.messages
+    assert "may not list or abort multipart uploads" in told
+
+
 def test_without_the_extra_one_line_says_so() -> None:
     with pytest.raises(ConfigurationError, match=r"pip install 'bartender\[s3\]'"):
         need_extra("no_such_module", "s3")

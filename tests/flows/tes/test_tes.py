@@ -187,6 +187,25 @@ async def test_a_task_that_is_lost_ends_and_one_that_is_refused_never_begins(
         await scheduler.submit(replace(job, command="echo \udcff"))
 
 
+async def test_a_task_of_which_there_is_nothing_new_is_not_lost(
+    destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = destination.scheduler(lost_after=0.01, poll_interval=0.02)
+    said = iter(["UNKNOWN", "CANCELING", "UNKNOWN", "UNKNOWN"])
+
+    async def states(_server: object, ids: set[str]) -> dict[str, str]:
+        return dict.fromkeys(ids, next(said, "COMPLETE"))
+
+    async def task(_server: object, _id: str, _view: str) -> dict[str, str]:
+        return {"state": "COMPLETE"}
+
+    monkeypatch.setattr("flows.tes.server.Server.states", states)
+    monkeypatch.setattr("flows.tes.server.Server.task", task)
+    *_, end = await statuses(scheduler, f"some:{uuid.uuid4()}")
+    await scheduler.close()
+    assert (end.state, end.failure) == ("ended", None)
+
+
 async def test_an_independent_client_reads_our_tasks(
     destination: Destination, scheduler: Scheduler, tes_server: TesServer
 ) -> None:

@@ -59,7 +59,10 @@ def test_a_command_runs_among_the_jobs_files(wrapped: Wrapped) -> None:
     assert [path.name for path in (wrapped.over_there / "work" / wrapped.token).iterdir()] == ["ended"]
 
 
-@pytest.mark.parametrize(("command", "expected"), [("if", 2), ("kill -9 $$", 137), ("no-such-command", 127)])
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [("if", 2), ("kill -9 $$", 137), ("no-such-command", 127), ("rm ../inputs; exit 3", 3)],
+)
 def test_whatever_the_command_does_there_is_a_return_code(
     wrapped: Wrapped, command: str, expected: int
 ) -> None:
