@@ -102,7 +102,8 @@ class Teller:
     async def answer(self, notes: RunNotes) -> Verdict | None:
         """Tell of the run at once, again where that fails, and return what Prefect says; None after PATIENCE.
 
-        None, too, where Prefect is told nothing more of the run. Where it says that the run is cancelled, whoever heeds that ends this, too.
+        None, too, where Prefect is told nothing more of the run. Where it says that the run is cancelled,
+        whoever heeds that ends this, too.
         """
         if notes.is_silent:
             return None
