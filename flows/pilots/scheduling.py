@@ -276,7 +276,16 @@ class PilotScheduler:
 
     async def _give_up(self, id_: str, run: dict[str, Any]) -> Status:
         """Fail the run of a pilot that is gone, or let another pilot take it."""
-        rest, _, watched, _ = self._parts()
+        _, _, watched, _ = self._parts()
+        try:
+            return await self._say_that_it_is_lost(id_, run)
+        except NotFound:
+            return words.status_of(run)  # it was deleted just now: the next question finds that
+        finally:
+            watched.forget(id_)  # read anew: what it is by now, its pilot may have said just then
+
+    async def _say_that_it_is_lost(self, id_: str, run: dict[str, Any]) -> Status:
+        rest, _, _, _ = self._parts()
         claim = self._holders[id_]
         text = f"The pilot {claim.pilot} has not been heard of for {self._keys.lost_after:g} s."
         if words.kind_of(run) == "CANCELLING":
@@ -286,7 +295,6 @@ class PilotScheduler:
         else:
             state = words.lost(claim, text, is_run_again=self._keys.on_lost == "rerun")
         done, now = await rest.set_state(id_, state)
-        watched.forget(id_)  # read anew: what it is by now, its pilot may have said just then
         if done and words.is_to_be_run_again(now):
             self._to_be_run_again.add(id_)
         return words.status_of({"state": now} if done else run)
@@ -295,7 +303,7 @@ class PilotScheduler:
         """Return the end that the run had before a late claim took that away."""
         rest, _, _, _ = self._parts()
         states = await rest.states(id_)
-        if not words.is_late_claim(states[-1]):
+        if not states or not words.is_late_claim(states[-1]):
             return None
         ends = [state for state in states if state["type"] in words.FINAL]
         keys = ("type", "name", "message", "data")

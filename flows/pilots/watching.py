@@ -42,6 +42,9 @@ class Watched:
         turn = self._turn(ids)
         asked, now = self._rest.now(), time.monotonic()
         rows = {row["id"]: row for row in await self._rest.runs(self._filter(turn), deployment=deployment)}
+        if missing := [id_ for id_ in turn if id_ not in rows]:
+            # Of a deployment that was deleted since, perhaps: those that have begun go on.
+            rows |= {row["id"]: row for row in await self._rest.runs({"id": {"any_": missing}})}
         wanted = set(ids)
         self._read.update((id_, row) for id_, row in rows.items() if id_ in wanted)
         for id_ in turn:

@@ -11,7 +11,7 @@ from deployments.pilot.files import JobFiles, NotHere
 from deployments.pilot.ledger import Entry, Ledger
 from deployments.pilot.taking import TakenRuns
 from flows.pilots import words
-from flows.pilots.orders import Order
+from flows.pilots.orders import POOL_TYPE, VERSION, Order
 from flows.pilots.rest import Login, NotFound, PrefectRest
 from tests.waiting import LONG_ENOUGH
 
@@ -32,7 +32,8 @@ class PlayedPrefect(PrefectRest):
     def add(self, order: Order) -> str:
         run = str(uuid.uuid4())
         self.orders[run] = order.parameters()
-        self.states_of[run] = [words.to_be_taken("")]
+        self.states_of[run] = []
+        self.set(run, words.to_be_taken(""))
         return run
 
     def kinds(self, run: str) -> list[str]:
@@ -42,7 +43,8 @@ class PlayedPrefect(PrefectRest):
         return self.states_of[run][-1]
 
     def set(self, run: str, state: Mapping[str, Any]) -> None:
-        self.states_of[run].append(dict(state))
+        number = len(self.states_of[run])
+        self.states_of[run].append({**state, "timestamp": f"{number:06}"})
 
     async def ask(self, method: str, path: str, json: Any = None) -> Any:
         self.asked.append(f"{method} {path}")
@@ -55,11 +57,18 @@ class PlayedPrefect(PrefectRest):
             case ["PATCH", "flow_runs", run]:
                 self.orders[run] = json["parameters"]
             case ["POST", "flow_runs", "filter"]:
-                return [self._row(run) for run in json["flow_runs"]["id"]["any_"] if run in self.states_of]
+                ids = json["flow_runs"].get("id", {}).get("any_", [])
+                return [self._row(run) for run in ids if run in self.states_of]
             case ["POST", "flow_runs", run, "set_state"]:
                 return self._set_state(run, json["state"])
-            case ["GET", "flow_run_states"]:
+            case ["GET", "flow_run_states", *_]:
                 return self.states_of.get(path.partition("=")[2], [])
+            case ["GET", "deployments", "name", _, name]:
+                return {"id": "deployment", "work_pool_name": name, "version": str(VERSION)}
+            case ["GET", "work_pools", _]:
+                return {"type": POOL_TYPE, "is_paused": False}
+            case ["POST", "work_pools", _, "workers", "filter"]:
+                return []
             case ["GET", "block_types", *_]:
                 return {"data": {"variables": {"COLOUR": "red"}}}
             case other:
@@ -82,8 +91,7 @@ class PlayedPrefect(PrefectRest):
             return {"status": "ABORT", "state": None}
         scheduled = {"scheduled_time": "now"} if now["type"] == "SCHEDULED" else {}
         details = {**(state.get("state_details") or {}), **scheduled}
-        number = len(self.states_of[run])
-        self.set(run, {**state, "state_details": details, "timestamp": f"{number:06}"})
+        self.set(run, {**state, "state_details": details})
         return {"status": "ACCEPT", "state": self.last(run)}
 
 

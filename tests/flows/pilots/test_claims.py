@@ -11,6 +11,7 @@ from flows.destinations.scheduler import Status
 from flows.pilots import pool, words
 from flows.pilots.rest import PrefectRest
 from flows.pilots.submitting import Runs, Wanted
+from flows.pilots.watching import Watched
 from flows.pilots.words import Claim
 from tests.flows.pilots.test_words import ORDER
 from tests.pilots import new_pool, prefect_rest
@@ -106,3 +107,18 @@ async def test_a_pool_of_others_is_left_alone(rest: PrefectRest) -> None:
     await rest.tell("POST", "/work_pools/", {"name": name, "type": "process"})
     with pytest.raises(Exception, match="is of the type process"):
         await pool.deployment(rest, name)
+
+
+async def test_what_runs_is_watched_after_its_deployment_was_made_anew(rest: PrefectRest) -> None:
+    name = new_pool()
+    first, runs = await pool.deployment(rest, name), Runs(rest, name)
+    begun, waits = await made(runs), await made(runs)
+    await runs.close()
+    [claim] = claims(1)
+    await rest.set_state(begun, words.taken(claim))
+    await rest.tell("DELETE", f"/work_pools/{name}")
+    await rest.tell("DELETE", f"/deployments/{first}")
+    found = await Watched(rest).read(await pool.deployment(rest, name), [begun, waits])
+    assert (run := found[begun]) is not None
+    assert words.claim_of(run["state"]) == claim
+    assert found[waits] is None  # to be submitted again
