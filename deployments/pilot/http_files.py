@@ -1,14 +1,16 @@
 """Files that a pilot fetches from the service, and brings back, by HTTP."""
 
 import asyncio
-import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deployments.pilot.files import AlreadyBegun, JobOver, NotHere
 from flows.disk import private_files
 from flows.errors import StagingFailed, unavailable_for_now
 from flows.pilots.orders import Order
-from flows.staging import listing
+from flows.staging import failures, listing
+from flows.staging.listing import Listing
 from flows.transfers import client
 from flows.transfers.client import (
     Credential,
@@ -17,8 +19,6 @@ from flows.transfers.client import (
     TransferEnded,
     TransferRefused,
 )
-
-logger = logging.getLogger(__name__)
 
 
 class HttpFiles:
@@ -36,6 +36,7 @@ class HttpFiles:
         files = directory / "files"
         with unavailable_for_now(f"The input cannot be kept in {directory}"):
             await asyncio.to_thread(private_files.make_directory, directory)
+        with _own_files():
             try:
                 credential = await self._claim(order)
                 inputs = await client.fetch_input(self._api_url, credential, files)
@@ -49,8 +50,8 @@ class HttpFiles:
         return files
 
     async def send(self, order: Order, directory: Path) -> None:
-        with unavailable_for_now(f"The outputs cannot be read in {directory}"):
-            inputs = listing.parse(await asyncio.to_thread((directory / "inputs").read_bytes))
+        with _own_files():
+            inputs = await asyncio.to_thread(_inputs, directory)
             try:
                 credential = await self._claim(order)
             except TransferRefused as error:
@@ -67,6 +68,24 @@ class HttpFiles:
 
     async def give_back(self, order: Order) -> None:
         """Only what could not be claimed is given back."""
+
+
+def _inputs(directory: Path) -> Listing:
+    content = (directory / "inputs").read_bytes()
+    try:
+        return listing.parse(content)
+    except ValueError as error:
+        raise StagingFailed("The job has overwritten what its pilot keeps of it.") from error
+
+
+@contextmanager
+def _own_files() -> Iterator[None]:
+    """Tell what passes from what a command did to its directory, which none may wait for."""
+    with unavailable_for_now("Files of the job cannot be moved at the pilot"):
+        try:
+            yield
+        except OSError as error:
+            raise failures.at_pilot(error) from error
 
 
 def _refusal(error: TransferRefused) -> str:

@@ -281,8 +281,11 @@ class PilotRun:
     async def _forget(self) -> None:
         with unavailable_for_now("What was kept of a command cannot be removed"):
             await self._commands.forget(self._id)
-            if self._directory.is_dir():
-                await asyncio.to_thread(remove_tree, self._directory)
+            try:
+                if self._directory.is_dir():
+                    await asyncio.to_thread(remove_tree, self._directory)
+            except OSError as error:  # the job's doing, perhaps: others need its place
+                logger.warning("%s cannot be removed (%s); remove it by hand", self._directory, error)
             await asyncio.to_thread(self._ledger.drop, self.entry)
 
     async def _insist(self, act: Callable[[], Awaitable[T]]) -> T:

@@ -3,10 +3,12 @@
 import errno
 
 from flows.errors import BartenderError, StagingFailed, Unavailable
+from flows.local.processes import is_shortage
 
 _FULL = ("No space left on device", "Disk quota exceeded", "Quota exceeded", "File too large")
 _FINAL = ("Permission denied", "Operation not permitted", "Read-only file system", "File name too long")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_PASSING = _NO_ROOM | {errno.EIO, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT}
 
 
 def of_command(host: str, status: int, stderr: str) -> BartenderError:
@@ -33,3 +35,14 @@ def here(error: OSError) -> BartenderError:
         f"Files of the job could not be read or written on the server ({error.strerror or error}); "
         f"tell the operator."
     )
+
+
+def at_pilot(error: OSError) -> BartenderError:
+    """Return the error of a job's own directory at a pilot. What the machine is short of passes.
+
+    Nothing else does: the job's command may have done that to its files.
+    """
+    said = error.strerror or str(error)
+    if is_shortage(error) or error.errno in _PASSING:
+        return Unavailable(f"Files of the job cannot be read or written at the pilot ({said}).")
+    return StagingFailed(f"The job has left files at its pilot that cannot be read or sent back ({said}).")
