@@ -151,7 +151,9 @@ def pilot_script(
     """Print a script that starts a pilot elsewhere."""
     from api.commands import perform
 
-    bartender = shlex.quote(str(Path(sys.argv[0]).absolute()))
+    program = Path(sys.argv[0]).absolute()
+    # Started as a module, it is no program.
+    bartender = shlex.join([sys.executable, "-m", "api"] if program.suffix == ".py" else [str(program)])
     print(
         perform.slurm_script(
             pool=shlex.quote(work_pool), max_jobs=max_jobs, idle_timeout=idle_timeout, bartender=bartender
