@@ -196,9 +196,8 @@ class Pilot:
         if is_over or self._settings.end_commands:
             try:
                 async with asyncio.timeout(GOODBYE_SECONDS):
-                    for one in taken:
-                        await one.end_all(_OVER if is_over else _STOPPED)
-            except (TimeoutError, Unavailable):
+                    await asyncio.gather(*(one.end_all(_OVER if is_over else _STOPPED) for one in taken))
+            except TimeoutError:
                 logger.warning("Prefect has not heard how all commands ended; it will, from the next start")
         if all(one.is_idle for one in taken):
             await self._sign_off(rest)

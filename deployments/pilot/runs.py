@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -135,6 +136,8 @@ class PilotRun:
     async def _perform(self) -> Status:
         if await self._insist(lambda: self._commands.has(self._id)):
             self.stage = Stage.OURS  # the command goes on, whoever answers
+            if (failure := self._ending) is not None:  # it was to end before that was known
+                await self._insist(partial(self._commands.end, self._id, failure))
         else:
             await self._insist(self._take)
             self.stage = Stage.OURS

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from flows.pilots import words
 from flows.pilots.orders import Order
 from flows.pilots.rest import NotFound, PrefectRest
 from flows.waiting.cancelling import cancel
+from flows.waiting.patience import Delays, patiently
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ _EXPECTED_SECONDS = 2.0
 """Prefect tells of a run a moment before it can be seen: for so long it is looked for each 0.05 s."""
 
 _SHUNNED_SECONDS = 60.0
+AFTER_A_MISTAKE = Delays(5.0, longest=300.0)
+_ENDING = Delays(0.5, longest=2.0)
 _CANCELLED = JobCancelled("The job was cancelled.")
 
 
@@ -185,7 +189,13 @@ class TakenRuns:
         return await run.is_taken()
 
     def _start(self, entry: Entry) -> PilotRun:
-        run = PilotRun(
+        run = self._run(entry)
+        task = asyncio.create_task(self._live(run), name=f"run {entry.run}")
+        self._tasks[entry.run] = task
+        return run
+
+    def _run(self, entry: Entry) -> PilotRun:
+        run = self._runs[entry.run] = PilotRun(
             entry,
             rest=self._rest,
             ledger=self._ledger,
@@ -193,19 +203,21 @@ class TakenRuns:
             files=self._files,
             directory=self._directory / "jobs" / entry.claim.id,
         )
-        self._runs[entry.run] = run
-        task = asyncio.create_task(self._live(run), name=f"run {entry.run}")
-        self._tasks[entry.run] = task
         return run
 
     async def _live(self, run: PilotRun) -> None:
+        """Bring a run to its end: what went wrong by a mistake begins anew, as at the pilot's next start."""
+        id_, pauses = run.entry.run, iter(AFTER_A_MISTAKE)
         try:
-            await run.live()
-        except Exception:
-            # A mistake of ours must not keep the slot; the next start goes on with what is kept.
-            logger.exception("Run %s cannot be looked after", run.entry.run)
+            while True:
+                try:
+                    await run.live()
+                    break
+                except Exception:
+                    logger.exception("Run %s cannot be looked after; that begins anew", id_)
+                await asyncio.sleep(next(pauses))
+                run = self._run(run.entry)
         finally:
-            id_ = run.entry.run
             self._tasks.pop(id_, None)
             self._runs.pop(id_, None)
             if run.is_given_back:
@@ -235,8 +247,8 @@ class TakenRuns:
 
     async def end_all(self, failure: JobFailure) -> None:
         """End all commands for that reason, and return when Prefect has heard that."""
-        for run in list(self._runs.values()):
-            await run.end(failure)
+        runs = list(self._runs.values())
+        await asyncio.gather(*(patiently(partial(run.end, failure), delays=_ENDING) for run in runs))
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
 

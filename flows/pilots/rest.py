@@ -93,7 +93,13 @@ class PrefectRest:
         """Return the answer's content. Raises NotFound, and Refused with what Prefect says to a call that it
         does not take.
         """
-        return (await self._ask(method, path, json)).json()
+        answer = await self._ask(method, path, json)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise Unavailable(
+                "What answers in Prefect's place is something else, such as a proxy."
+            ) from error
 
     async def tell(self, method: str, path: str, json: Any = None) -> None:
         """Do as ``ask``, where the answer has no content."""

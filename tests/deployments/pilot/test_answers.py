@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from deployments.pilot import runs
+from deployments.pilot import runs, taking
+from deployments.pilot.commands import PilotCommands
 from deployments.pilot.files import AlreadyBegun, JobOver, NotHere
-from flows.errors import DestinationFailed
+from flows.errors import DestinationFailed, JobFailure, Unavailable
 from flows.pilots import words
 from flows.waiting.patience import Delays
-from tests.deployments.pilot.playing import Played
+from tests.deployments.pilot.playing import Played, until
 
 
 @pytest_asyncio.fixture
@@ -91,3 +92,45 @@ async def test_outputs_go_on_while_a_pilot_stops(played: Played) -> None:
     await stopping
     assert played.files.sent == 1
     assert played.prefect.last(run)["data"]["returncode"] == 3
+
+
+async def test_after_a_mistake_of_ours_a_run_goes_on(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taking, "AFTER_A_MISTAKE", Delays(0.02, longest=0.02))
+    played.prefect.broken = [KeyError("id"), KeyError("id")]
+    run = await played.begin("exit 3")
+    await played.idle()
+    assert played.prefect.last(run)["data"]["returncode"] == 3
+
+
+async def test_at_the_goodbye_all_commands_end_at_once(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for all others to be ended, too; the first is told in vain."""
+    ended: set[str] = set()
+    end = PilotCommands.end
+
+    async def end_together(self: PilotCommands, token: str, failure: JobFailure) -> None:
+        ended.add(token)
+        await until(lambda: len(ended) == 3)
+        if token == min(ended) and not failed:
+            failed.append(token)
+            raise Unavailable("not now")
+        await end(self, token, failure)
+
+    failed: list[str] = []
+    ids = [await played.begin("exec sleep 1000") for _ in range(3)]
+    await until(lambda: all("RUNNING" in played.prefect.kinds(id_) for id_ in ids))
+    monkeypatch.setattr(PilotCommands, "end", end_together)
+    await played.taken.end_all(DestinationFailed("The pilot was stopped."))
+    assert played.taken.is_idle
+    assert [played.prefect.last(id_)["message"] for id_ in ids] == ["The pilot was stopped."] * 3
+
+
+async def test_what_is_to_end_before_it_is_known_to_go_on_ends(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await played.begin("exec sleep 1000")
+    await until(lambda: "RUNNING" in played.prefect.kinds(run))
+    await played.restart()
+    await played.taken.end_all(DestinationFailed("The pilot was stopped."))
+    assert played.prefect.last(run)["message"] == "The pilot was stopped."
