@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from flows.destinations.surroundings import Surroundings
 from flows.disk.places import Place
 from flows.errors import JobCancelled, JobFailure, unavailable_for_now
 from flows.local.commands import LocalCommands
+from flows.local.kept import Kept
 from flows.local.scheduling import LocalScheduler
 from flows.pilots.orders import Order
 from flows.pilots.rest import PrefectRest
@@ -29,6 +30,7 @@ class PilotCommands(LocalScheduler):
         self._kept = LocalCommands(place.commands / pool)
         self._rest = rest
         self._orders: dict[str, Order] = {}
+        self._before_they_start: dict[str, Callable[[], Awaitable[None]]] = {}
         self._variables: dict[str, tuple[float, Mapping[str, str]]] = {}
 
     async def keep_from_starting(self) -> None:
@@ -39,8 +41,8 @@ class PilotCommands(LocalScheduler):
         with unavailable_for_now("The commands of before cannot be read"):
             for token in await asyncio.to_thread(self._kept.waiting):
                 await self._kept.end(token, _NEVER_BEGAN)
-                found = await asyncio.to_thread(self._kept.read, token)
-                if found is not None and found.process == (0, 0):
+            for token in await asyncio.to_thread(self._kept.tokens):
+                if _never_began(await asyncio.to_thread(self._kept.read, token)):
                     await asyncio.to_thread(self._kept.forget, token)
 
     async def has(self, token: str) -> bool:
@@ -54,9 +56,13 @@ class PilotCommands(LocalScheduler):
         with unavailable_for_now("The command cannot be read"):
             return await asyncio.to_thread(self._kept.read, token) is not None
 
-    def expect(self, token: str, order: Order) -> None:
-        """Know the order of a command that is about to be submitted, or goes on."""
+    def expect(self, token: str, order: Order, before_it_starts: Callable[[], Awaitable[None]]) -> None:
+        """Know the order of a command that is about to be submitted, or goes on.
+
+        ``before_it_starts`` is awaited right before each try to start it, which it may end instead.
+        """
         self._orders[token] = order
+        self._before_they_start[token] = before_it_starts
 
     async def end(self, token: str, failure: JobFailure) -> None:
         """End a command; this is how it ended then, unless it had ended before."""
@@ -66,17 +72,29 @@ class PilotCommands(LocalScheduler):
     async def forget(self, scheduler_id: str) -> None:
         await super().forget(scheduler_id)
         self._orders.pop(scheduler_id, None)
+        self._before_they_start.pop(scheduler_id, None)
 
     async def time_limit(self, token: str) -> float | None:
         order = self._orders.get(token)
         return None if order is None else order.time_limit
 
     async def variables(self, token: str) -> Mapping[str, str]:
-        order = self._orders.get(token)
-        if order is None or order.environment is None:
+        order, before_it_starts = self._orders.get(token), self._before_they_start.get(token)
+        variables = {} if order is None else await self._variables_of(order)
+        if before_it_starts is not None:
+            await before_it_starts()  # last: Prefect may have been away, or the machine short of processes
+        return variables
+
+    async def _variables_of(self, order: Order) -> Mapping[str, str]:
+        if order.environment is None:
             return {}
         read_at, variables = self._variables.get(order.environment, (-_VARIABLES_SECONDS, {}))
         if time.monotonic() - read_at > _VARIABLES_SECONDS:
             variables = await self._rest.variables(order.environment)
             self._variables[order.environment] = time.monotonic(), variables
         return variables
+
+
+def _never_began(found: Kept | None) -> bool:
+    """Whether a command was kept from starting, by this start of the pilot or by one that was interrupted."""
+    return found is not None and found.process == (0, 0) and str(found.ending) == str(_NEVER_BEGAN)

@@ -93,7 +93,7 @@ class PilotRun:
 
     async def live(self) -> None:
         """Bring the run to its end. A cancellation leaves all as it is, for the next start."""
-        self._commands.expect(self._id, self._order)
+        self._commands.expect(self._id, self._order, self._end_unless_ours)
         try:
             await self._live()
         finally:
@@ -205,6 +205,12 @@ class PilotRun:
             if await self._insist(self._look) == "CANCELLING":
                 await self._insist(lambda: self.end(_CANCELLED))
             self.sure_since = asked
+
+    async def _end_unless_ours(self) -> None:
+        try:
+            await self._make_sure()
+        except NotOurs:
+            await self._insist(self.disown)
 
     async def _begin(self) -> None:
         await self._make_sure()

@@ -1,7 +1,7 @@
 """What a pilot makes of what Prefect and the service answer: no job is kept, and none is lost by that."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from deployments.pilot import runs, taking
 from deployments.pilot.commands import PilotCommands
 from deployments.pilot.files import AlreadyBegun, JobOver, NotHere
 from flows.errors import DestinationFailed, JobFailure, Unavailable
+from flows.local.commands import LocalCommands
 from flows.pilots import words
 from flows.waiting.patience import Delays
 from tests.deployments.pilot.playing import Played, until
@@ -134,3 +135,62 @@ async def test_what_is_to_end_before_it_is_known_to_go_on_ends(
     await played.restart()
     await played.taken.end_all(DestinationFailed("The pilot was stopped."))
     assert played.prefect.last(run)["message"] == "The pilot was stopped."
+
+
+async def test_a_command_that_starts_late_is_asked_for_again(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its variables come when the run has been given up."""
+    prefect = played.prefect
+
+    async def variables(_block: str) -> dict[str, str]:
+        prefect.set(run, words.lost(words.Claim("p", "c"), "gone", is_run_again=True))
+        monkeypatch.setattr(runs, "SURE_SECONDS", 0.0)  # so long it took
+        return {"COLOUR": "red"}
+
+    monkeypatch.setattr(prefect, "variables", variables)
+    run = await played.begin("touch begun", environment="block")
+    await played.idle()
+    assert prefect.kinds(run) == ["SCHEDULED", "PENDING", "CRASHED"]
+    assert not (played.files.directory / "begun").exists()
+
+
+async def test_variables_reach_the_command(played: Played) -> None:
+    await played.begin("echo $COLOUR >colour", environment="block")
+    await played.idle()
+    assert (played.files.directory / "colour").read_text() == "red\n"
+
+
+async def test_a_pilot_that_is_killed_twice_in_its_start_tells_no_cancellation(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = LocalCommands.launch
+
+    async def never(self: LocalCommands, token: str, environment: Mapping[str, str]) -> bool:
+        await asyncio.sleep(1000)
+        return True
+
+    monkeypatch.setattr(LocalCommands, "launch", never)
+    run = await played.begin("exit 3")
+    await until(lambda: bool(commands_of(played)))
+    await played.taken.stop()
+    monkeypatch.setattr(LocalCommands, "launch", launch)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalCommands, "forget", kill)
+        with pytest.raises(Killed):
+            await played.restart()
+    await played.restart()
+    await played.idle()
+    assert played.prefect.last(run)["data"]["returncode"] == 3
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill(_commands: LocalCommands, _token: str) -> None:
+    raise Killed
+
+
+def commands_of(played: Played) -> list[Path]:
+    return list(played.directory.glob("pilot/**/submission.json"))
