@@ -15,6 +15,7 @@ _ALL = (*DRIVER, sqlalchemy.exc.DBAPIError)  # of migrations
 
 
 _FULL = "53"  # the class of codes
+_LOCKED = "55P03"  # for longer than the one who asked has patience
 _STARTING = "57P03"  # nothing was asked of it yet
 
 
@@ -43,7 +44,7 @@ def unavailable(error: BaseException) -> Unavailable | None:
         return Unavailable("The database does not answer.")
     if not isinstance(error, _ALL) or is_about_values(error):
         return None
-    if (state := sqlstate(error)) is None or state[:2] == _FULL or broke(state):
+    if (state := sqlstate(error)) is None or state[:2] == _FULL or state == _LOCKED or broke(state):
         return Unavailable("The database does not answer.")
     return Refused("The database answers with an error.")
 

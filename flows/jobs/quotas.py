@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from flows.database.pool import Pool, Transaction
+from flows.database.turns import take_turn
 from flows.errors import VisitorError
 from flows.jobs.job import State, job_table
 from flows.jobs.rules import ACTIVE, in_states
@@ -131,7 +132,7 @@ _USE = sa.select(
         "hour_left"
     ),
 )
-_LOCK = sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(sa.func.concat("submissions of ", _name))))
+_TAKE_TURN = take_turn(sa.func.concat("submissions of ", _name))
 _FIRST = pg.insert(submitter_table).values(name=_name, hour_began_on=sa.func.clock_timestamp(), submissions=1)
 _COUNT = _FIRST.on_conflict_do_update(
     index_elements=[_submitter.name],
@@ -150,7 +151,7 @@ async def use_of(asked: Pool | Transaction, submitter: str) -> Use:
 
 async def take_turn_to_submit(transaction: Transaction, submitter: str) -> None:
     """Let no other submission of theirs be counted before this transaction is over."""
-    await transaction.fetch(_LOCK, submitter=submitter)
+    await transaction.fetch(_TAKE_TURN, submitter=submitter)
 
 
 async def count_submission(transaction: Transaction, submitter: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from flows.database.turns import take_turn
 from flows.jobs.job import job_table, metadata
 from flows.jobs.rules import ACTIVE
 
@@ -26,10 +27,8 @@ submitter_table = sa.Table(
 )
 """What is known of submitters beside their jobs; of no use once they have none under way."""
 
-TAKE_TURN_TO_CLAIM = sa.select(
-    sa.func.pg_advisory_xact_lock(sa.func.hashtext("bartender jobs that run are counted")),
-)
-"""First in a transaction that claims: the next statement then sees what those before have claimed."""
+TAKE_TURN_TO_CLAIM = take_turn("bartender jobs that run are counted")
+"""First in a transaction that claims."""
 
 _job = job_table.c
 _submitter = submitter_table.c

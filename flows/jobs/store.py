@@ -1,19 +1,26 @@
 """Jobs as their submitters know them: submitted, listed, read and named."""
 
+import asyncio
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from flows.database.pool import Row
+from flows.database.errors import NotAsked
+from flows.database.pool import Pool, Row
 from flows.errors import Unavailable
 from flows.jobs import quotas
 from flows.jobs.job import Job, JobFilter, Order, State, job_table
 from flows.jobs.quotas import Quota, Use
 from flows.jobs.rows import JobRows, change, from_row
+
+PATIENCE = 15.0
+"""Seconds that a submission waits for others of the same visitor."""
 
 _job = job_table.c
 _ALL = JobFilter()
@@ -63,6 +70,10 @@ _RENAME = change(_job.id == sa.bindparam("job_id"), name=sa.bindparam("new_name"
 class JobStore(JobRows):
     """For the API. What else visitors can do is in ``end_requests`` and ``kept``."""
 
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
     async def create(
         self,
         *,
@@ -108,7 +119,7 @@ class JobStore(JobRows):
 
     async def _create_within(self, quota: Quota, new: dict[str, Any]) -> Job | None:
         submitter, key = new["submitter"], new["idempotency_key"]
-        async with self.pool.transaction() as transaction:
+        async with self._turn_of(submitter), self.pool.transaction() as transaction:
             await quotas.take_turn_to_submit(transaction, submitter)
             if key is not None and await transaction.fetch(_BY_KEY, submitter=submitter, idempotency_key=key):
                 return None
@@ -116,6 +127,20 @@ class JobStore(JobRows):
             rows = await transaction.fetch(_CREATE, **new)
             await quotas.count_submission(transaction, submitter)
         return from_row(rows[0]) if rows else None
+
+    @asynccontextmanager
+    async def _turn_of(self, submitter: str) -> AsyncIterator[None]:
+        # Else those of one visitor may wait for each other in all connections, and others for these.
+        turn = self._turns.setdefault(submitter, asyncio.Lock())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await turn.acquire()
+        except TimeoutError as error:
+            raise NotAsked("Other submissions of yours take long; try again in a few seconds.") from error
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def use(self, submitter: str) -> Use:
         """Return what quotas count of a submitter."""

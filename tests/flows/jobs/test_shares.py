@@ -3,17 +3,22 @@
 import asyncio
 import uuid
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import URL
 from sqlalchemy.dialects import postgresql as pg
 
-from flows.database.pool import Pool
-from flows.errors import CommandFailed
+from flows.database.pool import Limits, Pool, Transaction
+from flows.errors import CommandFailed, Unavailable
 from flows.jobs.job import Job, job_table
 from flows.jobs.not_begun import AS_MANY_AS_YOU_MAY, LIMITED
-from flows.jobs.shares import NO_LIMIT, RunningLimits
+from flows.jobs.quotas import Quota, count_submission, take_turn_to_submit
+from flows.jobs.shares import NO_LIMIT, TAKE_TURN_TO_CLAIM, RunningLimits
+from flows.jobs.store import JobStore
 from tests.all_jobs import AllJobs
 from tests.flows.jobs.owning import new, owner, worker
 
@@ -95,6 +100,62 @@ async def test_workers_that_claim_at_once_share_a_burst(store: AllJobs) -> None:
     claims = await asyncio.gather(*(one.claim(limit=10) for one in workers))
     assert [len(claimed) for claimed in claims] == [10, 10, 10]
     assert len({job.id for claimed in claims for job in claimed}) == 30
+
+
+@asynccontextmanager
+async def frozen(pool: Pool) -> AsyncIterator[Transaction]:
+    """Yield a transaction of a process that goes no further with it, and has lost it at the end."""
+    transaction = pool.transaction()
+    yield await transaction.__aenter__()
+    with pytest.raises(Unavailable):
+        await transaction.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("frozen_in", ["a claim", "a submission"])
+async def test_a_frozen_process_holds_up_no_claim_for_long(
+    store: AllJobs, database_url: URL, frozen_in: str
+) -> None:
+    mine, job, other = await worker(store, "w"), await new(store), Pool(database_url)
+    async with frozen(other) as transaction:
+        if frozen_in == "a claim":
+            await transaction.fetch(TAKE_TURN_TO_CLAIM)
+        else:
+            await take_turn_to_submit(transaction, "me")
+            await count_submission(transaction, "me")
+        assert [claimed.id for claimed in await mine.claim()] == [job.id]
+    await other.close()
+
+
+async def test_submissions_of_one_visitor_do_not_wait_in_all_connections(
+    store: AllJobs, database_url: URL
+) -> None:
+    pool, quota = Pool(database_url, Limits(connections=2, wait_seconds=1.0)), Quota(queued=100)
+    visitors = JobStore(pool)
+
+    async def submit(submitter: str) -> Job:
+        token = uuid.uuid4()
+        return await visitors.create(
+            application="wc", submitter=submitter, roles=[], command="", token=token, quota=quota
+        )
+
+    async with frozen(store.pool) as transaction:
+        await take_turn_to_submit(transaction, "many")
+        many = [asyncio.create_task(submit("many")) for _ in range(4)]
+        while await others_that_wait(store.pool) == 0:
+            await asyncio.sleep(0.01)
+        await submit("single")
+        assert not any(task.done() for task in many)
+        await asyncio.gather(*many)  # once the frozen one has lost its turn
+    await pool.close()
+
+
+async def others_that_wait(pool: Pool) -> int:
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid "
+        "WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+    )
+    [[count]] = await pool.fetch(waiting)
+    return int(count)
 
 
 async def test_who_has_as_many_as_they_may_has_no_turn(store: AllJobs) -> None:
