@@ -39,11 +39,13 @@ def file_of_root(name: str, text: str) -> Iterator[None]:
     file = RELEASE.path(f"/root/{name}")
     before = file.read_text() if file.exists() else None
     file.write_text(text)
-    yield
-    if before is None:
-        file.unlink()
-    else:
-        file.write_text(before)
+    try:
+        yield
+    finally:
+        if before is None:
+            file.unlink()
+        else:
+            file.write_text(before)
 
 
 @pytest.mark.parametrize("code", [99, 100])
