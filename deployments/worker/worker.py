@@ -174,6 +174,7 @@ class Worker:
                 repeat(self._runs.resume_forgotten, FORGOTTEN_INTERVAL),
                 when_woken(self._jobs_wait, self._claim, self._look_interval),
                 when_woken(self._jobs_are_cancelled, self._cancel_for_visitors, SWEEP_INTERVAL),
+                repeat(self._explain_waiting_jobs, SWEEP_INTERVAL),
                 repeat(self._tell_of_waiting_jobs, WAITING_INTERVAL),
                 repeat(self._purge, PURGE_INTERVAL),
                 repeat(self._leave_former_destinations, PURGE_INTERVAL),
@@ -281,7 +282,7 @@ class Worker:
         while cancelled := await self._runtime.jobs.claim_cancelled(limit=CLAIMS, made_before=made_before):
             for job in cancelled:
                 self._runs.start(job)
-        of_each = None if limits.is_paused else self._config.quotas.running
+        of_each = self._config.quotas.running
         while not limits.is_paused:
             jobs = await self._runtime.jobs.claim(
                 limit=CLAIMS, at_most=limits.at_most, of_each=of_each, made_before=made_before
@@ -290,6 +291,13 @@ class Worker:
                 self._runs.start(job)
             if len(jobs) < CLAIMS:
                 break
+
+    async def _explain_waiting_jobs(self) -> None:
+        """Not at each look for jobs: it asks about all that wait."""
+        limits, made_before = self._heeded.limits, self._makes_runs_first
+        if limits is None:
+            return
+        of_each = None if limits.is_paused else self._config.quotas.running
         reason = (PAUSED if limits.is_paused else LIMITED) if self._heeded.holds_back else None
         if reason is not None or of_each is not None:
             await self._runtime.jobs.explain_unclaimed(reason, of_each=of_each, made_before=made_before)

@@ -16,7 +16,18 @@ _ALL = sa.literal([REFUSED, PREFECT_AWAY, NO_WORKER, PAUSED, LIMITED, AS_MANY_AS
 
 _reason = job_table.c.reason
 
+_WAIT_FOR_OTHERS = (LIMITED, AS_MANY_AS_YOU_MAY)
+
 _says_one = _reason == sa.any_(_ALL)
-SAYS_NOTHING_ELSE = sa.or_(_reason.is_(None), _says_one)
 NO_MORE = sa.case((_says_one, None), else_=_reason)
 """The reason of a job that somebody begins to run: none of these any more."""
+
+
+def is_news(reason: str) -> sa.ColumnElement[bool]:
+    """Return whether a job that waits is to say this: it says nothing of another kind, nor as much already.
+
+    Which other jobs it waits for changes with each that ends, for thousands that wait: the first one stays.
+    """
+    as_much = _WAIT_FOR_OTHERS if reason in _WAIT_FOR_OTHERS else (reason,)
+    others = sa.and_(_says_one, _reason != sa.all_(sa.literal(list(as_much), pg.ARRAY(sa.Text))))
+    return sa.or_(_reason.is_(None), others)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flows.database.pool import Pool, Row
 from flows.errors import JobNotFound
 from flows.jobs.job import Job, State, installation_table, job_table
-from flows.jobs.not_begun import SAYS_NOTHING_ELSE
+from flows.jobs.not_begun import is_news
 from flows.jobs.rules import ACTIVE
 
 _job = job_table.c
@@ -58,9 +58,7 @@ class JobRows:
 
         ``values`` are those of parameters in ``where``.
         """
-        waiting = sa.update(job_table).where(
-            *where, ACTIVE, _job.reason.is_distinct_from(reason), SAYS_NOTHING_ELSE
-        )
+        waiting = sa.update(job_table).where(*where, ACTIVE, is_news(reason))
         await self.pool.fetch(waiting.values(reason=reason, updated_on=sa.func.now()), **values)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql as pg
 from flows.database.pool import Limits, Pool, Transaction
 from flows.errors import CommandFailed, Unavailable
 from flows.jobs.job import Job, job_table
-from flows.jobs.not_begun import AS_MANY_AS_YOU_MAY, LIMITED
+from flows.jobs.not_begun import AS_MANY_AS_YOU_MAY, LIMITED, PAUSED
 from flows.jobs.quotas import Quota, count_submission, take_turn_to_submit
 from flows.jobs.shares import NO_LIMIT, TAKE_TURN_TO_CLAIM, RunningLimits
 from flows.jobs.store import JobStore
@@ -176,7 +176,11 @@ async def test_who_has_as_many_as_they_may_has_no_turn(store: AllJobs) -> None:
     await end(store, next(job for job in claimed if job.submitter == "own"))
     await mine.explain_unclaimed(LIMITED, of_each=limits)
     [waits, *_] = await store.of_submitter("own", limit=1, offset=0)
-    assert waits.reason == LIMITED
+    assert waits.reason == AS_MANY_AS_YOU_MAY  # else all that wait would be written anew at each end
+    await mine.explain_unclaimed(PAUSED)
+    assert (await store.get(waits.id)).reason == PAUSED
+    await mine.explain_unclaimed(LIMITED, of_each=limits)
+    assert (await store.get(waits.id)).reason == LIMITED
     [next_one] = await mine.claim(of_each=limits)
     assert (next_one.submitter, next_one.reason) == ("own", None)
 
