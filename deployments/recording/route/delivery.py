@@ -13,6 +13,7 @@ from prefect.server.events import messaging, stream
 from prefect.server.events.filters import EventFilter
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import get_current_settings
+from pydantic import ValidationError
 
 from deployments.recording.route.rows import Row
 
@@ -31,7 +32,7 @@ class Delivery:
 
     by_pipeline: bool
     kept: bool
-    _waiting: list[Row] = field(default_factory=list)
+    _waiting: list[ReceivedEvent] = field(default_factory=list)
 
     @classmethod
     def of_this_server(cls) -> "Delivery":
@@ -56,7 +57,7 @@ class Delivery:
     async def deliver(self, events: Sequence[Row]) -> None:
         """Hand on what has happened, after it was committed; what cannot be now waits for ``catch_up``."""
         if self.by_pipeline:
-            self._waiting += events
+            self._waiting += [taken for event in events if (taken := _received(event)) is not None]
             await self._publish()
         elif stream.subscribers:
             for event in events:
@@ -65,23 +66,29 @@ class Delivery:
     async def _publish(self) -> bool:
         """Whether all is handed on. Those that were before are known by their ids, and dropped."""
         try:
-            await messaging.publish([_received(event) for event in self._waiting])
+            await messaging.publish(sent := list(self._waiting))
         except Exception as error:  # of whatever library the broker is reached by
             logger.warning("%d events are handed on later: %r", len(self._waiting), error)
             return False
-        self._waiting.clear()
+        ids = {event.id for event in sent}  # more may have come meanwhile
+        self._waiting = [event for event in self._waiting if event.id not in ids]
         return True
 
 
-def _received(event: Row) -> ReceivedEvent:
-    return ReceivedEvent.model_validate(event)
+def _received(event: Row) -> ReceivedEvent | None:
+    try:
+        return ReceivedEvent.model_validate(event)
+    except ValidationError as error:  # what can never be handed on must not be in the way of all that follows
+        logger.error("The event %s of a run is handed on to nobody: %s", event.get("id"), error)  # noqa: TRY400
+        return None
 
 
 def _offer(event: Row) -> None:
     waiting = [queue for queue in stream.subscribers if _may_want(stream.filters[queue], event["event"])]
     if not waiting:
         return
-    received = _received(event)
+    if (received := _received(event)) is None:
+        return
     for queue in waiting:
         if not stream.filters[queue].excludes(received) and not queue.full():
             queue.put_nowait(received)

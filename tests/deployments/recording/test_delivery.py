@@ -63,6 +63,18 @@ async def test_what_could_not_be_handed_on_is_before_anything_more_is_written(br
     assert broker.taken == [first["id"], second["id"]]
 
 
+async def test_an_event_that_is_none_is_not_in_the_way_of_others(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    delivery = Delivery(by_pipeline=True, kept=True)
+    bad, good = event(), event()
+    bad["occurred"] = "some day"
+    await delivery.deliver([bad, good])
+    await delivery.catch_up()
+    assert broker.taken == [good["id"]]
+    assert str(bad["id"]) in caplog.text
+
+
 def test_several_servers_hear_of_all_events() -> None:
     """Also where none of them has automations: who watches the events may be at another one."""
     without = {PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False}
