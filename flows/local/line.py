@@ -1,6 +1,6 @@
 """Who is next where the slots of this machine are taken: the rule of ``flows.jobs.shares``."""
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 
 
 class Line:
@@ -11,7 +11,7 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[str]] = {}  # by submitter: those who came first are first
+        self._waiting: dict[str, OrderedDict[str, None]] = {}  # by submitter: those who came first are first
         self._submitters: dict[str, str] = {}  # by token
         self._begun: Counter[str] = Counter()
         self._last_turns: dict[str, int] = {}
@@ -25,20 +25,20 @@ class Line:
 
     def add(self, token: str, submitter: str) -> None:
         """Let the command wait, behind the others of its submitter."""
-        self._waiting.setdefault(submitter, deque()).append(token)
+        self._waiting.setdefault(submitter, OrderedDict())[token] = None
         self._submitters[token] = submitter
 
     def remove(self, token: str) -> None:
         """Let the command wait no more; harmless when it does not."""
         submitter = self._submitters.pop(token, None)
         if submitter is not None:
-            self._waiting[submitter].remove(token)
+            del self._waiting[submitter][token]
             self._forget_unless_here(submitter)
 
     def next(self) -> tuple[str, str]:
         """Begin a command, and return its token and submitter; ValueError when none waits."""
         submitter = min(self._waiting, key=lambda name: (self._begun[name], self._last_turns.get(name, 0)))
-        token = self._waiting[submitter][0]
+        token = next(iter(self._waiting[submitter]))
         self._turn += 1
         self._last_turns[submitter] = self._turn
         self.begin(submitter)

@@ -59,3 +59,24 @@ def test_nothing_is_kept_of_who_has_nothing_here() -> None:
     list(all_of(line))
     line.end("c")
     assert not any(vars(line)[name] for name in ("_waiting", "_submitters", "_begun", "_last_turns"))
+
+
+class Token(str):
+    compared = 0
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Token.compared += 1
+        return super().__eq__(other)
+
+
+def test_who_leaves_is_not_looked_for_among_all_that_wait() -> None:
+    """Thousands may be cancelled at once."""
+    line, tokens = Line(), [Token(number) for number in range(100)]
+    for token in tokens:
+        line.add(token, "a")
+    for token in reversed(tokens):
+        line.remove(token)
+    assert not len(line)
+    assert Token.compared < len(tokens)
