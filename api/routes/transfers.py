@@ -13,7 +13,7 @@ from fastapi.responses import Response
 
 from api.http.small_bodies import SmallBodyRoute
 from api.services import ServicesDep
-from api.transfers.claims import Claim, Claimed, claimed
+from api.transfers.claims import Claim, Claimed, Released, claimed, released
 from api.transfers.granted import Granted, bearer
 from api.transfers.receiving import Received, progress_of, receive
 from api.transfers.sending import input_of
@@ -26,6 +26,12 @@ async def claim_job(claim: Claim, request: Request, services: ServicesDep, respo
     """Give a job to a pilot, which gets the credential for its files; the key is that of its destination."""
     response.headers["Cache-Control"] = "no-store"
     return await claimed(bearer(request), claim, services)
+
+
+@router.post("/release")
+async def release_job(claim: Claim, request: Request, services: ServicesDep) -> Released:
+    """Take a job back from the pilot that has claimed it and cannot begin; others may claim it then."""
+    return await released(bearer(request), claim, services)
 
 
 @router.get("/{jobid}/input", response_class=Response)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +16,14 @@ class AlreadyBegun(Exception):
 
 
 class NotHere(Exception):
-    """This pilot does not get to the job's files, which another one may; the text says why."""
+    """This pilot does not get to the job's files, which another one may; the text says why.
+
+    ``was_taken``: the command may have been taken for this pilot, and is to be given back.
+    """
+
+    def __init__(self, reason: str, *, was_taken: bool = False) -> None:
+        super().__init__(reason)
+        self.was_taken = was_taken
 
 
 class JobOver(Exception):
@@ -47,7 +53,7 @@ class JobFiles(Protocol):
         ...
 
     async def give_back(self, order: Order) -> None:
-        """Let another pilot take the command, which has not begun."""
+        """Let another pilot take the command, which has not begun, in the next turn. Raises NotHere."""
         ...
 
 
@@ -85,8 +91,7 @@ class SharedDisk:
         """They are there."""
 
     async def give_back(self, order: Order) -> None:
-        with suppress(OSError):
-            await asyncio.to_thread(_note(order).unlink)
+        """The next turn has a note of its own."""
 
 
 def _note(order: Order) -> Path:

@@ -37,15 +37,17 @@ class HttpFiles:
         with unavailable_for_now(f"The input cannot be kept in {directory}"):
             await asyncio.to_thread(private_files.make_directory, directory)
         with _own_files():
+            was_taken = False
             try:
                 credential = await self._claim(order)
+                was_taken = True
                 inputs = await client.fetch_input(self._api_url, credential, files)
             except GivenElsewhere as error:
                 raise AlreadyBegun(str(error)) from error
             except TransferEnded as error:
                 raise JobOver(str(error)) from error
             except TransferRefused as error:
-                raise NotHere(_refusal(error)) from error
+                raise NotHere(_refusal(error), was_taken=was_taken) from error
             await asyncio.to_thread(private_files.write_bytes, directory / "inputs", listing.write(inputs))
         return files
 
@@ -67,7 +69,13 @@ class HttpFiles:
         return await client.claim(self._api_url, self._pilot_key, order.token, self._claimant, order.turn)
 
     async def give_back(self, order: Order) -> None:
-        """Only what could not be claimed is given back."""
+        key, url = self._pilot_key, self._api_url
+        try:
+            await client.release(url, key, order.token, self._claimant, order.turn)
+        except (GivenElsewhere, TransferEnded):
+            return  # there is nothing to give back
+        except TransferRefused as error:
+            raise NotHere(_refusal(error)) from error
 
 
 def _inputs(directory: Path) -> Listing:

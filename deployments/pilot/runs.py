@@ -17,6 +17,7 @@ from flows.destinations.scheduler import Status
 from flows.disk.trees import remove_tree
 from flows.errors import DestinationFailed, JobCancelled, JobFailure, Unavailable, unavailable_for_now
 from flows.pilots import words
+from flows.pilots.orders import Order
 from flows.pilots.rest import NotFound, PrefectRest
 from flows.waiting.cancelling import cancel
 from flows.waiting.events import happens, unless
@@ -104,11 +105,13 @@ class PilotRun:
         try:
             try:
                 status = await self._perform()
-                self.stage = Stage.TELLING
-                await self._tell_the_end(status)
             except NotHere as error:
                 logger.warning("Run %s is given back: %s", self._name, error)
-                await self._give_back(str(error))
+                if (failure := await self._give_back(error)) is None:
+                    return
+                status = Status(state="ended", failure=failure)
+            self.stage = Stage.TELLING
+            await self._tell_the_end(status)
         except NotOurs:
             if self.stage is not Stage.ASKING:
                 logger.warning("Run %s is not this pilot's any more; it is let go of", self._name)
@@ -144,7 +147,9 @@ class PilotRun:
             self._is_decided.set()
             try:
                 await unless(self._is_to_end, self._begin())
-            except AlreadyBegun:
+            except AlreadyBegun as error:
+                if await self._insist(self._has_ended_its_turn):
+                    raise NotHere("the pilot was interrupted when it gave the command back") from error
                 return Status(state="ended", failure=_BEGUN_BEFORE)
             except JobOver:
                 return Status(state="ended", failure=_JOB_OVER)
@@ -229,7 +234,7 @@ class PilotRun:
                         telling = asyncio.create_task(self._tell_of_the_beginning())
                     if status.state == "ended":
                         return status
-                raise NotHere("the pilot's disk lost the command before it began")
+                raise NotHere("the pilot's disk lost the command before it began", was_taken=True)
         finally:
             await cancel([telling])
 
@@ -274,18 +279,37 @@ class PilotRun:
         except NotFound as error:
             raise NotOurs from error
 
-    async def _give_back(self, reason: str) -> None:
+    async def _give_back(self, error: NotHere) -> JobFailure | None:
+        """Let another pilot take the run; return why none can."""
+        if error.was_taken:
+            try:
+                await self._insist(self._end_its_turn)
+            except NotHere as reason:
+                return DestinationFailed(f"The command cannot be given to another pilot: {reason}")
         self.is_given_back = True
-        with suppress(NotHere):  # what it has no way to, it has not taken
-            await self._files(self._order.filesystem).give_back(self._order)
 
         async def once() -> None:
             if await self._look() == "CANCELLING":
                 await self._rest.set_state(self.entry.run, words.cancelled())
             else:
-                await self._rest.set_state(self.entry.run, words.to_be_taken(reason))
+                await self._rest.set_state(self.entry.run, words.to_be_taken(str(error)))
 
         await self._insist(once)
+        return None
+
+    async def _end_its_turn(self) -> None:
+        """What was taken for this pilot can be taken in the next turn only: Prefect has to say that first."""
+        await self._look()
+        parameters = self._order.again().parameters()
+        await self._rest.tell("PATCH", f"/flow_runs/{self.entry.run}", {"parameters": parameters})
+        await self._files(self._order.filesystem).give_back(self._order)
+
+    async def _has_ended_its_turn(self) -> bool:
+        try:
+            run = await self._rest.run(self.entry.run)
+        except NotFound as error:
+            raise NotOurs from error
+        return Order.read(run["parameters"]).turn > self._order.turn
 
     async def _forget(self) -> None:
         with unavailable_for_now("What was kept of a command cannot be removed"):

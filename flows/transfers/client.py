@@ -31,6 +31,7 @@ __all__ = [
     "TransferRefused",
     "claim",
     "fetch_input",
+    "release",
     "send_output",
 ]
 
@@ -63,6 +64,19 @@ async def claim(api_url: str, pilot_key: str, token: str, claimant: str, turn: i
         lambda: asked(api_url, pilot_key, ask),
         delays=_PATIENT,
         what=f"The job {token} cannot be claimed now",
+    )
+
+
+async def release(api_url: str, pilot_key: str, token: str, claimant: str, turn: int) -> None:
+    """Let others claim a job in its next turn; harmless when this one is over. Raises TransferRefused."""
+
+    def ask(service: Service) -> None:
+        service.ask("POST", "release", json={"token": token, "claimant": claimant, "turn": turn})
+
+    await patiently(
+        lambda: asked(api_url, pilot_key, ask),
+        delays=_PATIENT,
+        what=f"The job {token} cannot be given back now",
     )
 
 

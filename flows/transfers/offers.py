@@ -129,15 +129,24 @@ class Offer:
         if has_it != claimant:
             raise GivenToAnother("Another pilot has claimed the job; leave it.")
 
+    def release(self, claimant: str, turn: int) -> None:
+        """Give the job anew where the claimant has it, and does not begin. Harmless when the turn is over.
+
+        Raises GivenToAnother.
+        """
+        if self.turn == turn and self.claimed_by() not in {None, claimant}:
+            raise GivenToAnother("Another pilot has claimed the job; leave it.")
+        self.give_anew(turn)
+
     def give_anew(self, turn: int) -> None:
         """End a turn: whoever has the job loses it, with all that it has sent. Harmless when it is over."""
-        if self.turn != turn:
+        if (before := self.turn) > turn:
             return
         _make_turn(self.of_turn(turn + 1))
         fsync(self._directory)
-        ended = self._directory / f".{turn}.{secrets.token_hex(4)}"
+        ended = self._directory / f".{before}.{secrets.token_hex(4)}"
         with suppress(FileNotFoundError):
-            self.of_turn(turn).rename(ended)
+            self.of_turn(before).rename(ended)
             remove_tree(ended)
 
     def credential(self, key: TransferKey, turn: int) -> tuple[str, int]:

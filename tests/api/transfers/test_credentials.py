@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from flows.jobs.job import State
-from flows.transfers.client import TransferRefused, claim, fetch_input
+from flows.transfers.client import TransferRefused, claim, fetch_input, release
 from tests.api.conftest import Keys
 from tests.api.transfers.conftest import FarSite
 
@@ -109,6 +109,18 @@ async def test_a_claim(far_site: FarSite) -> None:
     with pytest.raises(TransferRefused) as error:
         await fetch_input(far_site.url, first, job.offer.job_dir / "nowhere")
     assert error.value.status == 409
+
+
+async def test_a_job_that_is_given_back(far_site: FarSite) -> None:
+    job, key = await far_site.job({}), far_site.key.pilot_key("far")
+    await claim(far_site.url, key, job.token, "pilot 1")
+    other = far_site.key.pilot_key("other")
+    for shown, claimant, status in ((key, "pilot 2", 409), (other, "pilot 1", 403)):
+        with pytest.raises(TransferRefused) as error:
+            await release(far_site.url, shown, job.token, claimant, 0)
+        assert error.value.status == status
+    await release(far_site.url, key, job.token, "pilot 1", 0)
+    assert (await claim(far_site.url, key, job.token, "pilot 2", 1)).job_id == job.job.id
 
 
 @pytest.mark.parametrize(

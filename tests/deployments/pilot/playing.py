@@ -103,7 +103,8 @@ class PlayedFiles:
         self.refusals: list[Exception] = []
         self.fetching: list[Exception] = []
         self.sent = 0
-        self.given_back = 0
+        self.given_back: list[int] = []
+        self.refusal_to_give_back: list[Exception] = []
         self.is_sending = asyncio.Event()
         self.may_send = asyncio.Event()
         self.may_send.set()
@@ -124,7 +125,9 @@ class PlayedFiles:
         self.sent += 1
 
     async def give_back(self, order: Order) -> None:
-        self.given_back += 1
+        if self.refusal_to_give_back:
+            raise self.refusal_to_give_back.pop(0)
+        self.given_back.append(order.turn)
 
 
 class Played:

@@ -194,3 +194,41 @@ def kill(_commands: LocalCommands, _token: str) -> None:
 
 def commands_of(played: Played) -> list[Path]:
     return list(played.directory.glob("pilot/**/submission.json"))
+
+
+async def test_what_was_taken_can_be_taken_in_the_next_turn(played: Played) -> None:
+    played.files.fetching = [NotHere("status 404", was_taken=True)]
+    run = await played.begin("true")
+    await played.idle()
+    assert played.files.given_back == [0]
+    assert played.prefect.orders[run]["turn"] == 1
+    assert played.prefect.kinds(run) == ["SCHEDULED", "PENDING", "SCHEDULED"]
+
+
+async def test_what_was_not_taken_stays_in_its_turn(played: Played) -> None:
+    played.files.fetching = [NotHere("status 403")]
+    run = await played.begin("true")
+    await played.idle()
+    assert (played.files.given_back, played.prefect.orders[run]["turn"]) == ([], 0)
+    assert played.prefect.kinds(run)[-1] == "SCHEDULED"
+
+
+async def test_giving_back_goes_on_after_an_interruption(played: Played) -> None:
+    """Nothing but to tell Prefect was left to be done: the job is in its next turn."""
+    played.files.fetching = [NotHere("status 404", was_taken=True)]
+    played.files.refusal_to_give_back = [Unavailable("not now")] * 1000
+    run = await played.begin("true")
+    await until(lambda: played.prefect.orders[run]["turn"] == 1)
+    played.files.fetching = [AlreadyBegun()]
+    await played.restart()
+    await played.idle()
+    assert played.prefect.kinds(run) == ["SCHEDULED", "PENDING", "SCHEDULED"]
+
+
+async def test_what_cannot_be_given_back_ends_with_the_reason(played: Played) -> None:
+    played.files.fetching = [NotHere("status 404", was_taken=True)]
+    played.files.refusal_to_give_back = [NotHere("status 403")]
+    run = await played.begin("true")
+    await played.idle()
+    assert played.prefect.kinds(run)[-1] == "FAILED"
+    assert "status 403" in played.prefect.last(run)["message"]

@@ -37,7 +37,7 @@ async def test_the_next_attempt_is_anothers(order: Order, tmp_path: Path) -> Non
 async def test_what_is_given_back_can_be_begun(order: Order, tmp_path: Path) -> None:
     await FIRST.fetch(order, tmp_path)
     await FIRST.give_back(order)
-    await SECOND.fetch(order, tmp_path)
+    await SECOND.fetch(order.again(), tmp_path)
 
 
 async def test_a_job_that_has_ended_does_not_begin(order: Order, tmp_path: Path) -> None:

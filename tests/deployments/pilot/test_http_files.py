@@ -1,6 +1,7 @@
 """What a pilot makes of a service that refuses, and of files that a command has spoiled."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -62,8 +63,10 @@ async def test_what_refusals_of_the_input_mean(
 ) -> None:
     service.post("/claim").respond(claim, json=CLAIMED if claim == 200 else {"detail": "no"})
     service.get("/7/input").respond(fetch, json={"detail": "no"})
-    with pytest.raises(raised):
+    with pytest.raises(raised) as error:
         await FILES.fetch(ORDER, tmp_path / "job")
+    if isinstance(error.value, NotHere):
+        assert error.value.was_taken == (claim == 200)
 
 
 @pytest.mark.parametrize(
@@ -136,3 +139,14 @@ async def test_what_the_machine_is_short_of_passes(
     monkeypatch.setattr(outputs, "scan", full)
     with pytest.raises(Unavailable):
         await FILES.send(ORDER, directory)
+
+
+@pytest.mark.parametrize(("status", "raises"), [(200, False), (409, False), (410, False), (403, True)])
+async def test_a_job_is_given_back(service: respx.MockRouter, status: int, raises: bool) -> None:
+    release = service.post("/release").respond(status, json={"turn": 1, "detail": "no"})
+    if raises:
+        with pytest.raises(NotHere):
+            await FILES.give_back(ORDER)
+    else:
+        await FILES.give_back(ORDER)
+    assert json.loads(release.calls.last.request.content)["turn"] == 0

@@ -69,6 +69,27 @@ def test_a_turn_that_ends_during_a_claim_is_not_the_end_of_the_job(
     assert offer.claimed_by() is None
 
 
+def test_who_does_not_begin_gives_the_next_turn_to_others(offer: Offer) -> None:
+    offer.claim("first", 0)
+    with pytest.raises(GivenToAnother):
+        offer.release("second", 0)
+    for _ in range(2):
+        offer.release("first", 0)
+    offer.claim("second", 1)
+    offer.release("first", 0)  # repeated after a crash
+    assert (offer.turn, offer.claimed_by()) == (1, "second")
+
+
+def test_turns_that_were_never_begun_are_over_too(offer: Offer) -> None:
+    """As when a pilot was lost after it had told Prefect of the next turn, and before it told us."""
+    offer.claim("first", 0)
+    offer.give_anew(1)
+    assert offer.turn == 2
+    with pytest.raises(GivenToAnother):
+        offer.claim("first", 0)
+    offer.claim("second", 2)
+
+
 def test_what_is_withdrawn_is_over(offer: Offer, job_dir: Path) -> None:
     offer.claim("first", 0)
     for _ in range(2):
