@@ -78,7 +78,7 @@ class SharedDisk:
         if not note.parent.is_dir() and (there / STDOUT).exists():
             raise AlreadyBegun  # and ended: the guard is removed then
         note.parent.mkdir(mode=0o700, exist_ok=True)
-        if note.with_name(_name(order.turn + 1)).is_symlink():
+        if any(_turn(name) > order.turn for name in os.listdir(note.parent)):  # noqa: PTH208 - names alone
             raise AlreadyBegun
         try:
             note.symlink_to(self._identity)
@@ -100,3 +100,9 @@ def _note(order: Order) -> Path:
 
 def _name(turn: int) -> str:
     return f"turn-{turn}"
+
+
+def _turn(name: str) -> int:
+    """Return the turn of a note; -1 of what else is there."""
+    number = name.removeprefix("turn-")
+    return int(number) if number.isdecimal() else -1

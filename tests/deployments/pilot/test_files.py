@@ -19,19 +19,22 @@ def order(tmp_path: Path) -> Order:
 FIRST, SECOND = SharedDisk("first"), SharedDisk("second")
 
 
-async def test_one_pilot_begins_an_attempt(order: Order, tmp_path: Path) -> None:
+async def test_one_pilot_begins_a_turn(order: Order, tmp_path: Path) -> None:
     assert await FIRST.fetch(order, tmp_path) == Path(order.directory)
     with pytest.raises(AlreadyBegun):
         await SECOND.fetch(order, tmp_path)
     assert await FIRST.fetch(order, tmp_path) == Path(order.directory)  # after its restart
 
 
-async def test_the_next_attempt_is_anothers(order: Order, tmp_path: Path) -> None:
+async def test_a_later_turn_is_anothers(order: Order, tmp_path: Path) -> None:
     await FIRST.fetch(order, tmp_path)
     await SECOND.fetch(order.again(), tmp_path)
-    for attempt in (order, order.again()):
+    for earlier in (order, order.again()):
         with pytest.raises(AlreadyBegun):
-            await FIRST.fetch(attempt, tmp_path)
+            await FIRST.fetch(earlier, tmp_path)
+    await SECOND.fetch(replace(order, turn=7), tmp_path)
+    with pytest.raises(AlreadyBegun):
+        await FIRST.fetch(replace(order, turn=5), tmp_path)
 
 
 async def test_what_is_given_back_can_be_begun(order: Order, tmp_path: Path) -> None:
