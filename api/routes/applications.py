@@ -104,7 +104,7 @@ async def submit_job(
     """Submit a job: an archive with its files and, in a form, the application's fields."""
     job = await submit(application, request, user, services, idempotency_key)
     headers = {"Location": below(request, f"/api/job/{job.id}")}
-    if quota := services.config.quotas.of(user):
+    if (quota := services.config.quotas.of(user)).refuses:
         with suppress(Unavailable):  # the job was accepted all the same
             headers |= rate_limits(quota, await services.store.use(user.username))
     return Response(status_code=303, headers=headers)

@@ -45,7 +45,7 @@ async def submit(
         if earlier is not None:
             return await _again(earlier, name, request, services)
     quota = services.config.quotas.of(user)
-    if quota:  # before the body is read; it counts when the job is written down
+    if quota.refuses:  # before the body is read; it counts when the job is written down
         quota.check(await services.store.use(user.username), _least_size(request))
     token = uuid.uuid4()
     archive = Archive(services.place.upload(str(token)), limit=services.settings.max_upload_size)

@@ -110,7 +110,10 @@ class JobStore(JobRows):
             "idempotency_key": idempotency_key,
             "bytes": size,
         }
-        job = await (self._create_within(quota, new) if quota else self._first(_CREATE, **new))
+        if quota is not None and quota.refuses:
+            job = await self._create_within(quota, new)
+        else:
+            job = await self._first(_CREATE, **new)
         if job is None and idempotency_key is not None:
             job = await self.by_idempotency_key(submitter, idempotency_key)
         if job is None:

@@ -1,8 +1,12 @@
 """Jobs, and the workers that own them."""
 
 import uuid
+from typing import Any
 
-from flows.jobs.job import Job
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from flows.jobs.job import Job, job_table
 from flows.jobs.leases import Leases
 from tests.all_jobs import AllJobs
 
@@ -32,3 +36,18 @@ async def new(store: AllJobs, submitter: str = "me") -> Job:
     return await store.create(
         application="wc", submitter=submitter, roles=["a"], command="wc README.md", token=uuid.uuid4()
     )
+
+
+async def many(store: AllJobs, count: int, submitter: str, state: str = "new") -> None:
+    """Make jobs, in one statement; ``new`` ones wait."""
+    numbers = sa.func.generate_series(1, count).table_valued("number").render_derived()
+    values: dict[str, sa.ColumnElement[Any]] = {
+        "name": sa.cast(numbers.c.number, sa.Text),
+        "application": sa.literal("wc"),
+        "submitter": sa.literal(submitter),
+        "roles": sa.literal([], pg.ARRAY(sa.Text)),
+        "state": sa.literal(state),
+        "command": sa.literal("true"),
+        "token": sa.func.gen_random_uuid(),
+    }
+    await store.pool.fetch(sa.insert(job_table).from_select(list(values), sa.select(*values.values())))

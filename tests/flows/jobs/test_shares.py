@@ -5,42 +5,25 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import URL
-from sqlalchemy.dialects import postgresql as pg
 
 from flows.database.pool import Limits, Pool, Transaction
 from flows.errors import CommandFailed, Unavailable
-from flows.jobs.job import Job, job_table
+from flows.jobs.job import Job
 from flows.jobs.not_begun import AS_MANY_AS_YOU_MAY, LIMITED, PAUSED
 from flows.jobs.quotas import Quota, count_submission, take_turn_to_submit
 from flows.jobs.shares import NO_LIMIT, TAKE_TURN_TO_CLAIM, RunningLimits
 from flows.jobs.store import JobStore
 from tests.all_jobs import AllJobs
-from tests.flows.jobs.owning import new, owner, worker
+from tests.flows.jobs.owning import many, new, owner, worker
 
 
 @pytest.fixture
 def store(pool: Pool) -> AllJobs:
     return AllJobs(pool)
-
-
-async def many(store: AllJobs, count: int, submitter: str) -> None:
-    """Make jobs that wait, in one statement."""
-    numbers = sa.func.generate_series(1, count).table_valued("number").render_derived()
-    values: dict[str, sa.ColumnElement[Any]] = {
-        "name": sa.cast(numbers.c.number, sa.Text),
-        "application": sa.literal("wc"),
-        "submitter": sa.literal(submitter),
-        "roles": sa.literal([], pg.ARRAY(sa.Text)),
-        "state": sa.literal("new"),
-        "command": sa.literal("true"),
-        "token": sa.func.gen_random_uuid(),
-    }
-    await store.pool.fetch(sa.insert(job_table).from_select(list(values), sa.select(*values.values())))
 
 
 async def end(store: AllJobs, *jobs: Job) -> None:
