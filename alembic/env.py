@@ -24,7 +24,13 @@ TABLES = (
 
 
 def migrate(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=job.metadata, compare_server_default=True)
+    context.configure(
+        connection=connection,
+        target_metadata=job.metadata,
+        compare_server_default=True,
+        # The locks of one are let go of before the next has to wait for its own.
+        transaction_per_migration=True,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

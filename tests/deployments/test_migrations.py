@@ -61,6 +61,26 @@ async def test_upgrade_and_downgrade_as_commands(checkout: Path, postgres: Embed
         await migrations.check(url)
 
 
+async def test_a_migration_that_waits_for_a_lock_holds_none_of_those_before(
+    checkout: Path, postgres: EmbeddedPostgres
+) -> None:
+    await execute(postgres, "CREATE DATABASE in_use")
+    url = postgres.url("in_use")
+    await alembic(checkout, url, "upgrade", "0010")
+    pool = Pool(url)
+    waiting = sa.text("SELECT 1 FROM pg_locks WHERE relation = 'job'::regclass AND NOT granted")
+    async with pool.transaction() as busy:
+        await busy.fetch(sa.text("LOCK TABLE job IN ROW EXCLUSIVE MODE"))
+        upgrade = asyncio.create_task(alembic(checkout, url, "upgrade", "0012"))
+        while not upgrade.done() and not await pool.fetch(waiting):
+            await asyncio.sleep(0.05)
+            await busy.fetch(sa.text("SELECT 1"))  # else it is ended as idle
+        [[revision]] = await pool.fetch(sa.text("SELECT version_num FROM alembic_version"))
+    status, output = await upgrade
+    assert (status, revision) == (0, "0011"), output
+    await pool.close()
+
+
 async def test_command_without_database_says_what_to_set(checkout: Path) -> None:
     status, output = await alembic(checkout, None, "upgrade", "head")
     assert status == 1
