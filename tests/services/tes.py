@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from blocks import TesCredentials
 from tests.services.containers import Containers
 from tests.services.daemon import Daemon
+from tests.services.processes import wait_until
 from tests.services.state import free_port, listens
 
 TOKEN = "a-token"
@@ -70,6 +71,11 @@ class TesServer(Daemon):
             yield
         finally:
             (self._files / name).unlink(missing_ok=True)
+
+    def start_again(self) -> None:
+        """Start it once it has ended by itself, which may take a moment longer than its last answer."""
+        wait_until(lambda: self.pid is None, f"{self.name} has ended")
+        self.start()
 
     @contextmanager
     def away(self) -> Iterator[None]:

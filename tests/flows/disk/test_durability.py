@@ -35,7 +35,7 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
-    monkeypatch.setattr(durability, "_syncfs", calls)
+    monkeypatch.setattr(durability, "syncfs", calls)
     return calls
 
 

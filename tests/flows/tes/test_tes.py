@@ -77,7 +77,7 @@ async def test_a_server_that_dies_before_it_answers_has_the_job_once(
     with tes_server.with_file("version", version):
         with tes_server.with_file("lose", "POST"), pytest.raises(Unavailable):
             await first_process.submit(job)
-        tes_server.start()
+        await asyncio.to_thread(tes_server.start_again)
         scheduler_id = await until_it_works(lambda: second.submit(job))
         assert await first_process.submit(job) == scheduler_id
         assert await destination.end(second, job, scheduler_id) == 0
