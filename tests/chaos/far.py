@@ -1,10 +1,12 @@
 """The cluster beside, reached by SSH: what the chaos needs of it."""
 
 import json
+import signal
 import uuid
 from pathlib import Path
 
 from tests.chaos.parts import OwnDaemon, OwnSshd, Part
+from tests.services.processes import send
 from tests.services.slurm import SlurmCluster
 from tests.services.sshd import SshServer
 
@@ -43,6 +45,15 @@ class Far:
             slurm_id, _, reason = line.partition("|")
             if "held" in reason:
                 self._cluster.succeeds("scontrol", "release", slurm_id)
+
+    def let_nodes_register(self) -> None:
+        """Have the node say what it runs, as it does once in a while.
+
+        A controller that was killed before it wrote down that a job began takes it for one that waits:
+        cancelled then, the job's processes go on until their node has registered (Slurm 22.05).
+        """
+        if (pid := self._cluster.slurmd.pid) is not None:
+            send([pid], signal.SIGHUP)
 
     def leftovers(self) -> list[str]:
         found = [f"{path} is left" for path in self.entry.iterdir()]

@@ -40,6 +40,9 @@ FAR_DESTINATIONS = ["cluster"]
 LOCAL_PARTS = ["worker", "second worker", "pilot", "second pilot", "api", "prefect", "postgres", "server"]
 FAR_PARTS = ["sshd", "slurmctld"]
 
+REGISTRATION_INTERVAL = 10.0
+"""Seconds between two wishes that the cluster's node may say what it runs."""
+
 
 class Chaos:
     """``patience``: seconds that jobs have to end once all is well again."""
@@ -62,6 +65,7 @@ class Chaos:
         self.log = FaultLog(directory / "faults.log")
         self._checks = Checks(self.service, self.visits, workers=2)
         self.away = 0
+        self._registered = -REGISTRATION_INTERVAL
 
     def state(self) -> str:
         """How far it is."""
@@ -118,7 +122,7 @@ class Chaos:
         problems = await self._until(self._endings, self._patience)
         self.log.write("looking for what is left")
         problems += await self._until(self._clean_up, 60)
-        looks = (checks.leftovers, checks.database, checks.flow_runs, self._far_leftovers, checks.outputs)
+        looks = (self._leftovers, checks.database, checks.flow_runs, self._far_leftovers, checks.outputs)
         for look in looks:
             problems += await self._until(look, 60)
         problems += self._mistakes()
@@ -137,6 +141,13 @@ class Chaos:
 
     async def _clean_up(self) -> list[str]:
         return await clean_up(self.service)
+
+    async def _leftovers(self) -> list[str]:
+        problems = await self._checks.leftovers()
+        if problems and self._far is not None and time.monotonic() > self._registered + REGISTRATION_INTERVAL:
+            self._registered = time.monotonic()
+            await asyncio.to_thread(self._far.let_nodes_register)
+        return problems
 
     async def _far_leftovers(self) -> list[str]:
         return await asyncio.to_thread(self._far.leftovers) if self._far is not None else []

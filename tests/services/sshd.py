@@ -39,10 +39,18 @@ class Sshd(Daemon):
         return holders(connection_sockets(self.port)) - {self.pid or 0}
 
     def drop_connections(self) -> int:
-        """Kill them and return how many; the listener goes on, and takes new ones at once."""
-        dropped = self.connections()
-        send(dropped)
-        wait_until(lambda: not dropped & self.connections(), f"connections of {self.name} end")
+        """Kill their processes and return how many; the listener goes on, and takes new ones at once."""
+        dropped: set[int] = set()
+        sockets = connection_sockets(self.port)
+
+        def are_gone() -> bool:
+            """A process that is killed may just have made another one for its connection."""
+            found = holders(sockets) - {self.pid or 0}
+            send(found)
+            dropped.update(found)
+            return not found
+
+        wait_until(are_gone, f"connections of {self.name} end")
         return len(dropped)
 
     def crash(self) -> None:
